@@ -1,0 +1,733 @@
+//! The state machine of one provider: one method an event, one method a transition.
+//!
+//! Nothing here knows of locks, clocks or listeners: `now` is passed in, and whoever calls compares
+//! what is [`seen`](Breaker::seen) before and after. Every public method but the views expects the
+//! breaker to be [settled](Breaker::settle) at the same `now`.
+
+use std::{mem, num::NonZeroU32, sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use crate::{
+    Cause, Outcome, Override, Policy, Reason, State,
+    time::{after, random},
+    window::Window,
+};
+
+/// At most one trial per provider is granted out of turn in this time.
+const GRANT_PAUSE: Duration = Duration::from_secs(1);
+
+/// What a permit remembers of its admission.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ticket {
+    epoch: u64,
+    slot: Option<NonZeroU32>,
+    started: Option<Instant>,
+}
+
+impl Ticket {
+    /// A ticket whose verdict is always late, for no epoch is ever this one: that of a call which is
+    /// made although the state machine refused it, and what is left of a ticket after its verdict.
+    pub(crate) const VOID: Self = Self {
+        epoch: u64::MAX,
+        slot: None,
+        started: None,
+    };
+
+    pub(crate) fn live(epoch: u64, started: Option<Instant>) -> Self {
+        Self {
+            epoch,
+            slot: None,
+            started,
+        }
+    }
+
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    pub(crate) fn is_trial(&self) -> bool {
+        self.slot.is_some()
+    }
+
+    /// Whether dropping the permit can change anything.
+    pub(crate) fn minds_drop(&self) -> bool {
+        self.slot.is_some() || self.started.is_some()
+    }
+
+    fn has_run_for(&self, limit: Option<Duration>, now: Instant) -> bool {
+        match (self.started, limit) {
+            (Some(started), Some(limit)) => now - started >= limit,
+            _ => false,
+        }
+    }
+}
+
+/// What a check proves by succeeding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Depth {
+    Reachability,
+    Functional,
+}
+
+/// State and cause, as every view shows them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) state: State,
+    pub(crate) cause: Option<Cause>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Breaker {
+    policy: Arc<Policy>,
+    phase: Phase,
+    forced: Option<Forced>,
+    epoch: u64,
+    since: Option<Instant>,
+    /// Failures of live calls in a row, and when the last of them came.
+    streak: u32,
+    last_failure: Option<Instant>,
+    window: Option<Box<Window>>,
+    /// Failed checks in a row, while closed.
+    failed_checks: u32,
+    /// A live call has succeeded since the last check.
+    proven_live: bool,
+    /// Trials that failed, as the backoff counts them.
+    level: u32,
+    recovery: Option<Recovery>,
+    next_slot: NonZeroU32,
+    last_grant: Option<Instant>,
+    last_error: Option<Reason>,
+    last_check: Option<Instant>,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Closed,
+    Open(OpenWindow),
+    HalfOpen(OpenWindow, Round),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct OpenWindow {
+    cause: Cause,
+    /// When the trip, or the last failed trial, opened it: no probe lengthens it without limit.
+    began: Instant,
+    until: Instant,
+    /// What the provider itself asked for: nothing ends the wait before it.
+    named: Option<Instant>,
+    /// A trial has failed in this outage, so a shallow check proves nothing.
+    disproved: bool,
+}
+
+/// The trials of one half-open time.
+#[derive(Debug, Default)]
+struct Round {
+    /// It began before its time, for one trial only.
+    granted: bool,
+    slots: Vec<Slot>,
+    successes: u32,
+}
+
+/// A place of a trial; without a holder it is the pause after a dropped one.
+#[derive(Debug)]
+struct Slot {
+    holder: Option<NonZeroU32>,
+    until: Instant,
+}
+
+#[derive(Debug)]
+struct Forced {
+    to: Override,
+    since: Option<Instant>,
+    until: Instant,
+    reason: Reason,
+}
+
+/// The backoff starts anew once the provider has been closed for `stable_after`.
+#[derive(Clone, Copy, Debug)]
+struct Recovery {
+    at: Instant,
+    stable_after: Duration,
+}
+
+/// Views. Those that depend on time expect a settled breaker.
+impl Breaker {
+    pub(crate) fn new(policy: Arc<Policy>, now: Instant) -> Self {
+        let window = window(&policy, now);
+        Self {
+            policy,
+            phase: Phase::Closed,
+            forced: None,
+            epoch: 0,
+            since: None,
+            streak: 0,
+            last_failure: None,
+            window,
+            failed_checks: 0,
+            proven_live: false,
+            level: 0,
+            recovery: None,
+            next_slot: NonZeroU32::MIN,
+            last_grant: None,
+            last_error: None,
+            last_check: None,
+        }
+    }
+
+    pub(crate) fn policy(&self) -> &Arc<Policy> {
+        &self.policy
+    }
+
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    pub(crate) fn seen(&self) -> Seen {
+        if let Some(forced) = &self.forced {
+            return Seen {
+                state: forced.to.into(),
+                cause: Some(Cause::Forced),
+            };
+        }
+        let (state, cause) = match &self.phase {
+            Phase::Closed => (State::Closed, None),
+            Phase::Open(window) => (State::Open, Some(window.cause)),
+            Phase::HalfOpen(window, _) => (State::HalfOpen, Some(window.cause)),
+        };
+        Seen { state, cause }
+    }
+
+    pub(crate) fn since(&self) -> Option<Instant> {
+        self.forced
+            .as_ref()
+            .map_or(self.since, |forced| forced.since)
+    }
+
+    /// Why the breaker is in the state that is seen.
+    pub(crate) fn reason(&self) -> Option<&Reason> {
+        match &self.forced {
+            Some(forced) => Some(&forced.reason),
+            None => self.last_error.as_ref(),
+        }
+    }
+
+    pub(crate) fn last_error(&self) -> Option<&Reason> {
+        self.last_error.as_ref()
+    }
+
+    pub(crate) fn last_check(&self) -> Option<Instant> {
+        self.last_check
+    }
+
+    /// Failures in a row; those that are too old to count are not shown either.
+    pub(crate) fn consecutive_failures(&self, now: Instant) -> u32 {
+        match self.phase {
+            Phase::Closed if self.streak_is_over(now) => 0,
+            _ => self.streak,
+        }
+    }
+
+    /// Every call is admitted, whatever the time.
+    pub(crate) fn admits_freely(&self) -> bool {
+        matches!(self.phase, Phase::Closed) && self.forced.is_none()
+    }
+
+    /// A success changes nothing, however long it took.
+    pub(crate) fn is_settled_well(&self) -> bool {
+        self.admits_freely()
+            && self.proven_live
+            && self.streak == 0
+            && self.window.is_none()
+            && self.policy.trip.slow_call.is_none()
+    }
+
+    /// How long until a call is admitted; `None`: it would be now.
+    pub(crate) fn retry_in(&self, now: Instant) -> Option<Duration> {
+        let beneath = self.admits_at();
+        let at = match &self.forced {
+            Some(Forced {
+                to: Override::Open,
+                until,
+                ..
+            }) => beneath.max(Some(*until)),
+            Some(Forced {
+                to: Override::Closed,
+                ..
+            }) => None,
+            None if self.policy.observe_only => None,
+            None => beneath,
+        };
+        at.filter(|at| *at > now).map(|at| at - now)
+    }
+
+    /// When the state changes by the passing of time alone.
+    pub(crate) fn changes_at(&self) -> Option<Instant> {
+        match (&self.forced, &self.phase) {
+            (Some(forced), _) => Some(forced.until),
+            (None, Phase::Open(window)) => Some(window.until),
+            (None, _) => None,
+        }
+    }
+
+    /// When the state machine admits a call, forced or not; `None`: whenever it comes.
+    fn admits_at(&self) -> Option<Instant> {
+        let trials = &self.policy.trials;
+        let (window, slot_free) = match &self.phase {
+            Phase::Closed => return None,
+            Phase::Open(window) => (window, Some(window.until)),
+            Phase::HalfOpen(window, round) => {
+                let at_once = if round.granted { 1 } else { trials.at_once };
+                let is_full = round.slots.len() >= at_once as usize;
+                let first_free = round.slots.iter().map(|slot| slot.until).min();
+                (window, first_free.filter(|_| is_full))
+            }
+        };
+        let no_prison = trials.by_probe_only.then(|| self.held_until(window));
+        slot_free.max(no_prison)
+    }
+
+    /// The end of the time in which anything but live calls may put off a trial.
+    fn held_until(&self, window: &OpenWindow) -> Instant {
+        after(window.began, self.policy.backoff.max_hold)
+    }
+
+    fn streak_is_over(&self, now: Instant) -> bool {
+        self.last_failure
+            .is_none_or(|last| now - last > self.policy.trip.within)
+    }
+}
+
+/// Events.
+impl Breaker {
+    /// Does what the passing of time alone does.
+    pub(crate) fn settle(&mut self, now: Instant) {
+        match &mut self.phase {
+            Phase::Closed => {}
+            Phase::Open(window) => {
+                let until = window.until;
+                if now >= until {
+                    self.half_open(false, until);
+                }
+            }
+            Phase::HalfOpen(_, round) => round.slots.retain(|slot| now < slot.until),
+        }
+        if let Some(forced) = self.forced.take_if(|forced| now >= forced.until) {
+            self.lift(&forced, forced.until);
+        }
+    }
+
+    /// The ticket of a call that is made, or how long until one would be.
+    pub(crate) fn admit(&mut self, now: Instant) -> Result<Ticket, Duration> {
+        if let Some(wait) = self.retry_in(now) {
+            return Err(wait);
+        }
+        let is_refused_beneath = self.admits_at().is_some_and(|at| at > now);
+        if is_refused_beneath {
+            return Ok(Ticket::VOID);
+        }
+        Ok(Ticket {
+            epoch: self.epoch,
+            slot: self.take_slot(now),
+            started: self.policy.trip.is_timed().then_some(now),
+        })
+    }
+
+    /// A call has ended, or its permit was told so.
+    pub(crate) fn record(&mut self, ticket: Ticket, outcome: Outcome, now: Instant) {
+        let is_late = ticket.epoch != self.epoch;
+        match outcome {
+            // The one verdict that is never late: the provider spoke of its future.
+            Outcome::Throttled {
+                retry_after,
+                reason,
+            } => {
+                self.throttled(is_late, retry_after, reason, now);
+            }
+            _ if is_late => {}
+            Outcome::Success if ticket.has_run_for(self.policy.trip.slow_call, now) => {
+                self.failed("slow call".into(), None, now);
+            }
+            Outcome::Success => self.succeeded(ticket, now),
+            Outcome::Failure {
+                reason,
+                retry_after,
+            } => self.failed(reason, retry_after, now),
+            Outcome::Neutral => self.release(ticket),
+        }
+    }
+
+    /// A permit was dropped without a verdict.
+    pub(crate) fn dropped(&mut self, ticket: Ticket, now: Instant) {
+        let pause_ends = after(now, self.policy.trials.pause);
+        if ticket.has_run_for(self.policy.trip.cancelled_after, now) {
+            self.record(ticket, Outcome::failure("cancelled"), now);
+        } else if let Some(slot) = self.slot_of(ticket) {
+            slot.holder = None;
+            slot.until = pause_ends;
+        }
+    }
+
+    /// A trial needs its slot no longer; its verdict is still to come.
+    pub(crate) fn release(&mut self, ticket: Ticket) {
+        if let Phase::HalfOpen(_, round) = &mut self.phase {
+            if ticket.is_trial() {
+                round.slots.retain(|slot| slot.holder != ticket.slot);
+            }
+        }
+    }
+
+    /// Whether a live call has succeeded since this was last asked.
+    pub(crate) fn take_live_proof(&mut self) -> bool {
+        mem::take(&mut self.proven_live)
+    }
+
+    /// A check that started in `epoch` has ended.
+    pub(crate) fn checked(
+        &mut self,
+        epoch: u64,
+        depth: Depth,
+        result: Result<(), Reason>,
+        now: Instant,
+    ) {
+        let proven_live = self.take_live_proof();
+        self.last_check = Some(now);
+        if !self.is_of_this_turn(epoch) {
+            return;
+        }
+        let passed = result.is_ok();
+        if let Err(reason) = result {
+            self.last_error = Some(reason);
+        }
+        match &self.phase {
+            Phase::Closed if passed || proven_live => self.failed_checks = 0,
+            Phase::Closed => {
+                self.failed_checks = self.failed_checks.saturating_add(1);
+                if self.failed_checks >= self.policy.trip.failed_checks() {
+                    self.trip(Cause::Probe, None, now);
+                }
+            }
+            _ if !passed => self.hold(now),
+            Phase::Open(window) | Phase::HalfOpen(window, _) => match depth {
+                _ if !window.may_end(now) => {}
+                Depth::Functional => self.proved(now),
+                Depth::Reachability if window.cause == Cause::Probe => self.close(now),
+                Depth::Reachability if window.disproved => {}
+                Depth::Reachability => {
+                    self.grant_trial(now);
+                }
+            },
+        }
+    }
+
+    pub(crate) fn mark_healthy(&mut self, now: Instant) {
+        if !matches!(self.phase, Phase::Closed) {
+            self.close(now);
+        }
+        self.forget();
+        self.level = 0;
+        self.recovery = None;
+        self.last_error = None;
+        self.last_check = Some(now);
+    }
+
+    pub(crate) fn mark_unhealthy(&mut self, reason: Reason, now: Instant) {
+        match &mut self.phase {
+            Phase::Closed => self.failed(reason, None, now),
+            Phase::Open(window) | Phase::HalfOpen(window, _) => {
+                if window.cause == Cause::Probe {
+                    window.cause = Cause::Failures;
+                }
+                self.note_failure(reason, now);
+                self.hold(now);
+            }
+        }
+    }
+
+    /// Ends an open window's wait for one trial; false where it may not end.
+    pub(crate) fn grant_trial(&mut self, now: Instant) -> bool {
+        let Phase::Open(window) = &self.phase else {
+            return false;
+        };
+        let is_too_soon = self.last_grant.is_some_and(|last| now - last < GRANT_PAUSE);
+        let is_granted = self.forced.is_none()
+            && !self.policy.trials.by_probe_only
+            && !is_too_soon
+            && window.may_end(now);
+        if is_granted {
+            self.last_grant = Some(now);
+            self.half_open(true, now);
+        }
+        is_granted
+    }
+
+    pub(crate) fn force(&mut self, to: Override, ttl: Duration, reason: Reason, now: Instant) {
+        let is_there_already = self.seen().state == State::from(to);
+        self.forced = Some(Forced {
+            to,
+            since: if is_there_already {
+                self.since()
+            } else {
+                Some(now)
+            },
+            until: after(now, ttl),
+            reason,
+        });
+    }
+
+    pub(crate) fn unforce(&mut self, now: Instant) {
+        if let Some(forced) = self.forced.take() {
+            self.lift(&forced, now);
+        }
+    }
+
+    pub(crate) fn set_policy(&mut self, policy: Arc<Policy>, now: Instant) {
+        let rule = self.window.as_ref().map(|window| window.rule());
+        if rule != policy.trip.failure_rate {
+            self.window = window(&policy, now);
+        }
+        self.policy = policy;
+    }
+
+    fn succeeded(&mut self, ticket: Ticket, now: Instant) {
+        match &self.phase {
+            Phase::Closed => {
+                self.streak = 0;
+                self.proven_live = true;
+                if let Some(window) = &mut self.window {
+                    window.record(false, now);
+                }
+            }
+            Phase::HalfOpen(..) => {
+                self.release(ticket);
+                self.last_check = Some(now);
+                self.proved(now);
+            }
+            // No ticket is of an open window's epoch.
+            Phase::Open(_) => {}
+        }
+    }
+
+    fn failed(&mut self, reason: Reason, retry_after: Option<Duration>, now: Instant) {
+        let named = retry_after.map(|wait| self.policy.throttle.wait(Some(wait)));
+        self.note_failure(reason, now);
+        match &self.phase {
+            Phase::Closed => {
+                if self.should_trip(now) {
+                    self.trip(Cause::Failures, named, now);
+                }
+            }
+            Phase::HalfOpen(..) => self.reopen(named, now),
+            // No ticket is of an open window's epoch.
+            Phase::Open(_) => {}
+        }
+    }
+
+    fn throttled(
+        &mut self,
+        is_late: bool,
+        retry_after: Option<Duration>,
+        reason: Reason,
+        now: Instant,
+    ) {
+        let wait = self.policy.throttle.wait(retry_after);
+        let disproved = match &mut self.phase {
+            Phase::Open(window) => {
+                let named = Some(after(now, wait));
+                window.named = window.named.max(named);
+                window.until = window.until.max(after(now, wait));
+                return;
+            }
+            _ if is_late => return,
+            Phase::Closed => false,
+            Phase::HalfOpen(window, _) => window.disproved,
+        };
+        self.last_error = Some(reason);
+        self.last_check = Some(now);
+        self.open(Cause::Throttled, disproved, Duration::ZERO, Some(wait), now);
+    }
+}
+
+/// Transitions.
+impl Breaker {
+    /// Closed → open: there was too much of it.
+    fn trip(&mut self, cause: Cause, named: Option<Duration>, now: Instant) {
+        if self
+            .recovery
+            .is_some_and(|recovery| now - recovery.at >= recovery.stable_after)
+        {
+            self.level = 0;
+        }
+        self.open(cause, false, self.backoff(), named, now);
+    }
+
+    /// Half-open → open: a trial failed.
+    fn reopen(&mut self, named: Option<Duration>, now: Instant) {
+        self.level = self.level.saturating_add(1);
+        self.open(Cause::Failures, true, self.backoff(), named, now);
+    }
+
+    fn open(
+        &mut self,
+        cause: Cause,
+        disproved: bool,
+        wait: Duration,
+        named: Option<Duration>,
+        now: Instant,
+    ) {
+        let named = named.map(|wait| after(now, wait));
+        let window = OpenWindow {
+            cause,
+            began: now,
+            until: named.max(Some(after(now, wait))).unwrap_or(now),
+            named,
+            disproved,
+        };
+        self.enter(Phase::Open(window), now);
+    }
+
+    /// Open → open, later; half-open → open again: somebody else than a trial says that it is ill.
+    fn hold(&mut self, now: Instant) {
+        let wait = self.backoff();
+        let (Phase::Open(window) | Phase::HalfOpen(window, _)) = self.phase else {
+            return;
+        };
+        let until = after(now, wait).min(self.held_until(&window));
+        match &mut self.phase {
+            Phase::Open(window) => window.until = window.until.max(until),
+            Phase::HalfOpen(..) if until > now => {
+                self.enter(Phase::Open(OpenWindow { until, ..window }), now);
+            }
+            _ => {}
+        }
+    }
+
+    /// Open → half-open, from `since` on.
+    fn half_open(&mut self, granted: bool, since: Instant) {
+        if let Phase::Open(window) = self.phase {
+            let round = Round {
+                granted,
+                ..Round::default()
+            };
+            self.enter(Phase::HalfOpen(window, round), since);
+        }
+    }
+
+    /// Open or half-open → closed, where this was the last success that it took.
+    fn proved(&mut self, now: Instant) {
+        self.half_open(false, now);
+        if let Phase::HalfOpen(_, round) = &mut self.phase {
+            round.successes += 1;
+            if round.successes >= self.policy.trials.to_close {
+                self.close(now);
+            }
+        }
+    }
+
+    /// Open or half-open → closed.
+    fn close(&mut self, now: Instant) {
+        if let Phase::Open(window) | Phase::HalfOpen(window, _) = &self.phase {
+            self.recovery = Some(Recovery {
+                at: now,
+                stable_after: window.until - window.began,
+            });
+        }
+        self.forget();
+        self.enter(Phase::Closed, now);
+    }
+
+    /// Forced → what is beneath.
+    fn lift(&mut self, forced: &Forced, at: Instant) {
+        let was_there_already = self.seen().state == State::from(forced.to);
+        self.since = if was_there_already {
+            forced.since
+        } else {
+            Some(at)
+        };
+    }
+
+    fn enter(&mut self, phase: Phase, since: Instant) {
+        self.phase = phase;
+        self.epoch += 1;
+        self.since = Some(since);
+    }
+}
+
+/// Parts.
+impl Breaker {
+    /// What spoke against the provider while it was closed.
+    fn forget(&mut self) {
+        self.streak = 0;
+        self.last_failure = None;
+        self.failed_checks = 0;
+        if let Some(window) = &mut self.window {
+            window.reset();
+        }
+    }
+
+    fn note_failure(&mut self, reason: Reason, now: Instant) {
+        self.streak = self.consecutive_failures(now).saturating_add(1);
+        self.last_failure = Some(now);
+        self.last_error = Some(reason);
+        self.last_check = Some(now);
+        if let (Phase::Closed, Some(window)) = (&self.phase, &mut self.window) {
+            window.record(true, now);
+        }
+    }
+
+    fn should_trip(&self, now: Instant) -> bool {
+        let in_a_row = self.policy.trip.consecutive;
+        in_a_row.is_some_and(|limit| self.streak >= limit)
+            || self
+                .window
+                .as_ref()
+                .is_some_and(|window| window.should_trip(now))
+    }
+
+    fn backoff(&self) -> Duration {
+        self.policy.backoff.wait(self.level, random())
+    }
+
+    /// A slot for a trial that is admitted; none is needed while closed.
+    fn take_slot(&mut self, now: Instant) -> Option<NonZeroU32> {
+        let Phase::HalfOpen(_, round) = &mut self.phase else {
+            return None;
+        };
+        let holder = self.next_slot;
+        self.next_slot = holder.checked_add(1).unwrap_or(NonZeroU32::MIN);
+        round.slots.push(Slot {
+            holder: Some(holder),
+            until: after(now, self.policy.trials.lease),
+        });
+        Some(holder)
+    }
+
+    fn slot_of(&mut self, ticket: Ticket) -> Option<&mut Slot> {
+        match &mut self.phase {
+            Phase::HalfOpen(_, round) if ticket.is_trial() => round
+                .slots
+                .iter_mut()
+                .find(|slot| slot.holder == ticket.slot),
+            _ => None,
+        }
+    }
+
+    /// Whether what began in `epoch` speaks of the present: the end of an open window by time alone
+    /// makes nothing stale.
+    fn is_of_this_turn(&self, epoch: u64) -> bool {
+        let is_half_open = matches!(self.phase, Phase::HalfOpen(..));
+        epoch == self.epoch || (is_half_open && epoch + 1 == self.epoch)
+    }
+}
+
+impl OpenWindow {
+    /// Whether the provider itself asked for no more time.
+    fn may_end(&self, now: Instant) -> bool {
+        self.named.is_none_or(|named| now >= named)
+    }
+}
+
+fn window(policy: &Policy, now: Instant) -> Option<Box<Window>> {
+    let rule = policy.trip.failure_rate?;
+    Some(Box::new(Window::new(rule, now)))
+}

@@ -1,0 +1,202 @@
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, PoisonError, RwLock, Weak},
+};
+
+use tokio::{
+    sync::{broadcast, watch},
+    time::Instant,
+};
+
+use crate::{Policy, Provider, ProviderHealth, Snapshot, Transition, Transitions, cell::Cell};
+
+/// The health of every provider: the one thing that layers, probes, chains and status pages share.
+///
+/// A cheap handle: a clone is the same cache. Make it first, and hand its
+/// [providers](Self::provider) to whatever calls them.
+///
+/// ```
+/// use tower_health::HealthCache;
+///
+/// let cache = HealthCache::default();
+/// let groq = cache.provider("groq");
+///
+/// assert!(groq.is_healthy());
+/// groq.mark_unhealthy("connection refused");
+/// groq.mark_unhealthy("connection refused");
+/// assert!(!cache.is_healthy("groq"));
+/// ```
+#[derive(Clone)]
+pub struct HealthCache {
+    registry: Arc<Registry>,
+}
+
+/// What a task holds that must end with the last cache.
+#[derive(Clone, Debug)]
+pub(crate) struct WeakCache {
+    registry: Weak<Registry>,
+    gone: watch::Receiver<()>,
+}
+
+struct Registry {
+    policy: Arc<Policy>,
+    cells: RwLock<BTreeMap<Arc<str>, Arc<Cell>>>,
+    transitions: broadcast::Sender<Transition>,
+    alive: watch::Sender<()>,
+}
+
+impl HealthCache {
+    /// An empty cache, whose providers follow `policy` unless they are given another.
+    #[must_use]
+    pub fn new(policy: Policy) -> Self {
+        Self {
+            registry: Arc::new(Registry {
+                policy: Arc::new(policy),
+                cells: RwLock::default(),
+                transitions: Transitions::channel(),
+                alive: watch::Sender::new(()),
+            }),
+        }
+    }
+
+    /// The provider of this id; closed and well, where it is new.
+    #[must_use]
+    pub fn provider(&self, id: impl Into<Arc<str>>) -> Provider {
+        let id = id.into();
+        if let Some(known) = self.get(&id) {
+            return known;
+        }
+        let registry = &*self.registry;
+        let mut cells = registry
+            .cells
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        let cell = cells.entry(Arc::clone(&id)).or_insert_with(|| {
+            let policy = Arc::clone(&registry.policy);
+            Arc::new(Cell::new(id, policy, registry.transitions.clone()))
+        });
+        Provider::new(Arc::clone(cell))
+    }
+
+    /// The provider of this id, with rules of its own; one that is known keeps its state.
+    #[must_use]
+    pub fn provider_with(&self, id: impl Into<Arc<str>>, policy: Policy) -> Provider {
+        let provider = self.provider(id);
+        provider.set_policy(policy);
+        provider
+    }
+
+    /// The provider of this id, if it is known. Creates nothing.
+    #[must_use]
+    pub fn get(&self, id: &str) -> Option<Provider> {
+        self.read(|cells| cells.get(id).cloned()).map(Provider::new)
+    }
+
+    /// Whether a call to this provider would be admitted now. One that is unknown is healthy, and
+    /// stays unknown.
+    #[must_use]
+    pub fn is_healthy(&self, id: &str) -> bool {
+        self.read(|cells| cells.get(id).cloned())
+            .is_none_or(|cell| cell.is_healthy())
+    }
+
+    /// The health of every known provider, as a copy. Each row is true at its own instant.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        // Looked at outside the registry's lock: a breaker announces what it finds.
+        let cells = self.read(|cells| cells.values().cloned().collect::<Vec<_>>());
+        Snapshot {
+            at: Instant::now(),
+            providers: cells.iter().map(|cell| cell.health()).collect(),
+        }
+    }
+
+    /// A [`snapshot`](Self::snapshot) with a row for each of the `expected` ids, so that its shape
+    /// is stable: one that is unknown is healthy, with all counts zero, and stays unknown.
+    #[must_use]
+    pub fn snapshot_of<I>(&self, expected: I) -> Snapshot
+    where
+        I: IntoIterator,
+        I::Item: Into<Arc<str>>,
+    {
+        let mut snapshot = self.snapshot();
+        let unknown = expected.into_iter().map(Into::into);
+        snapshot
+            .providers
+            .extend(unknown.map(ProviderHealth::unknown));
+        // Stable, so that of two rows of one id the real one comes first.
+        snapshot
+            .providers
+            .sort_by(|one, other| one.id.cmp(&other.id));
+        snapshot
+            .providers
+            .dedup_by(|later, first| later.id == first.id);
+        snapshot
+    }
+
+    /// Every transition from now on, of every provider, present and to come.
+    pub fn subscribe(&self) -> Transitions {
+        Transitions::of(&self.registry.transitions)
+    }
+
+    /// Forgets a provider. Its handles go on working, on a breaker that the cache no longer knows;
+    /// asked for again, it is a new one.
+    pub fn remove(&self, id: &str) {
+        let mut cells = self.registry.cells.write();
+        let removed = cells.as_mut().map(|cells| cells.remove(id));
+        drop(removed.ok());
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakCache {
+        WeakCache {
+            registry: Arc::downgrade(&self.registry),
+            gone: self.registry.alive.subscribe(),
+        }
+    }
+
+    fn read<R>(&self, look: impl FnOnce(&BTreeMap<Arc<str>, Arc<Cell>>) -> R) -> R {
+        look(
+            &self
+                .registry
+                .cells
+                .read()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
+    }
+}
+
+impl WeakCache {
+    pub(crate) fn upgrade(&self) -> Option<HealthCache> {
+        let registry = self.registry.upgrade()?;
+        Some(HealthCache { registry })
+    }
+
+    /// Ends when the last cache is gone.
+    pub(crate) async fn gone(&mut self) {
+        // Nothing is ever sent: the only news is that the sender is gone.
+        let _ = self.gone.changed().await;
+    }
+}
+
+/// A cache with the default [`Policy`].
+impl Default for HealthCache {
+    fn default() -> Self {
+        Self::new(Policy::default())
+    }
+}
+
+impl fmt::Debug for HealthCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let providers = self.snapshot().providers;
+        f.debug_struct("HealthCache")
+            .field("providers", &providers)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registry").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,274 @@
+//! A breaker shared between threads: the only atomics, the only lock.
+//!
+//! While a provider is closed and well, a call costs one load of the [`Word`] to be admitted and one
+//! to find that its success changes nothing. All else goes through [`Cell::update`], which holds the
+//! lock for a few arithmetic steps and never across a callback, a log line or an `.await`.
+
+use std::{
+    collections::VecDeque,
+    fmt, mem,
+    pin::pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    sync::{Notify, broadcast},
+    time::{Instant, timeout_at},
+};
+
+use crate::{
+    Outcome, Policy, State, Transition,
+    breaker::{Breaker, Seen, Ticket},
+    error::CircuitOpen,
+    health::ProviderHealth,
+    time::after,
+};
+
+pub(crate) struct Cell {
+    id: Arc<str>,
+    word: AtomicU64,
+    locked: Mutex<Locked>,
+    /// Notified whenever a refused call would be admitted earlier than it was told.
+    sooner: Notify,
+    transitions: broadcast::Sender<Transition>,
+}
+
+struct Locked {
+    breaker: Breaker,
+    outbox: Outbox,
+}
+
+/// Transitions on their way to the listeners. They are sent without the lock, so that no listener's
+/// waker runs under it, by one thread at a time, so that they stay in order.
+#[derive(Default)]
+struct Outbox {
+    queue: VecDeque<Transition>,
+    is_attended: bool,
+}
+
+/// What the path of a healthy call needs to know of a breaker.
+#[derive(Clone, Copy)]
+struct Word(u64);
+
+impl Word {
+    /// A call is admitted, whatever the time.
+    const FREE: u64 = 1;
+    /// A success changes nothing.
+    const WELL: u64 = 1 << 1;
+    /// A permit must know when it was given.
+    const TIMED: u64 = 1 << 2;
+    const EPOCH_SHIFT: u32 = 3;
+
+    fn of(breaker: &Breaker) -> Self {
+        let flag = |is_set, flag| if is_set { flag } else { 0 };
+        Self(
+            flag(breaker.admits_freely(), Self::FREE)
+                | flag(breaker.is_settled_well(), Self::WELL)
+                | flag(breaker.policy().trip.is_timed(), Self::TIMED)
+                | (breaker.epoch() << Self::EPOCH_SHIFT),
+        )
+    }
+
+    fn has(self, flag: u64) -> bool {
+        self.0 & flag != 0
+    }
+
+    fn epoch(self) -> u64 {
+        self.0 >> Self::EPOCH_SHIFT
+    }
+}
+
+impl Cell {
+    pub(crate) fn new(
+        id: Arc<str>,
+        policy: Arc<Policy>,
+        transitions: broadcast::Sender<Transition>,
+    ) -> Self {
+        let breaker = Breaker::new(policy, Instant::now());
+        Self {
+            id,
+            word: AtomicU64::new(Word::of(&breaker).0),
+            locked: Mutex::new(Locked {
+                breaker,
+                outbox: Outbox::default(),
+            }),
+            sooner: Notify::new(),
+            transitions,
+        }
+    }
+
+    pub(crate) fn id(&self) -> &Arc<str> {
+        &self.id
+    }
+
+    /// Whether a call now would be admitted.
+    pub(crate) fn is_healthy(&self) -> bool {
+        self.word().has(Word::FREE) || self.update(|breaker, now| breaker.retry_in(now).is_none())
+    }
+
+    pub(crate) fn admit(&self) -> Result<Ticket, CircuitOpen> {
+        let word = self.word();
+        if word.has(Word::FREE) {
+            let started = word.has(Word::TIMED).then(Instant::now);
+            return Ok(Ticket::live(word.epoch(), started));
+        }
+        self.update(|breaker, now| {
+            breaker
+                .admit(now)
+                .map_err(|wait| self.refusal(breaker, wait))
+        })
+    }
+
+    /// The refusal of a call now; one that would be admitted is told to come back at once.
+    pub(crate) fn refuse(&self) -> CircuitOpen {
+        self.update(|breaker, now| {
+            let wait = breaker.retry_in(now).unwrap_or_default();
+            self.refusal(breaker, wait)
+        })
+    }
+
+    pub(crate) fn record(&self, ticket: Ticket, outcome: Outcome) {
+        let word = self.word();
+        let is_nothing_new = matches!(outcome, Outcome::Success)
+            && word.has(Word::WELL)
+            && word.epoch() == ticket.epoch();
+        if !is_nothing_new {
+            self.update(|breaker, now| breaker.record(ticket, outcome, now));
+        }
+    }
+
+    pub(crate) fn dropped(&self, ticket: Ticket) {
+        if ticket.minds_drop() {
+            self.update(|breaker, now| breaker.dropped(ticket, now));
+        }
+    }
+
+    pub(crate) fn health(&self) -> ProviderHealth {
+        self.update(|breaker, now| {
+            let Seen { state, cause } = breaker.seen();
+            let retry_in = breaker.retry_in(now);
+            ProviderHealth {
+                id: Arc::clone(&self.id),
+                state,
+                healthy: retry_in.is_none(),
+                cause,
+                consecutive_failures: breaker.consecutive_failures(now),
+                last_error: breaker.last_error().cloned(),
+                last_check: breaker.last_check(),
+                since: breaker.since(),
+                retry_in,
+            }
+        })
+    }
+
+    /// Waits until a call would be admitted.
+    pub(crate) async fn admits(&self) {
+        loop {
+            let mut sooner = pin!(self.sooner.notified());
+            sooner.as_mut().enable();
+            let Some(at) = self.update(|breaker, now| Some(after(now, breaker.retry_in(now)?)))
+            else {
+                return;
+            };
+            // Told or run out: look again either way.
+            let _ = timeout_at(at, sooner).await;
+        }
+    }
+
+    /// The one way to the state machine: settles it, takes one step, and makes known what changed.
+    pub(crate) fn update<R>(&self, step: impl FnOnce(&mut Breaker, Instant) -> R) -> R {
+        let mut locked = self.lock();
+        let Locked { breaker, outbox } = &mut *locked;
+        // Under the lock, so that time does not run backwards for the breaker.
+        let now = Instant::now();
+
+        let before = breaker.seen();
+        breaker.settle(now);
+        self.announce(outbox, before, breaker);
+
+        let settled = breaker.seen();
+        let wait = breaker.retry_in(now);
+        let result = step(breaker, now);
+        self.announce(outbox, settled, breaker);
+
+        let is_sooner = breaker.retry_in(now) < wait;
+        let has_mail = !outbox.queue.is_empty() && !mem::replace(&mut outbox.is_attended, true);
+        self.word.store(Word::of(breaker).0, Ordering::Release);
+        drop(locked);
+
+        if is_sooner {
+            self.sooner.notify_waiters();
+        }
+        if has_mail {
+            self.deliver();
+        }
+        result
+    }
+
+    fn announce(&self, outbox: &mut Outbox, before: Seen, breaker: &Breaker) {
+        let Seen { state, cause } = breaker.seen();
+        if state == before.state || self.transitions.receiver_count() == 0 {
+            return;
+        }
+        let explains_itself = state != State::Open && cause == before.cause;
+        let reason = breaker
+            .reason()
+            .filter(|_| !explains_itself && cause.is_some());
+        outbox.queue.push_back(Transition {
+            provider: Arc::clone(&self.id),
+            from: before.state,
+            to: state,
+            cause: cause.or(before.cause),
+            reason: reason.cloned(),
+            at: breaker.since().unwrap_or_else(Instant::now),
+        });
+    }
+
+    fn deliver(&self) {
+        loop {
+            let mut locked = self.lock();
+            let Some(transition) = locked.outbox.queue.pop_front() else {
+                locked.outbox.is_attended = false;
+                return;
+            };
+            drop(locked);
+            // An error only says that the last listener has left.
+            let _ = self.transitions.send(transition);
+        }
+    }
+
+    fn refusal(&self, breaker: &Breaker, retry_in: Duration) -> CircuitOpen {
+        let Seen { state, cause } = breaker.seen();
+        CircuitOpen {
+            provider: Arc::clone(&self.id),
+            state,
+            cause,
+            retry_in,
+            last_error: breaker.last_error().cloned(),
+        }
+    }
+
+    fn word(&self) -> Word {
+        Word(self.word.load(Ordering::Acquire))
+    }
+
+    /// A panic under the lock can only be one of this crate; the state is whole after every step.
+    fn lock(&self) -> MutexGuard<'_, Locked> {
+        self.locked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Cell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Seen { state, cause } = self.update(|breaker, _| breaker.seen());
+        f.debug_struct("Cell")
+            .field("id", &self.id)
+            .field("state", &state)
+            .field("cause", &cause)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,104 @@
+use std::{fmt, time::Duration};
+
+use crate::{Permit, Reason};
+
+/// What a finished call says about its provider's health.
+///
+/// Whether a [chain](crate::FallbackChain) should go on to the next provider is another question,
+/// which the chain asks of its own [rule](crate::Advance).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// The provider is well: the streak of failures ends, a trial counts towards closing.
+    Success,
+    /// The provider is ill: counts towards a trip; a trial opens the breaker again.
+    Failure {
+        /// What went wrong.
+        reason: Reason,
+        /// Should this open the breaker, then at least for so long: the provider named a time.
+        retry_after: Option<Duration>,
+    },
+    /// The provider is well but wants a pause: the breaker opens at once, without a strike.
+    Throttled {
+        /// For how long; [`Throttle`](crate::Throttle) sets its bounds, and the wait where none is named.
+        retry_after: Option<Duration>,
+        /// What the provider said.
+        reason: Reason,
+    },
+    /// Nothing: the caller's fault, or nobody's. Never a success.
+    Neutral,
+}
+
+impl Outcome {
+    /// A [`Failure`](Self::Failure) without a named time.
+    pub fn failure(reason: impl Into<Reason>) -> Self {
+        Self::Failure {
+            reason: reason.into(),
+            retry_after: None,
+        }
+    }
+
+    /// A [`Throttled`](Self::Throttled).
+    pub fn throttled(retry_after: Option<Duration>, reason: impl Into<Reason>) -> Self {
+        Self::Throttled {
+            retry_after,
+            reason: reason.into(),
+        }
+    }
+}
+
+/// Gives the verdict on a finished call.
+///
+/// It takes the result *and the permit*: the verdict may be given at once, or later by something
+/// that the response carries, such as a body that is still flowing.
+///
+/// Closures are classifiers through [`HealthLayer::classify_with`](crate::HealthLayer::classify_with).
+pub trait Classify<Res, E> {
+    /// What the caller receives.
+    type Response;
+
+    /// Records the outcome on `permit`, or hands the permit on.
+    ///
+    /// # Errors
+    ///
+    /// The error of `result`, for the caller.
+    fn classify(&self, result: Result<Res, E>, permit: Permit) -> Result<Self::Response, E>;
+}
+
+/// The default: every `Ok` is a success, every error a failure.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ErrorsAsFailures;
+
+impl<Res, E: fmt::Display> Classify<Res, E> for ErrorsAsFailures {
+    type Response = Res;
+
+    fn classify(&self, result: Result<Res, E>, permit: Permit) -> Result<Res, E> {
+        match &result {
+            Ok(_) => permit.success(),
+            Err(error) => permit.failure(Reason::display(error)),
+        }
+        result
+    }
+}
+
+/// A closure as a classifier; see [`HealthLayer::classify_with`](crate::HealthLayer::classify_with).
+#[derive(Clone, Copy)]
+pub struct ClassifyWith<F>(pub(crate) F);
+
+impl<Res, E, F> Classify<Res, E> for ClassifyWith<F>
+where
+    F: Fn(Result<&Res, &E>) -> Outcome,
+{
+    type Response = Res;
+
+    fn classify(&self, result: Result<Res, E>, permit: Permit) -> Result<Res, E> {
+        permit.record((self.0)(result.as_ref()));
+        result
+    }
+}
+
+impl<F> fmt::Debug for ClassifyWith<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ClassifyWith").finish_non_exhaustive()
+    }
+}

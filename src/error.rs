@@ -1,0 +1,79 @@
+//! What a caller gets instead of an answer, and how to find it.
+
+use std::{error::Error, fmt, io, sync::Arc, time::Duration};
+
+use crate::{Cause, Reason, State};
+
+/// Any error, as [`tower::BoxError`](https://docs.rs/tower/latest/tower/type.BoxError.html).
+pub type BoxError = Box<dyn Error + Send + Sync>;
+
+/// A call was refused: the provider's circuit breaker is open, or half-open and on trial already.
+///
+/// The provider was not called. [`find`] finds this error beneath those of other layers.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct CircuitOpen {
+    /// Who was not called.
+    pub provider: Arc<str>,
+    /// [`State::Open`], or [`State::HalfOpen`] with no slot left for a trial.
+    pub state: State,
+    /// What opened the breaker.
+    pub cause: Option<Cause>,
+    /// How long until a call is admitted, as far as can be known now. A trial that ends early makes it sooner.
+    pub retry_in: Duration,
+    /// The last thing that was heard against the provider.
+    pub last_error: Option<Reason>,
+}
+
+impl fmt::Display for CircuitOpen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            provider,
+            state,
+            retry_in,
+            ..
+        } = self;
+        write!(
+            f,
+            "circuit breaker of `{provider}` is {state}, retry in {retry_in:.1?}"
+        )?;
+        match &self.last_error {
+            Some(reason) => write!(f, ": {reason}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Error for CircuitOpen {}
+
+/// Finds an error of type `T` in `error` or beneath it, through any number of wrappers.
+///
+/// ```
+/// use tower_health::{BoxError, HealthCache, error::{self, CircuitOpen}};
+///
+/// let provider = HealthCache::default().provider("groq");
+/// provider.mark_unhealthy("timeout");
+/// provider.mark_unhealthy("timeout");
+/// let wrapped: BoxError = std::io::Error::other(provider.admit().unwrap_err()).into();
+///
+/// let refusal = error::find::<CircuitOpen>(&wrapped).unwrap();
+/// assert_eq!(&*refusal.provider, "groq");
+/// ```
+#[must_use]
+pub fn find<T: Error + 'static>(error: &BoxError) -> Option<&T> {
+    let mut next: Option<&(dyn Error + 'static)> = Some(&**error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        // An `io::Error` leaves what it wraps out of its sources.
+        next = match error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref)
+        {
+            Some(wrapped) => Some(wrapped),
+            None => error.source(),
+        };
+    }
+    None
+}

@@ -1,0 +1,114 @@
+use std::{
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+use tokio::{sync::broadcast, time::Instant};
+
+use crate::{Cause, Reason, State};
+
+/// How many transitions a subscriber may lag behind before the oldest are dropped.
+const BACKLOG: usize = 1024;
+
+/// A provider's circuit breaker has changed its state.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Transition {
+    /// Whose.
+    pub provider: Arc<str>,
+    /// From which state.
+    pub from: State,
+    /// To which state.
+    pub to: State,
+    /// What opened the breaker, on the way back too.
+    pub cause: Option<Cause>,
+    /// What was heard against the provider, or what the operator gave as the reason.
+    pub reason: Option<Reason>,
+    /// When. A window that ran out unseen is announced later, with the time at which it did.
+    pub at: Instant,
+}
+
+/// `groq: closed -> open (failures: connection refused)`
+impl fmt::Display for Transition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            provider, from, to, ..
+        } = self;
+        write!(f, "{provider}: {from} -> {to}")?;
+        match (&self.cause, &self.reason) {
+            (Some(cause), Some(reason)) => write!(f, " ({cause}: {reason})"),
+            (Some(cause), None) => write!(f, " ({cause})"),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Every transition of every provider of a cache, each once, in order per provider.
+///
+/// Made by [`HealthCache::subscribe`](crate::HealthCache::subscribe). A subscriber that is slow
+/// delays no call and no other subscriber: 1,024 transitions wait for it, then the oldest are
+/// dropped and [counted](Self::missed).
+///
+/// As a `Stream`, with the `futures` crate:
+/// `stream::unfold(transitions, async |mut t| t.recv().await.map(|next| (next, t)))`.
+#[derive(Debug)]
+#[must_use = "transitions are seen by receiving them"]
+pub struct Transitions {
+    receiver: broadcast::Receiver<Transition>,
+    missed: u64,
+}
+
+impl Transitions {
+    pub(crate) fn channel() -> broadcast::Sender<Transition> {
+        broadcast::Sender::new(BACKLOG)
+    }
+
+    pub(crate) fn of(sender: &broadcast::Sender<Transition>) -> Self {
+        Self {
+            receiver: sender.subscribe(),
+            missed: 0,
+        }
+    }
+
+    /// The next transition; `None` once the cache and all its providers are gone.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: no transition is lost by dropping the future.
+    pub async fn recv(&mut self) -> Option<Transition> {
+        loop {
+            match self.receiver.recv().await {
+                Ok(transition) => return Some(transition),
+                Err(broadcast::error::RecvError::Lagged(missed)) => self.missed += missed,
+                Err(broadcast::error::RecvError::Closed) => return None,
+            }
+        }
+    }
+
+    /// How many transitions were dropped because this subscriber lagged behind.
+    #[must_use]
+    pub fn missed(&self) -> u64 {
+        self.missed
+    }
+
+    /// Calls `listener` with each transition, until the cache and all its providers are gone: the
+    /// callback form, to be spawned.
+    ///
+    /// The listener runs in the caller's task, so it can neither delay nor break a call, and may use
+    /// the cache freely. One that panics is called again with the next transition.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let cache = tower_health::HealthCache::default();
+    /// tokio::spawn(cache.subscribe().for_each(|transition| println!("{transition}")));
+    /// # }
+    /// ```
+    pub async fn for_each(mut self, mut listener: impl FnMut(Transition)) {
+        while let Some(transition) = self.recv().await {
+            // The panic hook has reported it.
+            let _ = catch_unwind(AssertUnwindSafe(|| listener(transition)));
+        }
+    }
+}

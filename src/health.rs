@@ -1,0 +1,65 @@
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use crate::{Cause, Reason, State};
+
+/// The health of one provider at one instant: a copy, which nothing changes afterwards.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ProviderHealth {
+    /// Who.
+    pub id: Arc<str>,
+    /// The state of its circuit breaker. An open window that has run out reads half-open.
+    pub state: State,
+    /// A call at that instant would have been admitted.
+    pub healthy: bool,
+    /// What opened the breaker; `None` while it is closed.
+    pub cause: Option<Cause>,
+    /// Failures of live calls in a row.
+    pub consecutive_failures: u32,
+    /// The last thing that was heard against it.
+    pub last_error: Option<Reason>,
+    /// When anything but an uneventful success last spoke of it: a check, a mark, a failure, a trial.
+    pub last_check: Option<Instant>,
+    /// Since when it is in this state; `None`: from the beginning.
+    pub since: Option<Instant>,
+    /// How long until a call is admitted; `None`: one would be admitted now.
+    pub retry_in: Option<Duration>,
+}
+
+impl ProviderHealth {
+    /// The health of a provider of which nothing is known.
+    pub(crate) fn unknown(id: Arc<str>) -> Self {
+        Self {
+            id,
+            state: State::Closed,
+            healthy: true,
+            cause: None,
+            consecutive_failures: 0,
+            last_error: None,
+            last_check: None,
+            since: None,
+            retry_in: None,
+        }
+    }
+}
+
+/// The health of many providers, in the order of their ids.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// When it was taken: what [`ProviderHealth::since`] and [`ProviderHealth::last_check`] are measured against.
+    pub at: Instant,
+    /// One row a provider.
+    pub providers: Vec<ProviderHealth>,
+}
+
+impl Snapshot {
+    /// The row of one provider.
+    #[must_use]
+    pub fn get(&self, id: &str) -> Option<&ProviderHealth> {
+        let place = self.providers.binary_search_by(|row| (*row.id).cmp(id));
+        place.ok().map(|index| &self.providers[index])
+    }
+}

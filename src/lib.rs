@@ -1,0 +1,35 @@
+//! Tower middleware that keeps the health of each provider.
+
+mod breaker;
+mod cache;
+mod cell;
+mod classify;
+pub mod error;
+mod events;
+mod future;
+mod health;
+mod layer;
+mod permit;
+mod policy;
+mod provider;
+mod reason;
+mod service;
+mod state;
+mod time;
+mod window;
+
+pub use self::{
+    cache::HealthCache,
+    classify::{Classify, ClassifyWith, ErrorsAsFailures, Outcome},
+    error::BoxError,
+    events::{Transition, Transitions},
+    future::ResponseFuture,
+    health::{ProviderHealth, Snapshot},
+    layer::HealthLayer,
+    permit::Permit,
+    policy::{Backoff, Jitter, Policy, Throttle, Trials, Trip},
+    provider::Provider,
+    reason::Reason,
+    service::Health,
+    state::{Cause, Override, State},
+};

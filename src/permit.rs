@@ -1,0 +1,92 @@
+use std::{fmt, mem, sync::Arc, time::Duration};
+
+use crate::{Outcome, Reason, breaker::Ticket, provider::Handle};
+
+/// The right to make one call, and the duty to say what came of it.
+///
+/// Given by [`Provider::admit`](crate::Provider::admit). Exactly one verdict comes of it; dropping
+/// it is the verdict "neutral", unless [`Trip::cancelled_after`](crate::Trip::cancelled_after) says
+/// otherwise. A verdict from before a change of state is late, and moves nothing but the deadline of
+/// a throttled provider.
+///
+/// ```
+/// use tower_health::HealthCache;
+///
+/// # fn send() -> Result<(), std::io::Error> { Ok(()) }
+/// let provider = HealthCache::default().provider("queue");
+/// let permit = provider.admit()?;
+/// match send() {
+///     Ok(()) => permit.success(),
+///     Err(error) => permit.failure(error.to_string()),
+/// }
+/// # Ok::<(), tower_health::error::CircuitOpen>(())
+/// ```
+#[must_use = "a permit that is dropped unused says nothing of the provider"]
+pub struct Permit {
+    handle: Arc<Handle>,
+    ticket: Ticket,
+}
+
+impl Permit {
+    pub(crate) fn new(handle: Arc<Handle>, ticket: Ticket) -> Self {
+        Self { handle, ticket }
+    }
+
+    /// The provider has served the call.
+    pub fn success(self) {
+        self.record(Outcome::Success);
+    }
+
+    /// The provider has failed.
+    pub fn failure(self, reason: impl Into<Reason>) {
+        self.record(Outcome::failure(reason));
+    }
+
+    /// The provider asked for a pause, perhaps of a certain length.
+    pub fn throttled(self, retry_after: Option<Duration>, reason: impl Into<Reason>) {
+        self.record(Outcome::throttled(retry_after, reason));
+    }
+
+    /// The call says nothing about the provider. A trial's slot is free at once, for the next trial.
+    pub fn neutral(self) {
+        self.record(Outcome::Neutral);
+    }
+
+    /// Gives the verdict.
+    pub fn record(mut self, outcome: Outcome) {
+        let ticket = mem::replace(&mut self.ticket, Ticket::VOID);
+        self.handle.cell().record(ticket, outcome);
+    }
+
+    /// Whether this call is one of the few that decide over a half-open provider.
+    #[must_use]
+    pub fn is_trial(&self) -> bool {
+        self.ticket.is_trial()
+    }
+
+    /// Lets the next trial go ahead while this one is still to be judged, as when an answer has
+    /// begun to arrive. The verdict still counts.
+    pub fn release_slot(&mut self) {
+        if self.is_trial() {
+            let ticket = self.ticket;
+            self.handle
+                .cell()
+                .update(|breaker, _| breaker.release(ticket));
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.handle.cell().dropped(self.ticket);
+    }
+}
+
+impl fmt::Debug for Permit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Permit")
+            .field("provider", self.handle.cell().id())
+            .field("is_trial", &self.is_trial())
+            .finish_non_exhaustive()
+    }
+}

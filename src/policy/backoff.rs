@@ -1,0 +1,168 @@
+use std::time::Duration;
+
+use super::positive;
+use crate::time::FAR;
+
+/// How long a breaker stays open.
+///
+/// The default is 60 s each time. An exponential backoff grows with each failed trial; it falls
+/// back to its beginning once the provider has stayed closed as long as it was last open.
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_health::{Backoff, Jitter};
+///
+/// let a_minute = Backoff::default();
+/// let growing = Backoff::exponential(Duration::from_secs(1), Duration::from_secs(120))
+///     .jitter(Jitter::Equal);
+/// # let _ = (a_minute, growing);
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[must_use]
+pub struct Backoff {
+    first: Duration,
+    max: Duration,
+    factor: f64,
+    jitter: Jitter,
+    pub(crate) max_hold: Duration,
+}
+
+/// How much of a wait is left to chance, so that many replicas do not come back at one instant.
+///
+/// The terms are those of "Exponential Backoff And Jitter" (AWS Architecture Blog, 2015).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Jitter {
+    /// Nothing.
+    #[default]
+    None,
+    /// Half of it: between half of the wait and the whole.
+    Equal,
+    /// All of it: between nothing and the whole wait.
+    Full,
+}
+
+impl Backoff {
+    /// The same wait each time. Default: 60 s.
+    ///
+    /// # Panics
+    ///
+    /// If `wait` is zero.
+    #[track_caller]
+    pub fn constant(wait: Duration) -> Self {
+        let wait = positive("Backoff::constant", wait);
+        Self::growing(wait, wait, 1.0)
+    }
+
+    /// `first`, then twice as long after each failed trial, up to `max`.
+    ///
+    /// # Panics
+    ///
+    /// If `first` is zero or `max` is shorter than `first`.
+    #[track_caller]
+    pub fn exponential(first: Duration, max: Duration) -> Self {
+        let first = positive("Backoff::exponential: first", first);
+        assert!(
+            max >= first,
+            "`Backoff::exponential`: max must be at least first ({first:?}), got {max:?}"
+        );
+        Self::growing(first, max, 2.0)
+    }
+
+    fn growing(first: Duration, max: Duration, factor: f64) -> Self {
+        Self {
+            first,
+            max,
+            factor,
+            jitter: Jitter::None,
+            max_hold: Duration::from_secs(10 * 60),
+        }
+    }
+
+    /// How much longer each wait is than the one before it. Default: 2 for an exponential backoff.
+    ///
+    /// # Panics
+    ///
+    /// If `factor` is less than 1 or not finite.
+    #[track_caller]
+    pub fn factor(self, factor: f64) -> Self {
+        assert!(
+            factor.is_finite() && factor >= 1.0,
+            "`Backoff::factor` must be at least 1 and finite, got {factor}"
+        );
+        Self { factor, ..self }
+    }
+
+    /// How much of each wait is left to chance. Default: [`Jitter::None`].
+    pub fn jitter(self, jitter: Jitter) -> Self {
+        Self { jitter, ..self }
+    }
+
+    /// How long after an open window began it can be lengthened, and half-open be put off, by
+    /// anything but a live call. Default: 10 minutes.
+    ///
+    /// After it a live trial decides, so that a broken probe cannot keep a good provider out for ever.
+    ///
+    /// # Panics
+    ///
+    /// If `limit` is zero.
+    #[track_caller]
+    pub fn max_hold(self, limit: Duration) -> Self {
+        Self {
+            max_hold: positive("Backoff::max_hold", limit),
+            ..self
+        }
+    }
+
+    /// The wait after `level` failed trials; `chance` is a number in `[0, 1)`.
+    pub(crate) fn wait(&self, level: u32, chance: f64) -> Duration {
+        let grown = self.first.as_secs_f64() * self.factor.powf(f64::from(level));
+        // Above `max` without a conversion: a grown wait can be infinite.
+        let wait = if grown < self.max.as_secs_f64() {
+            Duration::from_secs_f64(grown)
+        } else {
+            self.max
+        };
+        match self.jitter {
+            Jitter::None => wait,
+            Jitter::Equal => wait.min(FAR).mul_f64(0.5 + chance / 2.0),
+            Jitter::Full => wait.min(FAR).mul_f64(chance),
+        }
+    }
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self::constant(Duration::from_secs(60))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn grows_by_the_factor_up_to_the_cap() {
+        let backoff = Backoff::exponential(SECOND, 10 * SECOND).factor(3.0);
+        let waits = [0, 1, 2, 3, u32::MAX].map(|level| backoff.wait(level, 0.0).as_secs());
+        assert_eq!(waits, [1, 3, 9, 10, 10]);
+    }
+
+    #[test]
+    fn jitter_keeps_to_its_share_of_the_wait() {
+        let wait = |jitter, chance| Backoff::constant(SECOND).jitter(jitter).wait(0, chance);
+        assert_eq!(wait(Jitter::None, 0.5), SECOND);
+        assert_eq!(wait(Jitter::Equal, 0.0), SECOND / 2);
+        assert_eq!(wait(Jitter::Equal, 1.0), SECOND);
+        assert_eq!(wait(Jitter::Full, 0.0), Duration::ZERO);
+        assert_eq!(wait(Jitter::Full, 1.0), SECOND);
+    }
+
+    #[test]
+    fn longest_durations_do_not_overflow() {
+        let backoff = Backoff::exponential(SECOND, Duration::MAX).jitter(Jitter::Equal);
+        assert!(backoff.wait(u32::MAX, 1.0) <= Duration::MAX);
+        assert_eq!(Backoff::constant(Duration::MAX).wait(7, 0.0), Duration::MAX);
+    }
+}

@@ -1,0 +1,130 @@
+use std::{fmt, sync::Arc, time::Duration};
+
+use crate::{
+    Override, Permit, Policy, ProviderHealth, Reason, breaker::Breaker, cell::Cell,
+    error::CircuitOpen,
+};
+
+/// One thing that can be ill on its own, and its circuit breaker: a host, a model, a shard.
+///
+/// A cheap handle; all handles of one id of one [`HealthCache`](crate::HealthCache) see one breaker.
+pub struct Provider {
+    handle: Arc<Handle>,
+}
+
+/// The cell behind a reference count of each clone's own: permits count on this one, so that threads
+/// with a clone each do not write to one cache line at every call.
+pub(crate) struct Handle {
+    cell: Arc<Cell>,
+}
+
+impl Handle {
+    pub(crate) fn cell(&self) -> &Cell {
+        &self.cell
+    }
+}
+
+impl Provider {
+    pub(crate) fn new(cell: Arc<Cell>) -> Self {
+        Self {
+            handle: Arc::new(Handle { cell }),
+        }
+    }
+
+    pub(crate) fn cell(&self) -> &Cell {
+        self.handle.cell()
+    }
+
+    /// The name that it was asked for by.
+    #[must_use]
+    pub fn id(&self) -> &Arc<str> {
+        self.cell().id()
+    }
+
+    /// Asks to make one call.
+    ///
+    /// # Errors
+    ///
+    /// [`CircuitOpen`] while the breaker is open, or half-open with every trial's slot taken.
+    pub fn admit(&self) -> Result<Permit, CircuitOpen> {
+        let ticket = self.cell().admit()?;
+        Ok(Permit::new(Arc::clone(&self.handle), ticket))
+    }
+
+    /// Whether a call now would be admitted.
+    #[must_use]
+    pub fn is_healthy(&self) -> bool {
+        self.cell().is_healthy()
+    }
+
+    /// All that is known of its health, as a copy.
+    #[must_use]
+    pub fn health(&self) -> ProviderHealth {
+        self.cell().health()
+    }
+
+    /// Closes the breaker and forgets all that was heard against the provider.
+    ///
+    /// An operator's [`force`](Self::force) stands.
+    pub fn mark_healthy(&self) {
+        self.cell().update(Breaker::mark_healthy);
+    }
+
+    /// Counts as a failed call; while the breaker is open it moves the deadline to a full backoff
+    /// from now, within [`Backoff::max_hold`](crate::Backoff::max_hold).
+    pub fn mark_unhealthy(&self, reason: impl Into<Reason>) {
+        let reason = reason.into();
+        self.cell()
+            .update(|breaker, now| breaker.mark_unhealthy(reason, now));
+    }
+
+    /// Ends an open window's wait so that one trial is admitted now. False, and nothing is changed,
+    /// where the provider [named a time](crate::Outcome::Throttled) that has not come, the state is
+    /// [forced](Self::force) or not open, [no live call may be a trial](crate::Trials::by_probe_only),
+    /// or one was granted less than a second ago.
+    #[must_use = "false means that no trial was granted"]
+    pub fn grant_trial(&self) -> bool {
+        self.cell().update(Breaker::grant_trial)
+    }
+
+    /// Holds the breaker open or closed, whatever happens, until `ttl` has passed or
+    /// [`unforce`](Self::unforce) is called.
+    ///
+    /// Verdicts are counted underneath; a call that only the override admitted does not count.
+    pub fn force(&self, to: Override, ttl: Duration, reason: impl Into<Reason>) {
+        let reason = reason.into();
+        self.cell()
+            .update(|breaker, now| breaker.force(to, ttl, reason, now));
+    }
+
+    /// Ends a [`force`](Self::force), if there is one.
+    pub fn unforce(&self) {
+        self.cell().update(Breaker::unforce);
+    }
+
+    /// The rules in force.
+    pub fn policy(&self) -> Policy {
+        self.cell()
+            .update(|breaker, _| Policy::clone(breaker.policy()))
+    }
+
+    /// Changes the rules and keeps the state: an open window ends when it would have.
+    pub fn set_policy(&self, policy: Policy) {
+        let policy = Arc::new(policy);
+        self.cell()
+            .update(|breaker, now| breaker.set_policy(policy, now));
+    }
+}
+
+/// By hand: a clone has a reference count of its own; see [`Handle`].
+impl Clone for Provider {
+    fn clone(&self) -> Self {
+        Self::new(Arc::clone(&self.handle.cell))
+    }
+}
+
+impl fmt::Debug for Provider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Provider").field(self.cell()).finish()
+    }
+}

@@ -1,0 +1,124 @@
+use std::task::{Context, Poll};
+
+use tower_service::Service;
+
+use crate::{BoxError, Classify, ErrorsAsFailures, Provider, Reason, ResponseFuture};
+
+/// A service whose calls are refused while its provider's breaker is open; made by
+/// [`HealthLayer`](crate::HealthLayer).
+///
+/// It is ready whenever its breaker would refuse the next call, since that costs the inner service
+/// nothing; otherwise when the inner service is.
+///
+/// # Errors
+///
+/// Calls fail with [`CircuitOpen`](crate::error::CircuitOpen) where they are refused, and otherwise
+/// with the inner service's error, unchanged in its box.
+#[derive(Debug)]
+pub struct Health<S, C = ErrorsAsFailures> {
+    inner: S,
+    provider: Provider,
+    classifier: C,
+    /// The inner service has said that it is ready, and has not been called since.
+    is_inner_ready: bool,
+    /// This service has said that it is ready, because it would refuse the call: it must stay so.
+    is_ready_to_refuse: bool,
+}
+
+impl<S, C> Health<S, C> {
+    pub(crate) fn new(inner: S, provider: Provider, classifier: C) -> Self {
+        Self {
+            inner,
+            provider,
+            classifier,
+            is_inner_ready: false,
+            is_ready_to_refuse: false,
+        }
+    }
+
+    /// Whose calls these are.
+    pub fn provider(&self) -> &Provider {
+        &self.provider
+    }
+
+    /// The wrapped service.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The wrapped service, to be changed; one that was ready must stay so.
+    pub fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// The wrapped service alone.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
+impl<S, C, Req> Service<Req> for Health<S, C>
+where
+    S: Service<Req>,
+    S::Error: Into<BoxError>,
+    C: Classify<S::Response, S::Error> + Clone,
+{
+    type Response = C::Response;
+    type Error = BoxError;
+    type Future = ResponseFuture<S::Future, C>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        if self.is_inner_ready {
+            return Poll::Ready(Ok(()));
+        }
+        // Not polled while the breaker refuses: what is down may never be ready, and its error would
+        // be taken for the end of this service.
+        if !self.provider.is_healthy() {
+            self.is_ready_to_refuse = true;
+            return Poll::Ready(Ok(()));
+        }
+        match self.inner.poll_ready(cx) {
+            Poll::Pending if self.is_ready_to_refuse => Poll::Ready(Ok(())),
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(())) => {
+                self.is_inner_ready = true;
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(Err(error)) => {
+                let error = error.into();
+                if let Ok(permit) = self.provider.admit() {
+                    permit.failure(Reason::display(&error));
+                }
+                Poll::Ready(Err(error))
+            }
+        }
+    }
+
+    fn call(&mut self, request: Req) -> Self::Future {
+        self.is_ready_to_refuse = false;
+        // A window that ran out since `poll_ready` does not make an unready service callable.
+        if !self.is_inner_ready {
+            return ResponseFuture::refused(self.provider.cell().refuse());
+        }
+        match self.provider.admit() {
+            Ok(permit) => {
+                self.is_inner_ready = false;
+                let classifier = self.classifier.clone();
+                ResponseFuture::called(self.inner.call(request), permit, classifier)
+            }
+            // The inner service stays ready: it was not called.
+            Err(refusal) => ResponseFuture::refused(refusal),
+        }
+    }
+}
+
+/// By hand: a clone of a service that is ready is not.
+impl<S: Clone, C: Clone> Clone for Health<S, C> {
+    fn clone(&self) -> Self {
+        Self::new(
+            self.inner.clone(),
+            self.provider.clone(),
+            self.classifier.clone(),
+        )
+    }
+}

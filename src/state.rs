@@ -1,0 +1,65 @@
+use std::fmt;
+
+/// What a provider's circuit breaker does with the next call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum State {
+    /// Calls pass.
+    Closed,
+    /// Calls are refused until a deadline.
+    Open,
+    /// A few trial calls pass; they decide.
+    HalfOpen,
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half-open",
+        })
+    }
+}
+
+/// What opened a provider's circuit breaker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Cause {
+    /// Calls failed, or the application said so by [`mark_unhealthy`](crate::Provider::mark_unhealthy).
+    Failures,
+    /// The provider asked for a pause.
+    Throttled,
+    /// Checks of a [`HealthProbe`](crate::HealthProbe) failed.
+    Probe,
+    /// An operator decided it by [`force`](crate::Provider::force).
+    Forced,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Failures => "failures",
+            Self::Throttled => "throttled",
+            Self::Probe => "probe",
+            Self::Forced => "forced",
+        })
+    }
+}
+
+/// What an operator holds a breaker at; see [`Provider::force`](crate::Provider::force).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Override {
+    /// Refuse every call.
+    Open,
+    /// Admit every call.
+    Closed,
+}
+
+impl From<Override> for State {
+    fn from(forced: Override) -> Self {
+        match forced {
+            Override::Open => Self::Open,
+            Override::Closed => Self::Closed,
+        }
+    }
+}

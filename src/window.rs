@@ -1,0 +1,141 @@
+//! The failure rate of the last while: a ring of buckets that expire by themselves.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::policy::FailureRate;
+
+const BUCKETS: usize = 10;
+
+/// Calls and failures of the last [`FailureRate::window`], in ten buckets.
+#[derive(Debug)]
+pub(crate) struct Window {
+    rule: FailureRate,
+    origin: Instant,
+    buckets: [Bucket; BUCKETS],
+}
+
+/// What happened in the `tick`th tenth of a window since the origin.
+#[derive(Clone, Copy, Debug, Default)]
+struct Bucket {
+    tick: u64,
+    calls: u32,
+    failures: u32,
+}
+
+impl Window {
+    pub(crate) fn new(rule: FailureRate, now: Instant) -> Self {
+        Self {
+            rule,
+            origin: now,
+            buckets: [Bucket::default(); BUCKETS as usize],
+        }
+    }
+
+    pub(crate) fn rule(&self) -> FailureRate {
+        self.rule
+    }
+
+    pub(crate) fn record(&mut self, failed: bool, now: Instant) {
+        let tick = self.tick(now);
+        #[allow(clippy::cast_possible_truncation)]
+        let bucket = &mut self.buckets[tick as usize % BUCKETS];
+        if bucket.tick != tick {
+            *bucket = Bucket {
+                tick,
+                ..Bucket::default()
+            };
+        }
+        bucket.calls = bucket.calls.saturating_add(1);
+        bucket.failures = bucket.failures.saturating_add(u32::from(failed));
+    }
+
+    pub(crate) fn reset(&mut self) {
+        self.buckets = Default::default();
+    }
+
+    /// Whether enough calls were made, and too many of them failed.
+    pub(crate) fn should_trip(&self, now: Instant) -> bool {
+        let tick = self.tick(now);
+        let (calls, failures) = self
+            .buckets
+            .iter()
+            .filter(|bucket| bucket.tick + BUCKETS as u64 > tick)
+            .fold((0_u64, 0_u64), |(calls, failures), bucket| {
+                (
+                    calls + u64::from(bucket.calls),
+                    failures + u64::from(bucket.failures),
+                )
+            });
+        #[allow(clippy::cast_precision_loss)]
+        let (made, failed) = (calls as f64, failures as f64);
+        calls >= u64::from(self.rule.min_calls) && failed >= self.rule.ratio * made
+    }
+
+    fn tick(&self, now: Instant) -> u64 {
+        let width = nanos(self.rule.window) / BUCKETS as u64;
+        nanos(now.saturating_duration_since(self.origin)) / width
+    }
+}
+
+/// Nanoseconds, or five centuries where that is less.
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn window() -> (Window, Instant) {
+        let start = Instant::now();
+        let rule = FailureRate {
+            ratio: 0.5,
+            window: 10 * SECOND,
+            min_calls: 4,
+        };
+        (Window::new(rule, start), start)
+    }
+
+    #[test]
+    fn trips_at_the_ratio_and_not_before_enough_calls() {
+        let (mut window, now) = window();
+        for (failed, trips) in [(true, false), (true, false), (false, false), (false, true)] {
+            window.record(failed, now);
+            assert_eq!(window.should_trip(now), trips);
+        }
+        window.record(false, now);
+        assert!(!window.should_trip(now), "2 of 5 is under a half");
+    }
+
+    #[test]
+    fn forgets_a_bucket_exactly_when_the_window_has_passed() {
+        let (mut window, start) = window();
+        for _ in 0..4 {
+            window.record(true, start);
+        }
+        assert!(window.should_trip(start + 10 * SECOND - Duration::from_nanos(1)));
+        assert!(!window.should_trip(start + 10 * SECOND));
+    }
+
+    #[test]
+    fn a_reused_bucket_starts_empty() {
+        let (mut window, start) = window();
+        for _ in 0..4 {
+            window.record(true, start);
+        }
+        window.record(true, start + 10 * SECOND);
+        assert!(!window.should_trip(start + 10 * SECOND));
+    }
+
+    #[test]
+    fn centuries_of_silence_do_not_overflow() {
+        let (mut window, start) = window();
+        let later = start + Duration::from_secs(60 * 60 * 24 * 365 * 200);
+        window.record(true, later);
+        assert!(!window.should_trip(later));
+    }
+}

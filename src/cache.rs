@@ -104,11 +104,9 @@ impl HealthCache {
     /// The health of every known provider, as a copy. Each row is true at its own instant.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        // Looked at outside the registry's lock: a breaker announces what it finds.
-        let cells = self.read(|cells| cells.values().cloned().collect::<Vec<_>>());
         Snapshot {
             at: Instant::now(),
-            providers: cells.iter().map(|cell| cell.health()).collect(),
+            providers: self.cells().iter().map(|cell| cell.health()).collect(),
         }
     }
 
@@ -146,6 +144,15 @@ impl HealthCache {
         let mut cells = self.registry.cells.write();
         let removed = cells.as_mut().map(|cells| cells.remove(id));
         drop(removed.ok());
+    }
+
+    pub(crate) fn providers(&self) -> impl Iterator<Item = Provider> + use<> {
+        self.cells().into_iter().map(Provider::new)
+    }
+
+    /// A copy, to be looked at outside the registry's lock: a breaker announces what it finds.
+    fn cells(&self) -> Vec<Arc<Cell>> {
+        self.read(|cells| cells.values().cloned().collect())
     }
 
     pub(crate) fn downgrade(&self) -> WeakCache {

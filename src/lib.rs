@@ -11,6 +11,7 @@ mod health;
 mod layer;
 mod permit;
 mod policy;
+mod probe;
 mod provider;
 mod reason;
 mod service;
@@ -28,6 +29,7 @@ pub use self::{
     layer::HealthLayer,
     permit::Permit,
     policy::{Backoff, Jitter, Policy, Throttle, Trials, Trip},
+    probe::{Check, CheckResult, HealthProbe, ProbeHandle, Scope},
     provider::Provider,
     reason::Reason,
     service::Health,

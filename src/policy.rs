@@ -82,7 +82,7 @@ impl Policy {
 
 /// Refuses a setting of no time at all.
 #[track_caller]
-fn positive(setting: &str, duration: Duration) -> Duration {
+pub(crate) fn positive(setting: &str, duration: Duration) -> Duration {
     assert!(
         !duration.is_zero(),
         "`{setting}` must be longer than zero, got {duration:?}"

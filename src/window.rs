@@ -29,7 +29,7 @@ impl Window {
         Self {
             rule,
             origin: now,
-            buckets: [Bucket::default(); BUCKETS as usize],
+            buckets: [Bucket::default(); BUCKETS],
         }
     }
 

@@ -1,0 +1,152 @@
+use std::{
+    future::poll_fn,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::Poll,
+};
+
+use tokio::time::{Instant, sleep_until};
+
+use super::{
+    HealthProbe,
+    in_flight::InFlight,
+    schedule::{Schedule, Wake},
+};
+use crate::{
+    Provider, State, Transition, Transitions,
+    cache::WeakCache,
+    time::{FAR, after},
+};
+
+/// The loop of a running probe.
+pub(super) struct Driver<'a> {
+    probe: &'a HealthProbe,
+    cache: WeakCache,
+    transitions: Transitions,
+    missed: u64,
+    schedule: Schedule,
+    in_flight: InFlight<'a>,
+}
+
+enum Event {
+    Stop,
+    CheckEnded,
+    Changed(Transition),
+    Due,
+}
+
+impl<'a> Driver<'a> {
+    /// Plans the first round; `None`: the cache is gone.
+    pub(super) fn new(probe: &'a HealthProbe) -> Option<Self> {
+        let transitions = probe.cache.upgrade()?.subscribe();
+        let mut driver = Self {
+            probe,
+            cache: probe.cache.clone(),
+            transitions,
+            missed: 0,
+            schedule: Schedule::default(),
+            in_flight: InFlight::new(probe),
+        };
+        driver.plan_windows();
+        let now = Instant::now();
+        for id in probe.checks.keys() {
+            let first = after(now, probe.first_pause());
+            driver.schedule.turn(first, Arc::clone(id));
+        }
+        Some(driver)
+    }
+
+    pub(super) async fn run(mut self, mut stop: Pin<&mut impl Future<Output = ()>>) {
+        loop {
+            match self.next_event(stop.as_mut()).await {
+                Event::Stop => return self.in_flight.shutdown().await,
+                Event::CheckEnded => {}
+                Event::Changed(transition) => self.changed(&transition),
+                Event::Due => self.wake(),
+            }
+        }
+    }
+
+    async fn next_event(&mut self, mut stop: Pin<&mut impl Future<Output = ()>>) -> Event {
+        let due = self.schedule.next();
+        let mut timer = pin!(sleep_until(
+            due.unwrap_or_else(|| after(Instant::now(), FAR))
+        ));
+        let mut cache_gone = pin!(self.cache.gone());
+        let mut transition = pin!(self.transitions.recv());
+        poll_fn(|cx| {
+            if stop.as_mut().poll(cx).is_ready() || cache_gone.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Event::Stop);
+            }
+            if let Poll::Ready(Some(())) = self.in_flight.poll_ended(cx) {
+                return Poll::Ready(Event::CheckEnded);
+            }
+            if let Poll::Ready(Some(transition)) = transition.as_mut().poll(cx) {
+                return Poll::Ready(Event::Changed(transition));
+            }
+            timer.as_mut().poll(cx).map(|()| Event::Due)
+        })
+        .await
+    }
+
+    fn changed(&mut self, transition: &Transition) {
+        let missed = self.transitions.missed();
+        if missed > self.missed {
+            self.missed = missed;
+            self.plan_windows();
+        } else if transition.to == State::Open {
+            if let Some(provider) = self.probe.provider(&transition.provider) {
+                self.plan_window(&provider);
+            }
+        }
+    }
+
+    fn wake(&mut self) {
+        let now = Instant::now();
+        while let Some((due, wake)) = self.schedule.pop(now) {
+            match wake {
+                Wake::Turn(id) => {
+                    if self.probe.takes_turn(&id) {
+                        self.in_flight.push(Arc::clone(&id));
+                    }
+                    let pause = self.probe.pause(&id);
+                    // What was missed is skipped, not made up for.
+                    let on_time = Some(after(due, pause)).filter(|next| *next > now);
+                    let next = on_time.unwrap_or_else(|| after(now, pause));
+                    self.schedule.turn(next, id);
+                }
+                Wake::WindowEnd(id) => {
+                    if let Some(provider) = self.probe.provider(&id) {
+                        self.window_ended(&provider);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Looking is enough to announce the end; recovery is tried at once.
+    fn window_ended(&mut self, provider: &Provider) {
+        let is_over = !self.plan_window(provider);
+        if is_over && provider.health().state == State::HalfOpen {
+            self.in_flight.push(Arc::clone(provider.id()));
+        }
+    }
+
+    fn plan_windows(&mut self) {
+        let Some(cache) = self.cache.upgrade() else {
+            return;
+        };
+        for provider in cache.providers() {
+            self.plan_window(&provider);
+        }
+    }
+
+    /// Wakes when the provider's open window ends; false where it has none.
+    fn plan_window(&mut self, provider: &Provider) -> bool {
+        let end = provider.cell().update(|breaker, _| breaker.changes_at());
+        if let Some(end) = end {
+            self.schedule.window_end(end, provider.id());
+        }
+        end.is_some()
+    }
+}

@@ -1,0 +1,125 @@
+use std::{
+    any::Any,
+    collections::{HashMap, HashSet, VecDeque},
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use tokio::{
+    task::{Id, JoinError, JoinSet},
+    time::timeout,
+};
+
+use super::HealthProbe;
+use crate::{Reason, breaker::Breaker};
+
+/// Checks that run, and those that wait for others to end.
+///
+/// Each runs in a task of its own, so that none delays or breaks another; its result is recorded
+/// here and nowhere else, so that none is once this is dropped.
+pub(super) struct InFlight<'a> {
+    probe: &'a HealthProbe,
+    waiting: VecDeque<Arc<str>>,
+    running: JoinSet<Result<(), Reason>>,
+    started: HashMap<Id, Started>,
+    /// Whoever waits or runs: nobody is checked twice at once.
+    checked: HashSet<Arc<str>>,
+}
+
+struct Started {
+    id: Arc<str>,
+    epoch: u64,
+}
+
+impl<'a> InFlight<'a> {
+    pub(super) fn new(probe: &'a HealthProbe) -> Self {
+        Self {
+            probe,
+            waiting: VecDeque::new(),
+            running: JoinSet::new(),
+            started: HashMap::new(),
+            checked: HashSet::new(),
+        }
+    }
+
+    /// Checks this provider as soon as there is room, unless it is being checked.
+    pub(super) fn push(&mut self, id: Arc<str>) {
+        if self.checked.insert(Arc::clone(&id)) {
+            self.waiting.push_back(id);
+            self.fill();
+        }
+    }
+
+    /// Records the next check that ends; `None`: none is running.
+    pub(super) fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<Option<()>> {
+        let ended = ready!(self.running.poll_join_next_with_id(cx));
+        Poll::Ready(ended.map(|ended| {
+            self.record(ended);
+            self.fill();
+        }))
+    }
+
+    /// Ends every running check, and waits until they have.
+    pub(super) async fn shutdown(mut self) {
+        self.running.shutdown().await;
+    }
+
+    fn fill(&mut self) {
+        while self.running.len() < self.probe.concurrency {
+            let Some(id) = self.waiting.pop_front() else {
+                return;
+            };
+            self.start(id);
+        }
+    }
+
+    fn start(&mut self, id: Arc<str>) {
+        let (Some(provider), Some(check)) = (self.probe.provider(&id), self.probe.checks.get(&id))
+        else {
+            // Removed from the cache.
+            self.checked.remove(&id);
+            return;
+        };
+        let epoch = provider.cell().update(|breaker, _| breaker.epoch());
+        let limit = check.timeout.unwrap_or(self.probe.timeout);
+        let check = check.clone();
+        let task = self.running.spawn(async move {
+            // In the task from its first line on: making the future can panic too.
+            let verdict = async { check.run().await };
+            timeout(limit, verdict)
+                .await
+                .unwrap_or_else(|_| Err(format!("check timed out after {limit:?}").into()))
+        });
+        self.started.insert(task.id(), Started { id, epoch });
+    }
+
+    fn record(&mut self, ended: Result<(Id, Result<(), Reason>), JoinError>) {
+        let (task, result) = match ended {
+            Ok((task, result)) => (task, Some(result)),
+            Err(error) => (error.id(), panicked(error).map(Err)),
+        };
+        let Some(Started { id, epoch }) = self.started.remove(&task) else {
+            return;
+        };
+        if let (Some(provider), Some(check), Some(result)) =
+            (self.probe.provider(&id), self.probe.checks.get(&id), result)
+        {
+            let record =
+                |breaker: &mut Breaker, now| breaker.checked(epoch, check.depth, result, now);
+            provider.cell().update(record);
+        }
+        self.checked.remove(&id);
+    }
+}
+
+/// What a panicking task said; `None`: it was cancelled, as by a runtime that shuts down.
+fn panicked(error: JoinError) -> Option<Reason> {
+    let said = error.try_into_panic().ok()?;
+    let text = text_of(&*said).unwrap_or("no text");
+    Some(format!("check panicked: {text}").into())
+}
+
+fn text_of(panic: &(dyn Any + Send)) -> Option<&str> {
+    let owned = panic.downcast_ref::<String>().map(String::as_str);
+    owned.or_else(|| panic.downcast_ref::<&str>().copied())
+}

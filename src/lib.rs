@@ -1,4 +1,84 @@
-//! Tower middleware that keeps the health of each provider.
+//! Tower middleware that keeps the health of each provider, stops calling what is down, and serves
+//! from what is up.
+//!
+//! Things that are called fail: model providers, internal services, databases, queues. A dead one
+//! costs each request a long timeout. With a circuit breaker it costs two, and then one a minute to
+//! see whether it is back; with a [`FallbackChain`] around it, the caller notices neither.
+//!
+//! # Example
+//!
+//! ```
+//! use std::time::Duration;
+//! use tower::{Service, ServiceBuilder, ServiceExt, timeout::TimeoutLayer};
+//! use tower_health::{BoxError, HealthCache, HealthLayer, error::{self, CircuitOpen}};
+//!
+//! # async fn search(query: String) -> Result<String, BoxError> { Err(format!("no {query}").into()) }
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! let cache = HealthCache::default();
+//! let mut client = ServiceBuilder::new()
+//!     .layer(HealthLayer::new(cache.provider("search")))
+//!     .layer(TimeoutLayer::new(Duration::from_secs(3)))
+//!     .service_fn(search);
+//!
+//! // The first failure is a blip, the second in a row opens the breaker for a minute.
+//! for _ in 0..2 {
+//!     client.ready().await.unwrap().call("answer".to_owned()).await.unwrap_err();
+//! }
+//! let refused = client.ready().await.unwrap().call("answer".to_owned()).await.unwrap_err();
+//!
+//! let refusal = error::find::<CircuitOpen>(&refused).unwrap();
+//! assert!(refusal.retry_in > Duration::from_secs(59));
+//! assert!(!cache.is_healthy("search"));
+//! # }
+//! ```
+//!
+//! # How a call flows
+//!
+//! 1. [`Health::poll_ready`] waits for the wrapped service, unless the breaker would refuse the call anyway.
+//! 2. [`Health::call`] asks the [`Provider`] for a [`Permit`]; without one the call ends with [`CircuitOpen`].
+//! 3. The wrapped service is called; dropping the call drops the permit, which says nothing.
+//! 4. The classifier turns the result into an [`Outcome`]: by default [every error is a failure](ErrorsAsFailures).
+//! 5. The outcome moves the breaker by the rules of its [`Policy`]; [`subscribe`](HealthCache::subscribe) shows how.
+//!
+//! All state is in the [`HealthCache`], by provider. It comes first; layers, probes and chains are
+//! given its providers, so that however often something is layered, cloned or boxed, there is one
+//! breaker. While a provider is closed and well, a call costs two atomic loads: no lock, no
+//! allocation, no clock, no write that another thread could see.
+//!
+//! # What is where
+//!
+//! | you want to | see |
+//! |---|---|
+//! | guard calls to one provider | [`HealthLayer`] |
+//! | decide what counts as a failure | [`HealthLayer::classify_with`], [`Classify`] |
+//! | set when it opens, for how long, how it comes back | [`Trip`], [`Backoff`], [`Trials`], [`Throttle`] |
+//! | serve from the next provider | [`FallbackChain`] |
+//! | check providers in the background | [`HealthProbe`], [`Check`] |
+//! | show health, or overrule it | [`HealthCache::snapshot`], [`Provider::force`] |
+//! | guard something that is not a tower service | [`Provider::admit`] |
+//!
+//! # Features
+//!
+//! | feature | default | what it adds |
+//! |---|---|---|
+//! | `http` | yes | [`http`]: status codes, `Retry-After`, checks by request, [`ServedBy`] in the response |
+//! | `full` | no | all of the above |
+//!
+//! # Minimum supported Rust version
+//!
+//! 1.85. A newer one is a breaking change only before 1.0.
+//!
+//! # Links
+//!
+//! [README](https://docs.rs/crate/tower-health/latest/source/README.md): what to stack in which order, and all the defaults.
+//! [CHANGELOG](https://docs.rs/crate/tower-health/latest/source/CHANGELOG.md).
+//!
+//! [`CircuitOpen`]: error::CircuitOpen
+//! [`Health::poll_ready`]: Health#method.poll_ready
+//! [`Health::call`]: Health#method.call
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod breaker;
 mod cache;

@@ -1,0 +1,90 @@
+//! Twenty calls a second, whether or not the ones before them have ended.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use http::Response;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tokio::{
+    task::{JoinHandle, JoinSet},
+    time::{Instant, interval},
+};
+use tower::{Service, ServiceExt};
+use tower_health::{BoxError, ServedBy};
+
+use crate::HttpRequest;
+
+const PAUSE: Duration = Duration::from_millis(50);
+
+pub struct Load {
+    calls: Calls,
+    generator: JoinHandle<()>,
+}
+
+/// The calls that have ended, in the order of their ends.
+pub type Calls = Arc<Mutex<Vec<Call>>>;
+
+#[derive(Clone)]
+pub struct Call {
+    pub started: Instant,
+    pub took: Duration,
+    pub served_by: Result<Arc<str>, String>,
+}
+
+impl Load {
+    pub fn start<S>(chain: S) -> Self
+    where
+        S: Service<HttpRequest, Response = Response<Incoming>, Error = BoxError>,
+        S: Clone + Send + 'static,
+        S::Future: Send,
+    {
+        let calls = Calls::default();
+        let generator = tokio::spawn(generate(chain, Arc::clone(&calls)));
+        Self { calls, generator }
+    }
+
+    pub fn calls(&self) -> Calls {
+        Arc::clone(&self.calls)
+    }
+
+    pub fn stop(self) -> Vec<Call> {
+        self.generator.abort();
+        self.calls.lock().unwrap().clone()
+    }
+}
+
+async fn generate<S>(chain: S, calls: Calls)
+where
+    S: Service<HttpRequest, Response = Response<Incoming>, Error = BoxError>,
+    S: Clone + Send + 'static,
+    S::Future: Send,
+{
+    let mut ticks = interval(PAUSE);
+    let mut running = JoinSet::new();
+    loop {
+        ticks.tick().await;
+        let (chain, calls) = (chain.clone(), Arc::clone(&calls));
+        running.spawn(async move {
+            let started = Instant::now();
+            let served_by = call(chain).await.map_err(|error| error.to_string());
+            let took = started.elapsed();
+            calls.lock().unwrap().push(Call { started, took, served_by });
+        });
+    }
+}
+
+async fn call<S>(chain: S) -> Result<Arc<str>, BoxError>
+where
+    S: Service<HttpRequest, Response = Response<Incoming>, Error = BoxError>,
+{
+    let response = chain.oneshot(HttpRequest::default()).await?;
+    let (head, body) = response.into_parts();
+    body.collect().await?;
+    let served_by = head.extensions.get::<ServedBy>();
+    served_by
+        .map(|served_by| Arc::clone(&served_by.provider))
+        .ok_or_else(|| "the chain does not say who served".into())
+}

@@ -1,0 +1,134 @@
+//! What the run looks like on a terminal.
+
+use std::{
+    io::{IsTerminal, stdout},
+    time::Duration,
+};
+
+use tokio::time::{Instant, interval_at};
+use tower_health::{HealthCache, State, Transitions};
+
+use crate::{TIMEOUT, load::{Call, Calls}};
+
+#[derive(Clone)]
+pub struct Report {
+    start: Instant,
+    cache: HealthCache,
+    is_colourful: bool,
+}
+
+impl Report {
+    pub fn new(start: Instant, cache: &HealthCache) -> Self {
+        Self {
+            start,
+            cache: cache.clone(),
+            is_colourful: stdout().is_terminal(),
+        }
+    }
+
+    pub fn heading(&self, text: &str) {
+        println!("\n{:>5}  {}", self.clock(Instant::now()), self.paint("1", text));
+    }
+
+    pub async fn print_transitions(self, mut transitions: Transitions) {
+        while let Some(transition) = transitions.recv().await {
+            let clock = self.clock(transition.at);
+            let arrow = self.paint(colour(transition.to), &format!("> {transition}"));
+            println!("{clock:>5}    {arrow}");
+        }
+    }
+
+    /// One line a second: who served, how fast, and how each provider is.
+    pub async fn print_every_second(self, calls: Calls) {
+        const SECOND: Duration = Duration::from_secs(1);
+        let mut ticks = interval_at(self.start + SECOND, SECOND);
+        let mut printed = 0;
+        loop {
+            ticks.tick().await;
+            let ended = calls.lock().unwrap()[printed..].to_vec();
+            printed += ended.len();
+            self.print_second(&ended);
+        }
+    }
+
+    fn print_second(&self, calls: &[Call]) {
+        let providers = self.cache.snapshot().providers;
+        let served = providers.iter().map(|provider| {
+            let count = calls.iter().filter(|call| call.was_served_by(&provider.id)).count();
+            let text = format!("{} {count:>2} {:<9}", provider.id, provider.state);
+            self.paint(colour(provider.state), &text)
+        });
+        let served = served.collect::<Vec<_>>().join("  ");
+        let errors = calls.iter().filter(|call| call.served_by.is_err()).count();
+        let slowest = calls.iter().map(|call| call.took).max().unwrap_or_default();
+        let clock = self.clock(Instant::now());
+        println!("{clock:>5}    {served}  errors {errors}  slowest {:>4} ms", slowest.as_millis());
+    }
+
+    pub fn summary(&self, with_health: &[Call], without: &[Call], recovered_at: Instant) {
+        println!("\n{}", self.paint("1", "                            with health kept    without"));
+        let row = |what: &str, figure: fn(&[Call]) -> String| {
+            println!("{what:<26}{:>18}{:>11}", figure(with_health), figure(without));
+        };
+        row("calls", |calls| calls.len().to_string());
+        row("errors that callers saw", |calls| {
+            calls.iter().filter(|call| call.served_by.is_err()).count().to_string()
+        });
+        row("calls that paid a timeout", |calls| {
+            calls.iter().filter(|call| call.took >= TIMEOUT).count().to_string()
+        });
+        row("median latency", |calls| millis(percentile(calls, 50)));
+        row("99 of 100 calls within", |calls| millis(percentile(calls, 99)));
+        row("worst latency", |calls| millis(percentile(calls, 100)));
+        let back = |calls: &[Call]| {
+            let first = calls
+                .iter()
+                .filter(|call| call.started >= recovered_at && call.was_served_by("east"))
+                .map(|call| call.started + call.took - recovered_at)
+                .min();
+            first.map_or("never".into(), |took| millis(took))
+        };
+        println!("{:<26}{:>18}{:>11}", "east serves again after", back(with_health), back(without));
+        println!(
+            "\nNext: `cargo run --example client` puts a breaker around one client;\n      \
+             the quick start of README.md builds a chain like this one."
+        );
+    }
+
+    fn clock(&self, at: Instant) -> String {
+        format!("{:.1}s", (at - self.start).as_secs_f64())
+    }
+
+    fn paint(&self, code: &str, text: &str) -> String {
+        if self.is_colourful {
+            format!("\x1b[{code}m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
+    }
+}
+
+impl Call {
+    fn was_served_by(&self, provider: &str) -> bool {
+        self.served_by.as_deref() == Ok(provider)
+    }
+}
+
+fn colour(state: State) -> &'static str {
+    match state {
+        State::Closed => "32",
+        State::Open => "31",
+        State::HalfOpen => "33",
+    }
+}
+
+fn percentile(calls: &[Call], percent: usize) -> Duration {
+    let mut took: Vec<_> = calls.iter().map(|call| call.took).collect();
+    took.sort_unstable();
+    let rank = (took.len() * percent).div_ceil(100);
+    took.get(rank.saturating_sub(1)).copied().unwrap_or_default()
+}
+
+fn millis(duration: Duration) -> String {
+    format!("{:.1} ms", duration.as_secs_f64() * 1000.0)
+}

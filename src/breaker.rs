@@ -353,6 +353,7 @@ impl Breaker {
                 reason,
                 retry_after,
             } => self.failed(reason, retry_after, now),
+            Outcome::Fatal { reason } => self.failed_for_good(reason, now),
             Outcome::Neutral => self.release(ticket),
         }
     }
@@ -520,6 +521,14 @@ impl Breaker {
             Phase::HalfOpen(..) => self.reopen(named, now),
             // No ticket is of an open window's epoch.
             Phase::Open(_) => {}
+        }
+    }
+
+    /// As [`failed`](Self::failed), where one is too many.
+    fn failed_for_good(&mut self, reason: Reason, now: Instant) {
+        self.failed(reason, None, now);
+        if let Phase::Closed = self.phase {
+            self.trip(Cause::Failures, None, now);
         }
     }
 

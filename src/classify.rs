@@ -18,6 +18,12 @@ pub enum Outcome {
         /// Should this open the breaker, then at least for so long: the provider named a time.
         retry_after: Option<Duration>,
     },
+    /// The provider is of no use, and waiting would not make it so: a revoked key, an unpaid bill.
+    /// A [`Failure`](Self::Failure) that opens the breaker at once, whatever the [rule](crate::Trip).
+    Fatal {
+        /// What went wrong.
+        reason: Reason,
+    },
     /// The provider is well but wants a pause: the breaker opens at once, without a strike.
     Throttled {
         /// For how long; [`Throttle`](crate::Throttle) sets its bounds, and the wait where none is named.
@@ -35,6 +41,13 @@ impl Outcome {
         Self::Failure {
             reason: reason.into(),
             retry_after: None,
+        }
+    }
+
+    /// A [`Fatal`](Self::Fatal).
+    pub fn fatal(reason: impl Into<Reason>) -> Self {
+        Self::Fatal {
+            reason: reason.into(),
         }
     }
 

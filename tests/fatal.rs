@@ -31,19 +31,6 @@ async fn opens_before_the_failure_rate_means_anything() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn opens_once_where_the_rule_trips_too() {
-    let cache = HealthCache::new(policy(Trip::consecutive(1)));
-    let mut transitions = cache.subscribe();
-    let provider = cache.provider("groq");
-
-    record(&provider, Outcome::fatal("401"));
-    drop((cache, provider));
-
-    assert_eq!(transitions.recv().await.unwrap().to, State::Open);
-    assert!(transitions.recv().await.is_none());
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_trial_that_ends_so_opens_again_for_longer() {
     let provider = provider(Trip::consecutive(5));
     record(&provider, Outcome::fatal("401"));

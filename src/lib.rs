@@ -88,6 +88,8 @@ pub mod error;
 mod events;
 mod future;
 mod health;
+#[cfg(feature = "http")]
+pub mod http;
 mod layer;
 mod permit;
 mod policy;

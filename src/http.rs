@@ -1,0 +1,45 @@
+//! Health over HTTP: what a status says, and how long a provider wants to be left alone. Feature `http`, on by default.
+//!
+//! ```
+//! use tower::ServiceBuilder;
+//! use tower_health::{HealthCache, HealthLayer, http::StatusClassifier};
+//!
+//! # type Request = http::Request<String>;
+//! # type Response = http::Response<String>;
+//! # async fn send(_: Request) -> Result<Response, std::io::Error> { Ok(Response::default()) }
+//! let cache = HealthCache::default();
+//!
+//! // A 503 is a failure, a 429 is heeded, a 404 is the caller's own affair.
+//! let search = ServiceBuilder::new()
+//!     .layer(HealthLayer::http(cache.provider("search")))
+//!     .service(tower::service_fn(send));
+//!
+//! // A key that is refused once is refused always; this provider says 404 while its index is away.
+//! let archive = ServiceBuilder::new()
+//!     .layer(HealthLayer::new(cache.provider("archive")).classify(
+//!         StatusClassifier::new().credentials_as_failures().failure_on([404]),
+//!     ))
+//!     .service(tower::service_fn(send));
+//! # let _ = (search, archive);
+//! ```
+
+mod classify;
+mod layer;
+mod retry_after;
+
+use ::http::StatusCode;
+
+pub use self::{classify::StatusClassifier, retry_after::retry_after};
+
+/// The statuses of these numbers. Panics where one is none.
+#[track_caller]
+fn statuses(codes: impl IntoIterator<Item = u16>) -> Vec<StatusCode> {
+    let mut statuses = Vec::new();
+    for code in codes {
+        let Ok(status) = StatusCode::from_u16(code) else {
+            panic!("a status is a number from 100 to 999, got {code}");
+        };
+        statuses.push(status);
+    }
+    statuses
+}

@@ -1,0 +1,261 @@
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+use ::http::{HeaderMap, Response, StatusCode};
+
+use super::{retry_after, statuses};
+use crate::{Classify, Outcome, Permit, Reason};
+
+/// Judges responses by their status. The default of [`HealthLayer::http`](crate::HealthLayer::http).
+///
+/// Two questions are asked of a status: whether it speaks against the provider's health, and whether
+/// a [`FallbackChain`](crate::FallbackChain) should go on to the next provider.
+///
+/// | status | health | chain goes on | because |
+/// |---|---|---|---|
+/// | none: an error | failure | yes | nothing was answered |
+/// | 1xx, 2xx, 3xx | success | no | [RFC 9110 §15.2] to §15.4 |
+/// | 429 | throttled | yes | the provider wants a pause: [RFC 6585 §4] |
+/// | 408 | failure | yes | the server gave up waiting, and the request may be repeated: [RFC 9110 §15.5.9] |
+/// | 401, 402, 403 | neutral | no | the key may be one caller's own; see [`credentials_as_failures`](Self::credentials_as_failures) |
+/// | other 4xx | neutral | no | the request is at fault: [RFC 9110 §15.5] |
+/// | 501, 505 to 508, 510 | neutral | no | it is this request that is not supported, or too much: [RFC 9110 §15.6.2] and §15.6.6, [RFC 2295 §8.1], [RFC 4918 §11.5], [RFC 5842 §7.2], [RFC 2774 §7] |
+/// | other 5xx | failure | yes | the server is at fault: [RFC 9110 §15.6]; 511 is the answer of a gateway on the way: [RFC 6585 §6] |
+/// | 600 to 999 | failure | yes | none of HTTP's, to be treated as a 5xx: [RFC 9110 §15] |
+///
+/// Among the other 5xx are those of no standard that gateways and providers use for an origin that is
+/// overloaded or out of reach: 520 to 526 and 530 (Cloudflare), 529 (Anthropic), 598 and 599. RFC 9110
+/// §15 has a client treat every one that it does not know as a 500.
+///
+/// [`retry_after`] is heeded with a failure, which then opens the breaker for at least so long if it
+/// opens it, and with a throttle.
+///
+/// Each row can be changed, status by status; of two settings of one status the later holds.
+///
+/// ```
+/// use tower_health::http::StatusClassifier;
+///
+/// let defaults = StatusClassifier::new();
+///
+/// let customized = StatusClassifier::new()
+///     // One key for all callers, and no reason to try it twice.
+///     .credentials_as_failures()
+///     // It says 503 where others say 429.
+///     .throttled_on([503])
+///     // Its 500s come of odd requests.
+///     .neutral_on([500])
+///     // A model that is not known here may be known to the next provider.
+///     .advance_on([404]);
+/// # let _ = (defaults, customized);
+/// ```
+///
+/// [RFC 2295 §8.1]: https://www.rfc-editor.org/rfc/rfc2295#section-8.1
+/// [RFC 2774 §7]: https://www.rfc-editor.org/rfc/rfc2774#section-7
+/// [RFC 4918 §11.5]: https://www.rfc-editor.org/rfc/rfc4918#section-11.5
+/// [RFC 5842 §7.2]: https://www.rfc-editor.org/rfc/rfc5842#section-7.2
+/// [RFC 6585 §4]: https://www.rfc-editor.org/rfc/rfc6585#section-4
+/// [RFC 6585 §6]: https://www.rfc-editor.org/rfc/rfc6585#section-6
+/// [RFC 9110 §15]: https://www.rfc-editor.org/rfc/rfc9110#section-15
+/// [RFC 9110 §15.2]: https://www.rfc-editor.org/rfc/rfc9110#section-15.2
+/// [RFC 9110 §15.5]: https://www.rfc-editor.org/rfc/rfc9110#section-15.5
+/// [RFC 9110 §15.5.9]: https://www.rfc-editor.org/rfc/rfc9110#section-15.5.9
+/// [RFC 9110 §15.6]: https://www.rfc-editor.org/rfc/rfc9110#section-15.6
+/// [RFC 9110 §15.6.2]: https://www.rfc-editor.org/rfc/rfc9110#section-15.6.2
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct StatusClassifier {
+    /// Behind a count, and absent by default: a classifier is cloned into each call.
+    changed: Option<Arc<Columns>>,
+}
+
+/// The two columns of the table, where they differ from the default.
+#[derive(Clone, Debug, Default)]
+struct Columns {
+    health: BTreeMap<StatusCode, Verdict>,
+    advance: BTreeMap<StatusCode, bool>,
+}
+
+/// What a status says of the provider's health: an [`Outcome`] without its particulars.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Success,
+    Neutral,
+    Throttled,
+    Failure,
+    Fatal,
+}
+
+impl StatusClassifier {
+    /// The table above.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A refused key opens the breaker at once, for a bad key stays bad: 401, 402 and 403 are
+    /// [fatal](Self::fatal_on). Default: they are neutral.
+    ///
+    /// Right where all calls use one key, which the application owns. Where callers bring their own,
+    /// one of them could open the breaker for all.
+    pub fn credentials_as_failures(self) -> Self {
+        self.fatal_on([401, 402, 403])
+    }
+
+    /// These speak neither for nor against the provider. Default: most of 4xx, 501, 505 to 508, 510.
+    ///
+    /// # Panics
+    ///
+    /// If one is not from 100 to 999.
+    #[track_caller]
+    pub fn neutral_on(self, statuses: impl IntoIterator<Item = u16>) -> Self {
+        self.set_health(statuses, Verdict::Neutral)
+    }
+
+    /// With these the provider has served the call. Default: all below 400.
+    ///
+    /// # Panics
+    ///
+    /// If one is not from 100 to 999.
+    #[track_caller]
+    pub fn success_on(self, statuses: impl IntoIterator<Item = u16>) -> Self {
+        self.set_health(statuses, Verdict::Success)
+    }
+
+    /// These are failures. Default: 408, most of 5xx, all above.
+    ///
+    /// # Panics
+    ///
+    /// If one is not from 100 to 999.
+    #[track_caller]
+    pub fn failure_on(self, statuses: impl IntoIterator<Item = u16>) -> Self {
+        self.set_health(statuses, Verdict::Failure)
+    }
+
+    /// With these the provider asks for a pause: the breaker opens until it ends, without a strike.
+    /// Default: 429.
+    ///
+    /// # Panics
+    ///
+    /// If one is not from 100 to 999.
+    #[track_caller]
+    pub fn throttled_on(self, statuses: impl IntoIterator<Item = u16>) -> Self {
+        self.set_health(statuses, Verdict::Throttled)
+    }
+
+    /// These are failures of which one is enough: the breaker opens at once, whatever the trip rule.
+    /// Default: none.
+    ///
+    /// # Panics
+    ///
+    /// If one is not from 100 to 999.
+    #[track_caller]
+    pub fn fatal_on(self, statuses: impl IntoIterator<Item = u16>) -> Self {
+        self.set_health(statuses, Verdict::Fatal)
+    }
+
+    /// With these a chain goes on to the next provider, whatever they say of this one's health.
+    /// Default: with all that speak against it.
+    ///
+    /// # Panics
+    ///
+    /// If one is not from 100 to 999.
+    #[track_caller]
+    pub fn advance_on(self, statuses: impl IntoIterator<Item = u16>) -> Self {
+        self.set_advance(statuses, true)
+    }
+
+    /// These a chain returns to the caller, whatever they say of the provider's health. Default: all
+    /// that do not speak against it.
+    ///
+    /// # Panics
+    ///
+    /// If one is not from 100 to 999.
+    #[track_caller]
+    pub fn return_on(self, statuses: impl IntoIterator<Item = u16>) -> Self {
+        self.set_advance(statuses, false)
+    }
+
+    /// What a response says of its provider's health: the table's first question, for clients whose
+    /// responses are not of [`http::Response`](::http::Response).
+    #[must_use]
+    pub fn outcome(&self, status: StatusCode, headers: &HeaderMap) -> Outcome {
+        match self.verdict(status) {
+            Verdict::Success => Outcome::Success,
+            Verdict::Neutral => Outcome::Neutral,
+            Verdict::Throttled => Outcome::throttled(retry_after(headers), reason(status)),
+            Verdict::Failure => Outcome::Failure {
+                reason: reason(status),
+                retry_after: retry_after(headers),
+            },
+            Verdict::Fatal => Outcome::fatal(reason(status)),
+        }
+    }
+
+    /// Whether a chain should go on to the next provider: the table's second question.
+    #[must_use]
+    pub fn advances(&self, status: StatusCode) -> bool {
+        self.changed
+            .as_ref()
+            .and_then(|columns| columns.advance.get(&status).copied())
+            .unwrap_or_else(|| self.verdict(status).speaks_against())
+    }
+
+    fn verdict(&self, status: StatusCode) -> Verdict {
+        self.changed
+            .as_ref()
+            .and_then(|columns| columns.health.get(&status).copied())
+            .unwrap_or_else(|| Verdict::of(status))
+    }
+
+    #[track_caller]
+    fn set_health(mut self, codes: impl IntoIterator<Item = u16>, verdict: Verdict) -> Self {
+        for status in statuses(codes) {
+            self.columns().health.insert(status, verdict);
+        }
+        self
+    }
+
+    #[track_caller]
+    fn set_advance(mut self, codes: impl IntoIterator<Item = u16>, advances: bool) -> Self {
+        for status in statuses(codes) {
+            self.columns().advance.insert(status, advances);
+        }
+        self
+    }
+
+    fn columns(&mut self) -> &mut Columns {
+        Arc::make_mut(self.changed.get_or_insert_default())
+    }
+}
+
+impl Verdict {
+    /// The table's default.
+    fn of(status: StatusCode) -> Self {
+        match status.as_u16() {
+            ..400 => Self::Success,
+            429 => Self::Throttled,
+            408 => Self::Failure,
+            400..500 | 501 | 505..=508 | 510 => Self::Neutral,
+            500.. => Self::Failure,
+        }
+    }
+
+    fn speaks_against(self) -> bool {
+        matches!(self, Self::Throttled | Self::Failure | Self::Fatal)
+    }
+}
+
+impl<B, E: fmt::Display> Classify<Response<B>, E> for StatusClassifier {
+    type Response = Response<B>;
+
+    fn classify(&self, result: Result<Response<B>, E>, permit: Permit) -> Result<Response<B>, E> {
+        permit.record(match &result {
+            Ok(response) => self.outcome(response.status(), response.headers()),
+            Err(error) => Outcome::failure(Reason::display(error)),
+        });
+        result
+    }
+}
+
+/// `503`
+fn reason(status: StatusCode) -> Reason {
+    Reason::display(status.as_str())
+}

@@ -1,0 +1,407 @@
+//! HTTP answers as verdicts on health, and the times that providers name.
+#![cfg(feature = "http")]
+
+use std::{future::ready, time::Duration};
+
+use http::{Response, StatusCode};
+use tokio::time::advance;
+use tower::{Layer, ServiceExt, service_fn};
+use tower_health::{
+    BoxError, Cause, HealthCache, HealthLayer, Outcome, Policy, Provider, State, Trip,
+    error::{CircuitOpen, find},
+    http::{StatusClassifier, retry_after},
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+
+/// What the two columns of the table say of a status.
+type Row = (Health, Advance);
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Health {
+    Success,
+    Neutral,
+    Throttled,
+    Failure,
+    Fatal,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Advance {
+    Yes,
+    No,
+}
+
+mod table {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_below_400_is_a_success() {
+        let below_400 = 100..=399;
+        assert_rows(&StatusClassifier::new(), below_400, SUCCESS).await;
+    }
+
+    /// Scenario 44.
+    #[tokio::test(start_paused = true)]
+    async fn a_4xx_is_neutral() {
+        let others = (400..=499).filter(|status| ![408, 429].contains(status));
+        assert_rows(&StatusClassifier::new(), others, NEUTRAL).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_408_is_a_failure() {
+        assert_rows(&StatusClassifier::new(), [408], FAILURE).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_429_throttles() {
+        assert_rows(&StatusClassifier::new(), [429], THROTTLED).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_5xx_that_speaks_of_the_request_is_neutral() {
+        let of_the_request = [501, 505, 506, 507, 508, 510];
+        assert_rows(&StatusClassifier::new(), of_the_request, NEUTRAL).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_5xx_that_speaks_of_the_server_is_a_failure() {
+        let of_the_server = [500, 502, 503, 504, 509, 511].into_iter().chain(512..=599);
+        assert_rows(&StatusClassifier::new(), of_the_server, FAILURE).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_not_of_http_is_a_failure() {
+        assert_rows(&StatusClassifier::new(), 600..=999, FAILURE).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refused_key_is_fatal_where_credentials_are_failures() {
+        let classifier = StatusClassifier::new().credentials_as_failures();
+        assert_rows(&classifier, [401, 402, 403], FATAL).await;
+        assert_rows(&classifier, [400, 404, 407, 422], NEUTRAL).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_row_can_be_changed() {
+        let classifier = StatusClassifier::new()
+            .success_on([404])
+            .neutral_on(520..=524)
+            .throttled_on([503])
+            .failure_on([200, 409])
+            .fatal_on([410]);
+        assert_rows(&classifier, [404], SUCCESS).await;
+        assert_rows(&classifier, 520..=524, NEUTRAL).await;
+        assert_rows(&classifier, [503], THROTTLED).await;
+        assert_rows(&classifier, [200, 409], FAILURE).await;
+        assert_rows(&classifier, [410], FATAL).await;
+        assert_rows(&classifier, [201], SUCCESS).await;
+        assert_rows(&classifier, [400], NEUTRAL).await;
+        assert_rows(&classifier, [519, 525], FAILURE).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_two_columns_are_changed_apart() {
+        let classifier = StatusClassifier::new()
+            .advance_on([401, 404])
+            .return_on([500])
+            .credentials_as_failures();
+        assert_rows(&classifier, [404], (Health::Neutral, Advance::Yes)).await;
+        assert_rows(&classifier, [500], (Health::Failure, Advance::No)).await;
+        assert_rows(&classifier, [401, 403], FATAL).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_two_settings_of_one_status_the_later_holds() {
+        let classifier = StatusClassifier::new()
+            .credentials_as_failures()
+            .neutral_on([403])
+            .advance_on([404])
+            .return_on([404]);
+        assert_rows(&classifier, [401, 402], FATAL).await;
+        assert_rows(&classifier, [403, 404], NEUTRAL).await;
+    }
+
+    #[test]
+    fn changing_a_clone_leaves_the_original_alone() {
+        let original = StatusClassifier::new().neutral_on([500]);
+        let changed = original.clone().failure_on([500]);
+        assert!(!original.advances(StatusCode::INTERNAL_SERVER_ERROR));
+        assert!(changed.advances(StatusCode::INTERNAL_SERVER_ERROR));
+    }
+
+    #[test]
+    #[should_panic(expected = "a status is a number from 100 to 999, got 99")]
+    fn what_is_no_status_is_refused() {
+        let _ = StatusClassifier::new().neutral_on([200, 99]);
+    }
+
+    const SUCCESS: Row = (Health::Success, Advance::No);
+    const NEUTRAL: Row = (Health::Neutral, Advance::No);
+    const THROTTLED: Row = (Health::Throttled, Advance::Yes);
+    const FAILURE: Row = (Health::Failure, Advance::Yes);
+    const FATAL: Row = (Health::Fatal, Advance::Yes);
+
+    async fn assert_rows(
+        classifier: &StatusClassifier,
+        statuses: impl IntoIterator<Item = u16>,
+        expected: Row,
+    ) {
+        for status in statuses {
+            let row = (
+                health(classifier, status).await,
+                advance_on(classifier, status),
+            );
+            assert_eq!(row, expected, "{status}");
+        }
+    }
+
+    /// What an answer does to a provider that has one strike and trips at the third.
+    async fn health(classifier: &StatusClassifier, status: u16) -> Health {
+        let provider = HealthCache::new(Policy::new().trip(Trip::consecutive(3))).provider("groq");
+        provider.mark_unhealthy("a strike");
+        let layer = HealthLayer::new(provider.clone()).classify(classifier.clone());
+
+        let returned = call(&layer, status, &[]).await.unwrap();
+        assert_eq!(returned.status(), status);
+
+        let health = provider.health();
+        match (health.cause, health.consecutive_failures) {
+            (None, 0) => Health::Success,
+            (None, 1) => Health::Neutral,
+            (None, 2) => Health::Failure,
+            (Some(Cause::Throttled), 1) => Health::Throttled,
+            (Some(Cause::Failures), 2) => Health::Fatal,
+            effect => panic!("{status}: {effect:?}"),
+        }
+    }
+
+    fn advance_on(classifier: &StatusClassifier, status: u16) -> Advance {
+        if classifier.advances(StatusCode::from_u16(status).unwrap()) {
+            Advance::Yes
+        } else {
+            Advance::No
+        }
+    }
+}
+
+/// Scenario 33.
+#[tokio::test(start_paused = true)]
+async fn errors_are_failures_with_their_text() {
+    let (provider, layer) = guarded("groq");
+    let refusing = service_fn(|()| ready(Err::<Response<()>, _>("connection refused")));
+
+    for _ in 0..2 {
+        let error = layer.layer(refusing).oneshot(()).await.unwrap_err();
+        assert_eq!(error.to_string(), "connection refused");
+    }
+
+    let health = provider.health();
+    assert_eq!(health.cause, Some(Cause::Failures));
+    assert_eq!(health.last_error.unwrap(), "connection refused");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_reason_of_a_failure_is_the_status() {
+    let (provider, layer) = guarded("groq");
+    call(&layer, 503, &[]).await.unwrap();
+    assert_eq!(provider.health().last_error.unwrap(), "503");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_response_is_handed_on_unchanged() {
+    let (_, layer) = guarded("groq");
+    let response = call(&layer, 503, &[("x-request-id", "7")]).await;
+
+    let response = response.unwrap();
+    assert_eq!(response.status(), 503);
+    assert_eq!(response.headers()["x-request-id"], "7");
+    assert_eq!(*response.body(), "body");
+}
+
+/// Scenario 34.
+#[tokio::test(start_paused = true)]
+async fn one_503_is_a_strike_and_opens_nothing() {
+    let (provider, layer) = guarded("groq");
+    call(&layer, 503, &[]).await.unwrap();
+
+    let health = provider.health();
+    assert_eq!(health.state, State::Closed);
+    assert_eq!(health.consecutive_failures, 1);
+}
+
+/// Scenario 44.
+#[tokio::test(start_paused = true)]
+async fn the_callers_own_mistakes_are_returned_and_leave_the_streak_alone() {
+    let (provider, layer) = guarded("groq");
+    call(&layer, 503, &[]).await.unwrap();
+
+    for status in [400, 401, 404, 422] {
+        let response = call(&layer, status, &[]).await.unwrap();
+        assert_eq!(response.status(), status);
+        assert_eq!(provider.health().consecutive_failures, 1, "{status}");
+    }
+
+    call(&layer, 503, &[]).await.unwrap();
+    assert_eq!(provider.health().state, State::Open);
+}
+
+/// Scenario 7.
+#[tokio::test(start_paused = true)]
+async fn a_400_does_not_close_a_half_open_breaker() {
+    let (provider, layer) = guarded("groq");
+    trip(&provider);
+    advance(MINUTE).await;
+
+    call(&layer, 400, &[]).await.unwrap();
+    assert_eq!(provider.health().state, State::HalfOpen);
+
+    call(&layer, 200, &[]).await.unwrap();
+    assert_eq!(provider.health().state, State::Closed);
+}
+
+/// Scenario 35.
+#[tokio::test(start_paused = true)]
+async fn a_429_opens_for_the_time_it_names_however_it_is_spelt() {
+    let spellings: [&[_]; 4] = [
+        &[("retry-after", "7")],
+        &[("retry-after-ms", "7000")],
+        &[("retry-after-ms", "7000"), ("retry-after", "60")],
+        &[
+            ("date", "Sun, 06 Nov 1994 08:49:37 GMT"),
+            ("retry-after", "Sun, 06 Nov 1994 08:49:44 GMT"),
+        ],
+    ];
+    for headers in spellings {
+        let (provider, layer) = guarded("groq");
+
+        let response = call(&layer, 429, headers).await.unwrap();
+        assert_eq!(response.status(), 429);
+
+        let health = provider.health();
+        assert_eq!(health.cause, Some(Cause::Throttled), "{headers:?}");
+        assert_eq!(health.consecutive_failures, 0, "{headers:?}");
+        assert_eq!(health.last_error.unwrap(), "429");
+
+        advance(Duration::from_millis(6_999)).await;
+        let error = call(&layer, 200, &[]).await.unwrap_err();
+        let refusal = find::<CircuitOpen>(&error).unwrap();
+        assert_eq!(refusal.retry_in, Duration::from_millis(1), "{headers:?}");
+
+        advance(Duration::from_millis(1)).await;
+        call(&layer, 200, &[]).await.unwrap();
+        assert_eq!(provider.health().state, State::Closed, "{headers:?}");
+    }
+}
+
+/// Scenario 35.
+#[tokio::test(start_paused = true)]
+async fn a_silly_time_is_clamped_to_an_hour() {
+    let ten_years: [&[_]; 4] = [
+        &[("retry-after", "315360000")],
+        &[("retry-after-ms", "315360000000")],
+        &[("retry-after", "99999999999999999999999")],
+        &[
+            ("date", "Sun, 06 Nov 1994 08:49:37 GMT"),
+            ("retry-after", "Sat, 06 Nov 2004 08:49:37 GMT"),
+        ],
+    ];
+    for headers in ten_years {
+        let (provider, layer) = guarded("groq");
+        call(&layer, 429, headers).await.unwrap();
+        assert_eq!(provider.health().retry_in, Some(HOUR), "{headers:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_429_that_names_no_time_that_can_be_read_opens_for_the_default_wait() {
+    let unreadable: [&[_]; 3] = [
+        &[],
+        &[("retry-after", "soon")],
+        &[("retry-after", "-1"), ("retry-after-ms", "NaN")],
+    ];
+    for headers in unreadable {
+        let (provider, layer) = guarded("groq");
+        call(&layer, 429, headers).await.unwrap();
+        let default_wait = Some(15 * SECOND);
+        assert_eq!(provider.health().retry_in, default_wait, "{headers:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_503_that_trips_keeps_the_breaker_open_for_the_time_it_names() {
+    let (provider, layer) = guarded("groq");
+    let back_in_two_minutes = &[("retry-after", "120")];
+
+    call(&layer, 503, back_in_two_minutes).await.unwrap();
+    assert_eq!(provider.health().state, State::Closed);
+
+    call(&layer, 503, back_in_two_minutes).await.unwrap();
+    assert_eq!(provider.health().cause, Some(Cause::Failures));
+    assert!(!provider.grant_trial(), "the provider named a time");
+
+    advance(119 * SECOND).await;
+    let error = call(&layer, 200, &[]).await.unwrap_err();
+    let refusal = find::<CircuitOpen>(&error).unwrap();
+    assert_eq!(refusal.retry_in, SECOND);
+
+    advance(SECOND).await;
+    call(&layer, 200, &[]).await.unwrap();
+    assert_eq!(provider.health().state, State::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_time_shorter_than_the_backoff_does_not_shorten_it() {
+    let (provider, layer) = guarded("groq");
+    for _ in 0..2 {
+        let back_soon = &[("retry-after", "5")];
+        call(&layer, 503, back_soon).await.unwrap();
+    }
+    assert_eq!(provider.health().retry_in, Some(MINUTE));
+}
+
+#[test]
+fn a_response_of_another_type_is_judged_by_its_parts() {
+    let (parts, _) = answer(503, &[("retry-after", "7")]).into_parts();
+
+    let outcome = StatusClassifier::new().outcome(parts.status, &parts.headers);
+
+    let expected = Outcome::Failure {
+        reason: "503".into(),
+        retry_after: retry_after(&parts.headers),
+    };
+    assert_eq!(outcome, expected);
+}
+
+/// A provider with the default policy, and the layer that guards it.
+fn guarded(id: &str) -> (Provider, HealthLayer<StatusClassifier>) {
+    let provider = HealthCache::default().provider(id);
+    let layer = HealthLayer::http(provider.clone());
+    (provider, layer)
+}
+
+fn trip(provider: &Provider) {
+    provider.mark_unhealthy("connection refused");
+    provider.mark_unhealthy("connection refused");
+}
+
+/// A call through `layer` to a server that answers so.
+async fn call(
+    layer: &HealthLayer<StatusClassifier>,
+    status: u16,
+    headers: &[(&str, &str)],
+) -> Result<Response<&'static str>, BoxError> {
+    let response = answer(status, headers);
+    let server = service_fn(move |()| ready(Ok::<_, BoxError>(response.clone())));
+    layer.layer(server).oneshot(()).await
+}
+
+fn answer(status: u16, headers: &[(&str, &str)]) -> Response<&'static str> {
+    let empty = Response::builder().status(status);
+    let response = headers.iter().fold(empty, |response, (name, value)| {
+        response.header(*name, *value)
+    });
+    response.body("body").unwrap()
+}

@@ -1,4 +1,5 @@
-//! Health over HTTP: what a status says, and how long a provider wants to be left alone. Feature `http`, on by default.
+//! Health over HTTP: what a status says, how long a provider wants to be left alone, and checks
+//! that send requests. Feature `http`, on by default.
 //!
 //! ```
 //! use tower::ServiceBuilder;
@@ -23,13 +24,14 @@
 //! # let _ = (search, archive);
 //! ```
 
+mod check;
 mod classify;
 mod layer;
 mod retry_after;
 
 use ::http::StatusCode;
 
-pub use self::{classify::StatusClassifier, retry_after::retry_after};
+pub use self::{check::HttpCheck, classify::StatusClassifier, retry_after::retry_after};
 
 /// The statuses of these numbers. Panics where one is none.
 #[track_caller]

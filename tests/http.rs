@@ -1,16 +1,18 @@
-//! HTTP answers as verdicts on health, and the times that providers name.
+//! HTTP answers as verdicts on health, the times that providers name, and checks that send requests.
 #![cfg(feature = "http")]
 
 use std::{future::ready, time::Duration};
 
-use http::{Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode, Uri, header::AUTHORIZATION};
 use tokio::time::advance;
+use tokio_test::{assert_pending, assert_ready_eq, task};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_health::{
-    BoxError, Cause, HealthCache, HealthLayer, Outcome, Policy, Provider, State, Trip,
+    BoxError, Cause, HealthCache, HealthLayer, Outcome, Policy, Provider, Reason, State, Trip,
     error::{CircuitOpen, find},
-    http::{StatusClassifier, retry_after},
+    http::{HttpCheck, StatusClassifier, retry_after},
 };
+use tower_test::mock;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -373,6 +375,145 @@ fn a_response_of_another_type_is_judged_by_its_parts() {
         retry_after: retry_after(&parts.headers),
     };
     assert_eq!(outcome, expected);
+}
+
+mod check {
+    use super::*;
+
+    #[tokio::test]
+    async fn whatever_is_below_500_passes() {
+        for status in 100..=999 {
+            let result = HttpCheck::get(server(status), uri()).run().await;
+            let expected = if status < 500 {
+                Ok(())
+            } else {
+                Err(Reason::from(format!("status {status}")))
+            };
+            assert_eq!(result, expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_expected_passes_and_nothing_else() {
+        for (status, passes) in [(200, true), (299, true), (503, true), (404, false)] {
+            let expected = (200..=299).chain([503]);
+            let check = HttpCheck::get(server(status), uri()).expect(expected);
+            assert_eq!(check.run().await.is_ok(), passes, "{status}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_error_is_the_reason() {
+        let refusing =
+            service_fn(|_: Request<String>| ready(Err::<Response<()>, _>("connection refused")));
+        let reason = HttpCheck::get(refusing, uri()).run().await.unwrap_err();
+        assert_eq!(reason, "connection refused");
+    }
+
+    #[tokio::test]
+    async fn sends_a_get_with_its_headers() {
+        let key = HeaderValue::from_static("Bearer secret");
+        let (service, mut handle) = mock::pair::<Request<String>, Response<()>>();
+        let check = HttpCheck::get(service, uri()).header(AUTHORIZATION, key.clone());
+
+        let mut run = task::spawn(check.run());
+        assert_pending!(run.poll());
+        let (request, answer) = handle.next_request().await.unwrap();
+        answer.send_response(Response::default());
+
+        assert_eq!(request.method(), "GET");
+        assert_eq!(*request.uri(), uri());
+        assert_eq!(request.headers().len(), 1);
+        assert_eq!(request.headers()[AUTHORIZATION], key);
+        assert_eq!(request.body(), "");
+        assert_ready_eq!(run.poll(), Ok(()));
+    }
+
+    #[tokio::test]
+    async fn makes_its_request_anew_each_time() {
+        let echo = service_fn(|request: Request<&str>| {
+            assert_eq!(request.method(), "POST");
+            assert_eq!(*request.body(), "ping");
+            assert_eq!(request.headers()["x-tenant"], "probe");
+            ready(Ok::<_, BoxError>(Response::new(())))
+        });
+        let check = HttpCheck::new(echo, || {
+            Request::post(uri())
+                .header("x-tenant", "nobody")
+                .body("ping")
+                .unwrap()
+        })
+        .header("x-tenant".parse().unwrap(), "probe".parse().unwrap());
+
+        assert_eq!(check.run().await, Ok(()));
+        assert_eq!(check.run().await, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn calls_nothing_that_is_not_ready() {
+        let (service, mut handle) = mock::pair::<Request<()>, Response<()>>();
+        let check = HttpCheck::get(service, uri());
+        handle.allow(0);
+
+        let mut run = task::spawn(check.run());
+        assert_pending!(run.poll());
+        assert_pending!(task::spawn(handle.next_request()).poll());
+
+        handle.allow(1);
+        assert!(run.is_woken());
+        assert_pending!(run.poll());
+        let (_, answer) = handle.next_request().await.unwrap();
+        answer.send_response(Response::default());
+        assert_ready_eq!(run.poll(), Ok(()));
+    }
+
+    #[tokio::test]
+    async fn an_error_of_readiness_is_the_reason() {
+        let (service, mut handle) = mock::pair::<Request<()>, Response<()>>();
+        handle.send_error("worker is gone");
+        let reason = HttpCheck::get(service, uri()).run().await.unwrap_err();
+        assert_eq!(reason, "worker is gone");
+    }
+
+    #[test]
+    fn debug_keeps_keys_secret() {
+        let key = HeaderValue::from_static("Bearer secret");
+        let check = HttpCheck::<_, String>::get(server(200), uri()).header(AUTHORIZATION, key);
+        let shown = format!("{check:?}");
+        assert!(shown.contains("authorization"), "{shown}");
+        assert!(!shown.contains("secret"), "{shown}");
+    }
+
+    #[test]
+    #[should_panic(expected = "a status is a number from 100 to 999, got 1000")]
+    fn what_is_no_status_is_refused() {
+        let _ = HttpCheck::<_, String>::get(server(200), uri()).expect(990..=1000);
+    }
+
+    /// Its runs can be spawned, and need no reference to it.
+    #[tokio::test]
+    async fn a_run_outlives_the_check() {
+        let check = HttpCheck::get(server(204), uri()).expect([204]);
+        let run = check.run();
+        drop(check);
+        assert_eq!(tokio::spawn(run).await.unwrap(), Ok(()));
+    }
+
+    fn uri() -> Uri {
+        Uri::from_static("https://api.example.com/v1/models")
+    }
+
+    fn server(
+        status: u16,
+    ) -> impl tower::Service<
+        Request<String>,
+        Response = Response<&'static str>,
+        Error = &'static str,
+        Future: Send,
+    > + Clone
+    + Send {
+        service_fn(move |_| ready(Ok(answer(status, &[]))))
+    }
 }
 
 /// A provider with the default policy, and the layer that guards it.

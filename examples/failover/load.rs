@@ -71,7 +71,11 @@ where
             let started = Instant::now();
             let served_by = call(chain).await.map_err(|error| error.to_string());
             let took = started.elapsed();
-            calls.lock().unwrap().push(Call { started, took, served_by });
+            calls.lock().unwrap().push(Call {
+                started,
+                took,
+                served_by,
+            });
         });
     }
 }

@@ -69,7 +69,10 @@ async fn main() -> Result<(), BoxError> {
     let nobody = HealthCache::default();
     let mut bare = FallbackChain::http();
     for upstream in &upstreams {
-        bare = bare.entry(nobody.provider(upstream.name), with_timeout(&client, upstream));
+        bare = bare.entry(
+            nobody.provider(upstream.name),
+            with_timeout(&client, upstream),
+        );
     }
 
     let start = Instant::now();

@@ -8,7 +8,10 @@ use std::{
 use tokio::time::{Instant, interval_at};
 use tower_health::{HealthCache, State, Transitions};
 
-use crate::{TIMEOUT, load::{Call, Calls}};
+use crate::{
+    TIMEOUT,
+    load::{Call, Calls},
+};
 
 #[derive(Clone)]
 pub struct Report {
@@ -27,7 +30,11 @@ impl Report {
     }
 
     pub fn heading(&self, text: &str) {
-        println!("\n{:>5}  {}", self.clock(Instant::now()), self.paint("1", text));
+        println!(
+            "\n{:>5}  {}",
+            self.clock(Instant::now()),
+            self.paint("1", text)
+        );
     }
 
     pub async fn print_transitions(self, mut transitions: Transitions) {
@@ -54,7 +61,10 @@ impl Report {
     fn print_second(&self, calls: &[Call]) {
         let providers = self.cache.snapshot().providers;
         let served = providers.iter().map(|provider| {
-            let count = calls.iter().filter(|call| call.was_served_by(&provider.id)).count();
+            let count = calls
+                .iter()
+                .filter(|call| call.was_served_by(&provider.id))
+                .count();
             let text = format!("{} {count:>2} {:<9}", provider.id, provider.state);
             self.paint(colour(provider.state), &text)
         });
@@ -62,23 +72,46 @@ impl Report {
         let errors = calls.iter().filter(|call| call.served_by.is_err()).count();
         let slowest = calls.iter().map(|call| call.took).max().unwrap_or_default();
         let clock = self.clock(Instant::now());
-        println!("{clock:>5}    {served}  errors {errors}  slowest {:>4} ms", slowest.as_millis());
+        println!(
+            "{clock:>5}    {served}  errors {errors}  slowest {:>4} ms",
+            slowest.as_millis()
+        );
     }
 
     pub fn summary(&self, with_health: &[Call], without: &[Call], recovered_at: Instant) {
-        println!("\n{}", self.paint("1", "                            with health kept    without"));
+        println!(
+            "\n{}",
+            self.paint(
+                "1",
+                "                            with health kept    without"
+            )
+        );
         let row = |what: &str, figure: fn(&[Call]) -> String| {
-            println!("{what:<26}{:>18}{:>11}", figure(with_health), figure(without));
+            println!(
+                "{what:<26}{:>18}{:>11}",
+                figure(with_health),
+                figure(without)
+            );
         };
         row("calls", |calls| calls.len().to_string());
         row("errors that callers saw", |calls| {
-            calls.iter().filter(|call| call.served_by.is_err()).count().to_string()
+            calls
+                .iter()
+                .filter(|call| call.served_by.is_err())
+                .count()
+                .to_string()
         });
         row("calls that paid a timeout", |calls| {
-            calls.iter().filter(|call| call.took >= TIMEOUT).count().to_string()
+            calls
+                .iter()
+                .filter(|call| call.took >= TIMEOUT)
+                .count()
+                .to_string()
         });
         row("median latency", |calls| millis(percentile(calls, 50)));
-        row("99 of 100 calls within", |calls| millis(percentile(calls, 99)));
+        row("99 of 100 calls within", |calls| {
+            millis(percentile(calls, 99))
+        });
         row("worst latency", |calls| millis(percentile(calls, 100)));
         let back = |calls: &[Call]| {
             let first = calls
@@ -88,7 +121,12 @@ impl Report {
                 .min();
             first.map_or("never".into(), |took| millis(took))
         };
-        println!("{:<26}{:>18}{:>11}", "east serves again after", back(with_health), back(without));
+        println!(
+            "{:<26}{:>18}{:>11}",
+            "east serves again after",
+            back(with_health),
+            back(without)
+        );
         println!(
             "\nNext: `cargo run --example client` puts a breaker around one client;\n      \
              the quick start of README.md builds a chain like this one."
@@ -126,7 +164,9 @@ fn percentile(calls: &[Call], percent: usize) -> Duration {
     let mut took: Vec<_> = calls.iter().map(|call| call.took).collect();
     took.sort_unstable();
     let rank = (took.len() * percent).div_ceil(100);
-    took.get(rank.saturating_sub(1)).copied().unwrap_or_default()
+    took.get(rank.saturating_sub(1))
+        .copied()
+        .unwrap_or_default()
 }
 
 fn millis(duration: Duration) -> String {

@@ -34,7 +34,11 @@ impl Upstream {
                 tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), answer));
             }
         });
-        Ok(Self { name, address, mode })
+        Ok(Self {
+            name,
+            address,
+            mode,
+        })
     }
 
     pub fn set(&self, mode: Mode) {

@@ -4,7 +4,7 @@ use ::http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, 
 use tower_service::Service;
 
 use super::statuses;
-use crate::Reason;
+use crate::{Check, Reason};
 
 /// A check that sends a request and looks at the status of the response.
 ///
@@ -16,7 +16,7 @@ use crate::Reason;
 ///
 /// ```
 /// use http::{HeaderValue, Request, Response, Uri, header::AUTHORIZATION};
-/// use tower_health::http::HttpCheck;
+/// use tower_health::{Check, HealthCache, HealthProbe, http::HttpCheck};
 ///
 /// # async fn send(_: Request<String>) -> Result<Response<String>, std::io::Error> { Ok(Response::default()) }
 /// let client = tower::service_fn(send);
@@ -35,6 +35,11 @@ use crate::Reason;
 /// assert_eq!(is_reachable.run().await, Ok(()));
 /// assert_eq!(answers.run().await, Ok(()));
 /// # });
+///
+/// let probe = HealthProbe::new(&HealthCache::default())
+///     .check_with("search", is_reachable)
+///     .check_with("groq", Check::from(answers).functional());
+/// # let _ = probe;
 /// ```
 #[must_use]
 pub struct HttpCheck<S, B> {
@@ -114,6 +119,20 @@ impl<S, B> HttpCheck<S, B> {
             let response = service.call(request).await.map_err(Reason::display)?;
             judge(response.status(), expected.as_deref())
         }
+    }
+}
+
+/// A check for [reachability](Check::new); `Check::from(check).functional()` for more.
+impl<S, B, R> From<HttpCheck<S, B>> for Check
+where
+    S: Service<Request<B>, Response = Response<R>> + Clone + Send + Sync + 'static,
+    S::Future: Send + 'static,
+    S::Error: fmt::Display,
+    B: Send + 'static,
+    R: 'static,
+{
+    fn from(check: HttpCheck<S, B>) -> Self {
+        Self::new(move || check.run())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{error::Error, fmt, io, sync::Arc, time::Duration};
 
+pub use crate::fallback::{Attempt, NoHealthyProvider};
 use crate::{Cause, Reason, State};
 
 /// Any error, as [`tower::BoxError`](https://docs.rs/tower/latest/tower/type.BoxError.html).

@@ -86,6 +86,7 @@ mod cell;
 mod classify;
 pub mod error;
 mod events;
+mod fallback;
 mod future;
 mod health;
 #[cfg(feature = "http")]
@@ -106,6 +107,9 @@ pub use self::{
     classify::{Classify, ClassifyWith, ErrorsAsFailures, Outcome},
     error::BoxError,
     events::{Transition, Transitions},
+    fallback::{
+        Advance, AdvanceWhen, ErrorsAdvance, Exhausted, FallbackChain, FallbackFuture, ServedBy,
+    },
     future::ResponseFuture,
     health::{ProviderHealth, Snapshot},
     layer::HealthLayer,

@@ -1,0 +1,76 @@
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use pin_project_lite::pin_project;
+use tokio::time::{Instant, Sleep, sleep_until};
+use tower_service::Service;
+
+use super::{
+    Advance, FallbackChain,
+    journey::{Journey, Stage},
+};
+use crate::{BoxError, time::after};
+
+pin_project! {
+    /// The response of a [`FallbackChain`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it before it is done drops the call that is running, and the permit with it.
+    pub struct FallbackFuture<S, Req, R>
+    where
+        S: Service<Req>,
+    {
+        journey: Journey<S, Req, R>,
+        #[pin]
+        stage: Stage<S, S::Future>,
+        #[pin]
+        deadline: Option<Sleep>,
+    }
+}
+
+impl<S: Service<Req>, Req, R> FallbackFuture<S, Req, R> {
+    pub(super) fn new(chain: FallbackChain<S, Req, R>, request: Req) -> Self {
+        let ends = chain.deadline.map(|limit| after(Instant::now(), limit));
+        Self {
+            journey: Journey::new(chain, request, ends),
+            stage: Stage::Choosing,
+            deadline: ends.map(sleep_until),
+        }
+    }
+}
+
+impl<S, Req, R> Future for FallbackFuture<S, Req, R>
+where
+    S: Service<Req> + Clone,
+    S::Error: Into<BoxError>,
+    Req: Clone,
+    R: Advance<S::Response>,
+{
+    type Output = Result<S::Response, BoxError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let result = match this.journey.poll(this.stage.as_mut(), cx) {
+            Poll::Ready(result) => result,
+            Poll::Pending => match this.deadline.as_pin_mut() {
+                None => return Poll::Pending,
+                Some(deadline) => {
+                    ready!(deadline.poll(cx));
+                    Err(this.journey.cut_off())
+                }
+            },
+        };
+        this.stage.set(Stage::Done);
+        Poll::Ready(result)
+    }
+}
+
+impl<S: Service<Req>, Req, R> fmt::Debug for FallbackFuture<S, Req, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FallbackFuture").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,316 @@
+use std::{
+    mem,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use pin_project_lite::pin_project;
+use tokio::time::Instant;
+use tower_service::Service;
+
+use super::{
+    Advance, Attempt, Entry, Exhausted, FallbackChain, NoHealthyProvider, ServedBy,
+    wait::{Admission, first_to_admit},
+};
+use crate::{BoxError, Provider, Reason, time::after};
+
+/// The way of one request along the chain.
+pub(super) struct Journey<S, Req, R> {
+    chain: FallbackChain<S, Req, R>,
+    /// Gone once it is given to an entry behind which no other takes it.
+    request: Option<Req>,
+    ends: Option<Instant>,
+    /// The entry that is next in the pass.
+    next: usize,
+    tries_left: usize,
+    /// Set once the chain waits: how long at most.
+    wait_ends: Option<Instant>,
+    current: Option<Try>,
+    past: Vec<Past>,
+    last_error: Option<BoxError>,
+}
+
+pin_project! {
+    /// Where on its way the request is.
+    #[project = StageProj]
+    pub(super) enum Stage<S, F> {
+        Choosing,
+        Readying { service: S },
+        Calling { #[pin] future: F },
+        Waiting { admission: Admission },
+        Done,
+    }
+}
+
+struct Try {
+    entry: usize,
+    started: Instant,
+}
+
+/// An entry that did not serve. Made into an [`Attempt`] only where somebody wants to see it.
+struct Past {
+    entry: usize,
+    reason: Reason,
+    elapsed: Duration,
+    is_refusal: bool,
+}
+
+impl<S, Req, R> Journey<S, Req, R> {
+    pub(super) fn new(
+        chain: FallbackChain<S, Req, R>,
+        request: Req,
+        ends: Option<Instant>,
+    ) -> Self {
+        Self {
+            request: Some(request),
+            ends,
+            next: 0,
+            tries_left: chain.max_attempts,
+            wait_ends: None,
+            current: None,
+            past: Vec::new(),
+            last_error: None,
+            chain,
+        }
+    }
+}
+
+/// The way.
+impl<S, Req, R> Journey<S, Req, R>
+where
+    S: Service<Req> + Clone,
+    S::Error: Into<BoxError>,
+    Req: Clone,
+    R: Advance<S::Response>,
+{
+    pub(super) fn poll(
+        &mut self,
+        mut stage: Pin<&mut Stage<S, S::Future>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<S::Response, BoxError>> {
+        loop {
+            let result = match stage.as_mut().project() {
+                StageProj::Choosing => {
+                    let next = self.choose()?;
+                    stage.set(next);
+                    continue;
+                }
+                StageProj::Waiting { admission } => {
+                    let admitted = ready!(admission.as_mut().poll(cx));
+                    let entry = admitted.ok_or_else(|| self.exhausted())?;
+                    let next = self.begin(entry)?;
+                    stage.set(next);
+                    continue;
+                }
+                StageProj::Readying { service } => match ready!(service.poll_ready(cx)) {
+                    Ok(()) => {
+                        let future = service.call(self.request());
+                        stage.set(Stage::Calling { future });
+                        continue;
+                    }
+                    Err(error) => Err(error.into()),
+                },
+                StageProj::Calling { future } => ready!(future.poll(cx)).map_err(Into::into),
+                StageProj::Done => panic!("polled after it was done"),
+            };
+            if let Some(result) = self.judge(result) {
+                return Poll::Ready(result);
+            }
+            stage.set(Stage::Choosing);
+        }
+    }
+
+    fn choose(&mut self) -> Result<Stage<S, S::Future>, BoxError> {
+        if self.tries_left == 0 {
+            return Err(self.exhausted());
+        }
+        if let Some(entry) = self.next_in_pass() {
+            return self.begin(entry);
+        }
+        match self.chain.exhausted {
+            Exhausted::Fail => Err(self.exhausted()),
+            Exhausted::Wait(max) => self.wait(max),
+            Exhausted::LastResort => self.last_resort(),
+        }
+    }
+
+    fn next_in_pass(&mut self) -> Option<usize> {
+        while let Some(entry) = self.chain.entries.get(self.next) {
+            let index = self.next;
+            self.next += 1;
+            // A request that is gone is one that no entry behind takes.
+            let is_eligible = self.request.as_ref().is_some_and(|it| entry.takes(it));
+            if is_eligible && entry.provider.is_healthy() {
+                return Some(index);
+            }
+            self.past.push(if is_eligible {
+                Past::refused(index)
+            } else {
+                Past::not_eligible(index)
+            });
+        }
+        None
+    }
+
+    fn wait(&mut self, max: Duration) -> Result<Stage<S, S::Future>, BoxError> {
+        self.tries_left = 1;
+        let is_overtaken = self.wait_ends.is_some();
+        let ends = *self
+            .wait_ends
+            .get_or_insert_with(|| after(Instant::now(), max));
+        let refused: Vec<_> = self
+            .refused()
+            .map(|entry| (entry, self.provider(entry).clone()))
+            .collect();
+        if refused.is_empty() {
+            return Err(self.exhausted());
+        }
+        let admission = first_to_admit(refused, ends, is_overtaken);
+        Ok(Stage::Waiting { admission })
+    }
+
+    fn last_resort(&mut self) -> Result<Stage<S, S::Future>, BoxError> {
+        self.tries_left = 0;
+        let granted = self.refused().find(|&entry| {
+            let provider = self.provider(entry);
+            provider.is_healthy() || provider.grant_trial()
+        });
+        match granted {
+            Some(entry) => self.begin(entry),
+            None => Err(self.exhausted()),
+        }
+    }
+
+    fn begin(&mut self, entry: usize) -> Result<Stage<S, S::Future>, BoxError> {
+        let started = Instant::now();
+        self.current = Some(Try { entry, started });
+        if self.ends.is_some_and(|ends| started >= ends) {
+            return Err(self.cut_off());
+        }
+        let service = self.chain.entries[entry].service.clone();
+        Ok(Stage::Readying { service })
+    }
+
+    /// The request for the entry that is being tried.
+    fn request(&mut self) -> Req {
+        let request = if self.may_need_request_again() {
+            self.request.clone()
+        } else {
+            self.request.take()
+        };
+        request.expect("kept for as long as an entry may take it")
+    }
+
+    fn may_need_request_again(&self) -> bool {
+        let behind = &self.chain.entries[self.next..];
+        let is_taken_behind = |request: &Req| behind.iter().any(|entry| entry.takes(request));
+        match self.chain.exhausted {
+            Exhausted::Fail => self.request.as_ref().is_some_and(is_taken_behind),
+            _ => self.tries_left > 0,
+        }
+    }
+
+    /// The result, if it is for the caller; `None` sends the request on.
+    fn judge(
+        &mut self,
+        mut result: Result<S::Response, BoxError>,
+    ) -> Option<Result<S::Response, BoxError>> {
+        let Try { entry, started } = self.current.take().expect("an entry is being tried");
+        if self.chain.entries[entry].has_refused(&result) {
+            if self.refused().all(|known| known != entry) {
+                self.past.push(Past::refused(entry));
+            }
+            return None;
+        }
+        let rule = &self.chain.rule;
+        if let Some(reason) = rule.advance(result.as_ref()) {
+            self.tries_left = self.tries_left.saturating_sub(1);
+            self.past.push(Past::tried(entry, reason, started));
+            self.last_error = result.err().or(self.last_error.take());
+            return None;
+        }
+        if let Ok(response) = &mut result {
+            rule.served(response, || ServedBy {
+                provider: Arc::clone(self.chain.entries[entry].provider.id()),
+                attempts: attempts(&self.chain.entries, mem::take(&mut self.past)),
+            });
+        }
+        Some(result)
+    }
+}
+
+/// The end.
+impl<S, Req, R> Journey<S, Req, R> {
+    /// The deadline has run out.
+    pub(super) fn cut_off(&mut self) -> BoxError {
+        if let Some(Try { entry, started }) = self.current.take() {
+            let reason = "deadline exceeded".into();
+            self.past.push(Past::tried(entry, reason, started));
+        }
+        self.exhausted()
+    }
+
+    fn exhausted(&mut self) -> BoxError {
+        let waits = self.refused().map(|entry| {
+            let cell = self.provider(entry).cell();
+            cell.update(|breaker, now| breaker.retry_in(now).unwrap_or_default())
+        });
+        let retry_in = waits.min();
+        NoHealthyProvider {
+            attempts: attempts(&self.chain.entries, mem::take(&mut self.past)),
+            retry_in,
+            last_error: self.last_error.take(),
+        }
+        .into()
+    }
+
+    /// The entries whose breakers refused, in order.
+    fn refused(&self) -> impl Iterator<Item = usize> {
+        let refusals = self.past.iter().filter(|past| past.is_refusal);
+        refusals.map(|past| past.entry)
+    }
+
+    fn provider(&self, entry: usize) -> &Provider {
+        &self.chain.entries[entry].provider
+    }
+}
+
+impl Past {
+    fn not_eligible(entry: usize) -> Self {
+        Self {
+            entry,
+            reason: "not eligible".into(),
+            elapsed: Duration::ZERO,
+            is_refusal: false,
+        }
+    }
+
+    fn refused(entry: usize) -> Self {
+        Self {
+            entry,
+            reason: "circuit open".into(),
+            elapsed: Duration::ZERO,
+            is_refusal: true,
+        }
+    }
+
+    fn tried(entry: usize, reason: Reason, started: Instant) -> Self {
+        Self {
+            entry,
+            reason,
+            elapsed: started.elapsed(),
+            is_refusal: false,
+        }
+    }
+}
+
+fn attempts<S, Req>(entries: &[Entry<S, Req>], past: Vec<Past>) -> Vec<Attempt> {
+    let attempt = |past: Past| Attempt {
+        provider: Arc::clone(entries[past.entry].provider.id()),
+        reason: past.reason,
+        elapsed: past.elapsed,
+    };
+    past.into_iter().map(attempt).collect()
+}

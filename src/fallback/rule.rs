@@ -1,0 +1,78 @@
+use std::fmt;
+
+use super::ServedBy;
+use crate::{BoxError, Reason};
+
+/// Decides whether a [chain](crate::FallbackChain) goes on to the next provider.
+///
+/// Whether a result speaks against the provider's health is another question, which the layer asks
+/// of its own [classifier](crate::Classify).
+///
+/// Closures are rules through [`FallbackChain::advance_when`](crate::FallbackChain::advance_when).
+///
+/// ```
+/// use tower_health::{Advance, BoxError, Reason, ServedBy};
+///
+/// struct Answer {
+///     text: String,
+///     served_by: Option<ServedBy>,
+/// }
+///
+/// #[derive(Clone)]
+/// struct EmptyAdvances;
+///
+/// impl Advance<Answer> for EmptyAdvances {
+///     fn advance(&self, result: Result<&Answer, &BoxError>) -> Option<Reason> {
+///         match result {
+///             Ok(answer) => answer.text.is_empty().then(|| "empty answer".into()),
+///             Err(error) => Some(Reason::display(error)),
+///         }
+///     }
+///
+///     fn served(&self, answer: &mut Answer, served_by: impl FnOnce() -> ServedBy) {
+///         answer.served_by = Some(served_by());
+///     }
+/// }
+/// ```
+pub trait Advance<Res> {
+    /// Why to go on to the next provider; `None` returns the result to the caller.
+    fn advance(&self, result: Result<&Res, &BoxError>) -> Option<Reason>;
+
+    /// Told who has served, before the response is returned. Default: does nothing, so that nothing
+    /// is made of it.
+    fn served(&self, response: &mut Res, served_by: impl FnOnce() -> ServedBy) {
+        let _ = (response, served_by);
+    }
+}
+
+/// The default: every error goes on, every `Ok` returns.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ErrorsAdvance;
+
+impl<Res> Advance<Res> for ErrorsAdvance {
+    fn advance(&self, result: Result<&Res, &BoxError>) -> Option<Reason> {
+        result.err().map(Reason::display)
+    }
+}
+
+/// A closure as a rule; see [`FallbackChain::advance_when`](crate::FallbackChain::advance_when).
+#[derive(Clone, Copy)]
+pub struct AdvanceWhen<F>(pub(super) F);
+
+impl<Res, F> Advance<Res> for AdvanceWhen<F>
+where
+    F: Fn(Result<&Res, &BoxError>) -> bool,
+{
+    fn advance(&self, result: Result<&Res, &BoxError>) -> Option<Reason> {
+        (self.0)(result).then(|| match result {
+            Ok(_) => "unwanted response".into(),
+            Err(error) => Reason::display(error),
+        })
+    }
+}
+
+impl<F> fmt::Debug for AdvanceWhen<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("AdvanceWhen").finish_non_exhaustive()
+    }
+}

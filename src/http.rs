@@ -26,7 +26,7 @@
 
 mod check;
 mod classify;
-mod layer;
+mod constructors;
 mod retry_after;
 
 use ::http::StatusCode;

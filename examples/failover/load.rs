@@ -19,23 +19,23 @@ use crate::HttpRequest;
 
 const PAUSE: Duration = Duration::from_millis(50);
 
-pub struct Load {
+pub(crate) struct Load {
     calls: Calls,
     generator: JoinHandle<()>,
 }
 
 /// The calls that have ended, in the order of their ends.
-pub type Calls = Arc<Mutex<Vec<Call>>>;
+pub(crate) type Calls = Arc<Mutex<Vec<Call>>>;
 
 #[derive(Clone)]
-pub struct Call {
-    pub started: Instant,
-    pub took: Duration,
-    pub served_by: Result<Arc<str>, String>,
+pub(crate) struct Call {
+    pub(crate) started: Instant,
+    pub(crate) took: Duration,
+    pub(crate) served_by: Result<Arc<str>, String>,
 }
 
 impl Load {
-    pub fn start<S>(chain: S) -> Self
+    pub(crate) fn start<S>(chain: S) -> Self
     where
         S: Service<HttpRequest, Response = Response<Incoming>, Error = BoxError>,
         S: Clone + Send + 'static,
@@ -46,11 +46,11 @@ impl Load {
         Self { calls, generator }
     }
 
-    pub fn calls(&self) -> Calls {
+    pub(crate) fn calls(&self) -> Calls {
         Arc::clone(&self.calls)
     }
 
-    pub fn stop(self) -> Vec<Call> {
+    pub(crate) fn stop(self) -> Vec<Call> {
         self.generator.abort();
         self.calls.lock().unwrap().clone()
     }

@@ -11,18 +11,18 @@ mod upstream;
 
 use std::time::Duration;
 
-use http::{Request, Response, Uri, uri::PathAndQuery};
+use http::{Request, Response, Uri};
 use http_body_util::Empty;
 use hyper::body::{Bytes, Incoming};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 use tower::{Service, ServiceBuilder, timeout::TimeoutLayer};
 use tower_health::{
-    Backoff, BoxError, Check, FallbackChain, HealthCache, HealthLayer, HealthProbe, Policy,
-    http::{HttpCheck, StatusClassifier},
+    Backoff, BoxError, FallbackChain, HealthCache, HealthLayer, HealthProbe, Policy,
+    http::HttpCheck,
 };
 
 use crate::{
@@ -40,72 +40,85 @@ type HttpRequest = Request<Empty<Bytes>>;
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
     let upstreams = [
-        Upstream::start("east").await?,
-        Upstream::start("west").await?,
-        Upstream::start("north").await?,
+        Upstream::start("first").await?,
+        Upstream::start("second").await?,
+        Upstream::start("third").await?,
     ];
-    let [east, west, _north] = &upstreams;
     let client: HttpClient = Client::builder(TokioExecutor::new()).build_http();
 
-    // Production would keep the defaults: open for 60 s, probed every 30 s.
+    // Production would keep the defaults: open for 60 s, checked every 30 s.
     let cache = HealthCache::new(Policy::new().backoff(Backoff::constant(OPEN_FOR)));
-    let mut guarded = FallbackChain::http();
     let mut probe = HealthProbe::new(&cache)
         .interval(Duration::from_secs(1))
         .timeout(TIMEOUT);
+    let mut with_health = FallbackChain::http();
     for upstream in &upstreams {
         let provider = cache.provider(upstream.name);
         let service = ServiceBuilder::new()
             .layer(HealthLayer::http(provider.clone()))
-            .service(with_timeout(&client, upstream));
-        guarded = guarded.entry(provider, service);
-        probe = probe.check_with(
-            upstream.name,
-            HttpCheck::get(client.clone(), upstream.uri("/healthz")),
-        );
+            .service(call_within_timeout(client.clone(), upstream.uri("/")));
+        let check = HttpCheck::get(client.clone(), upstream.uri("/healthz"));
+        with_health = with_health.entry(provider, service);
+        probe = probe.check_with(upstream.name, check);
     }
 
     // The same chain and the same timeouts, but nobody remembers who is down.
     let nobody = HealthCache::default();
-    let mut bare = FallbackChain::http();
+    let mut without = FallbackChain::http();
     for upstream in &upstreams {
-        bare = bare.entry(
-            nobody.provider(upstream.name),
-            with_timeout(&client, upstream),
-        );
+        let service = call_within_timeout(client.clone(), upstream.uri("/"));
+        without = without.entry(nobody.provider(upstream.name), service);
     }
 
     let start = Instant::now();
-    let report = Report::new(start, &cache, &upstreams);
-    let transitions = tokio::spawn(report.clone().print_transitions(cache.subscribe()));
+    let report = Report::new(start, &cache);
+    let (with_health, without) = (Load::start(with_health), Load::start(without));
+    let timeline = [
+        tokio::spawn(report.clone().print_transitions(cache.subscribe())),
+        tokio::spawn(report.clone().print_every_second(with_health.calls())),
+    ];
     let probe = probe.spawn();
-    let with_health = Load::start(guarded);
-    let without = Load::start(bare);
-    let ticker = tokio::spawn(report.clone().print_every_second(with_health.calls()));
 
     let at = |second| sleep_until(start + Duration::from_secs(second));
-    report.heading("all three are well");
+    let [first, second, _third] = &upstreams;
+    report.heading("all are well");
     at(3).await;
-    east.set(Mode::Hangs);
-    report.heading("east accepts connections and never answers");
+    first.set(Mode::Hangs);
+    report.heading("first accepts connections and never answers");
     at(8).await;
-    west.set(Mode::Unavailable);
-    report.heading("west answers 503");
+    second.set(Mode::Unavailable);
+    report.heading("second answers 503 as well");
     at(12).await;
-    west.set(Mode::Throttles);
-    report.heading("west answers 429, Retry-After: 2");
+    second.set(Mode::Throttles);
+    report.heading("second answers 429, Retry-After: 2");
     at(16).await;
-    east.set(Mode::Serves);
-    west.set(Mode::Serves);
+    first.set(Mode::Serves);
+    second.set(Mode::Serves);
     report.heading("both are well again");
-    let recovered_at = Instant::now();
+    let well_again = Instant::now();
     at(22).await;
 
-    let (with_health, without) = (with_health.stop(), without.stop());
     probe.stop().await;
-    ticker.abort();
-    transitions.abort();
-    sleep(Duration::from_millis(10)).await;
-    report.summary(&with_health, &without, recovered_at);
+    for task in timeline {
+        task.abort();
+    }
+    report.summary(&with_health.stop(), &without.stop(), well_again);
     Ok(())
+}
+
+/// One upstream's client: whatever is asked, it asks there, and not for long.
+fn call_within_timeout(
+    client: HttpClient,
+    upstream: Uri,
+) -> impl Service<HttpRequest, Response = Response<Incoming>, Error = BoxError, Future: Send>
++ Clone
++ Send
++ Sync {
+    ServiceBuilder::new()
+        .layer(TimeoutLayer::new(TIMEOUT))
+        .map_request(move |mut request: HttpRequest| {
+            *request.uri_mut() = upstream.clone();
+            request
+        })
+        .service(client)
 }

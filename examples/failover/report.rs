@@ -14,14 +14,14 @@ use crate::{
 };
 
 #[derive(Clone)]
-pub struct Report {
+pub(crate) struct Report {
     start: Instant,
     cache: HealthCache,
     is_colourful: bool,
 }
 
 impl Report {
-    pub fn new(start: Instant, cache: &HealthCache) -> Self {
+    pub(crate) fn new(start: Instant, cache: &HealthCache) -> Self {
         Self {
             start,
             cache: cache.clone(),
@@ -29,7 +29,7 @@ impl Report {
         }
     }
 
-    pub fn heading(&self, text: &str) {
+    pub(crate) fn heading(&self, text: &str) {
         println!(
             "\n{:>5}  {}",
             self.clock(Instant::now()),
@@ -37,7 +37,7 @@ impl Report {
         );
     }
 
-    pub async fn print_transitions(self, mut transitions: Transitions) {
+    pub(crate) async fn print_transitions(self, mut transitions: Transitions) {
         while let Some(transition) = transitions.recv().await {
             let clock = self.clock(transition.at);
             let arrow = self.paint(colour(transition.to), &format!("> {transition}"));
@@ -46,7 +46,7 @@ impl Report {
     }
 
     /// One line a second: who served, how fast, and how each provider is.
-    pub async fn print_every_second(self, calls: Calls) {
+    pub(crate) async fn print_every_second(self, calls: Calls) {
         const SECOND: Duration = Duration::from_secs(1);
         let mut ticks = interval_at(self.start + SECOND, SECOND);
         let mut printed = 0;
@@ -78,7 +78,7 @@ impl Report {
         );
     }
 
-    pub fn summary(&self, with_health: &[Call], without: &[Call], recovered_at: Instant) {
+    pub(crate) fn summary(&self, with_health: &[Call], without: &[Call], well_again: Instant) {
         println!(
             "\n{}",
             self.paint(
@@ -116,14 +116,14 @@ impl Report {
         let back = |calls: &[Call]| {
             let first = calls
                 .iter()
-                .filter(|call| call.started >= recovered_at && call.was_served_by("east"))
-                .map(|call| call.started + call.took - recovered_at)
+                .filter(|call| call.started >= well_again && call.was_served_by("first"))
+                .map(|call| call.started + call.took - well_again)
                 .min();
-            first.map_or("never".into(), |took| millis(took))
+            first.map_or("never".into(), millis)
         };
         println!(
             "{:<26}{:>18}{:>11}",
-            "east serves again after",
+            "first serves again after",
             back(with_health),
             back(without)
         );

@@ -8,14 +8,14 @@ use hyper::{body::Bytes, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpListener, sync::watch};
 
-pub struct Upstream {
-    pub name: &'static str,
+pub(crate) struct Upstream {
+    pub(crate) name: &'static str,
     address: SocketAddr,
     mode: watch::Sender<Mode>,
 }
 
 #[derive(Clone, Copy)]
-pub enum Mode {
+pub(crate) enum Mode {
     Serves,
     Hangs,
     Unavailable,
@@ -23,7 +23,7 @@ pub enum Mode {
 }
 
 impl Upstream {
-    pub async fn start(name: &'static str) -> io::Result<Self> {
+    pub(crate) async fn start(name: &'static str) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let (mode, seen) = watch::channel(Mode::Serves);
@@ -41,11 +41,11 @@ impl Upstream {
         })
     }
 
-    pub fn set(&self, mode: Mode) {
+    pub(crate) fn set(&self, mode: Mode) {
         self.mode.send_replace(mode);
     }
 
-    pub fn uri(&self, path: &str) -> Uri {
+    pub(crate) fn uri(&self, path: &str) -> Uri {
         let uri = format!("http://{}{path}", self.address);
         uri.parse().expect("an address and a path are a URI")
     }

@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use ::http::{HeaderMap, Response, StatusCode};
 
 use super::{retry_after, statuses};
-use crate::{Classify, Outcome, Permit, Reason};
+use crate::{Advance, BoxError, Classify, Outcome, Permit, Reason, ServedBy};
 
 /// Judges responses by their status. The default of [`HealthLayer::http`](crate::HealthLayer::http).
 ///
@@ -252,6 +252,22 @@ impl<B, E: fmt::Display> Classify<Response<B>, E> for StatusClassifier {
             Err(error) => Outcome::failure(Reason::display(error)),
         });
         result
+    }
+}
+
+impl<B> Advance<Response<B>> for StatusClassifier {
+    fn advance(&self, result: Result<&Response<B>, &BoxError>) -> Option<Reason> {
+        match result {
+            Ok(response) => {
+                let status = response.status();
+                self.advances(status).then(|| reason(status))
+            }
+            Err(error) => Some(Reason::display(error)),
+        }
+    }
+
+    fn served(&self, response: &mut Response<B>, served_by: impl FnOnce() -> ServedBy) {
+        response.extensions_mut().insert(served_by());
     }
 }
 

@@ -1,0 +1,49 @@
+use crate::{FallbackChain, HealthLayer, Provider, http::StatusClassifier};
+
+impl HealthLayer<StatusClassifier> {
+    /// Guards calls to `provider` over HTTP: judges them by the status of the response, with the
+    /// defaults of [`StatusClassifier`].
+    ///
+    /// ```
+    /// use tower_health::{HealthCache, HealthLayer, http::StatusClassifier};
+    ///
+    /// let cache = HealthCache::default();
+    ///
+    /// let defaults = HealthLayer::http(cache.provider("search"));
+    /// let customized = HealthLayer::new(cache.provider("archive"))
+    ///     .classify(StatusClassifier::new().neutral_on([500]));
+    /// # let _ = (defaults, customized);
+    /// ```
+    pub fn http(provider: Provider) -> Self {
+        HealthLayer::new(provider).classify(StatusClassifier::new())
+    }
+}
+
+impl<S, Req> FallbackChain<S, Req, StatusClassifier> {
+    /// A chain over HTTP, without entries: goes on to the next provider by the status of the
+    /// response, with the defaults of [`StatusClassifier`], and leaves a
+    /// [`ServedBy`](crate::ServedBy) in its extensions.
+    ///
+    /// ```
+    /// # type Request = http::Request<String>;
+    /// # async fn send(_: Request) -> Result<http::Response<String>, std::io::Error> { Ok(Default::default()) }
+    /// # tokio_test::block_on(async {
+    /// use tower::ServiceExt;
+    /// use tower_health::{FallbackChain, HealthCache, ServedBy, http::StatusClassifier};
+    ///
+    /// let cache = HealthCache::default();
+    /// let chain = FallbackChain::http().entry(cache.provider("search"), tower::service_fn(send));
+    /// let response = chain.oneshot(Request::default()).await.unwrap();
+    /// let served_by = response.extensions().get::<ServedBy>().unwrap();
+    /// assert_eq!(&*served_by.provider, "search");
+    ///
+    /// let customized = FallbackChain::new()
+    ///     .advance(StatusClassifier::new().advance_on([404]))
+    ///     .entry(cache.provider("archive"), tower::service_fn(send));
+    /// # let _ = customized.oneshot(Request::default()).await;
+    /// # });
+    /// ```
+    pub fn http() -> Self {
+        FallbackChain::new().advance(StatusClassifier::new())
+    }
+}

@@ -64,17 +64,31 @@ impl Error for CircuitOpen {}
 pub fn find<T: Error + 'static>(error: &BoxError) -> Option<&T> {
     let mut next: Option<&(dyn Error + 'static)> = Some(&**error);
     while let Some(error) = next {
-        if let Some(found) = error.downcast_ref() {
+        if let Some(found) = by_value_or_pointer(error) {
             return Some(found);
         }
-        // An `io::Error` leaves what it wraps out of its sources.
-        next = match error
-            .downcast_ref::<io::Error>()
-            .and_then(io::Error::get_ref)
-        {
-            Some(wrapped) => Some(wrapped),
-            None => error.source(),
-        };
+        next = wrapped_by(error);
     }
     None
+}
+
+/// A pointer to an error is an error of another type, and leaves the one it points to out of its sources.
+fn by_value_or_pointer<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
+    let in_box = || error.downcast_ref::<Box<T>>().map(AsRef::as_ref);
+    let in_arc = || error.downcast_ref::<Arc<T>>().map(AsRef::as_ref);
+    error.downcast_ref().or_else(in_box).or_else(in_arc)
+}
+
+/// Its source, save that an `io::Error` and a shared error leave what they wrap out of their sources.
+fn wrapped_by<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+    if let Some(shared) = error.downcast_ref::<Arc<dyn Error + Send + Sync>>() {
+        return Some(&**shared);
+    }
+    match error
+        .downcast_ref::<io::Error>()
+        .and_then(io::Error::get_ref)
+    {
+        Some(wrapped) => Some(wrapped),
+        None => error.source(),
+    }
 }

@@ -8,6 +8,7 @@ use std::{
     future::{Pending, Ready, pending, ready},
     io,
     rc::Rc,
+    sync::Arc,
     time::Duration,
 };
 
@@ -360,7 +361,7 @@ async fn service_shows_whose_it_is_and_what_it_wraps() {
 #[tokio::test(start_paused = true)]
 async fn refusal_is_found_beneath_every_wrapper() {
     let refusal = open_circuit();
-    let wrapped: [(&str, BoxError); 6] = [
+    let wrapped: [(&str, BoxError); 8] = [
         ("nothing", refusal.clone().into()),
         ("io::Error", io::Error::other(refusal.clone()).into()),
         (
@@ -376,11 +377,19 @@ async fn refusal_is_found_beneath_every_wrapper() {
             "a source of an io::Error",
             io::Error::other(Because(refusal.clone().into())).into(),
         ),
+        ("a box of its own", Box::new(Box::new(refusal.clone()))),
+        ("a shared error", Arc::new(refusal.clone()).into()),
     ];
     for (wrapper, error) in &wrapped {
         let found = error::find::<CircuitOpen>(error);
         assert_eq!(found.map(|it| &*it.provider), Some("search"), "{wrapper}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn refusal_is_found_in_a_shared_error_of_any_type() {
+    let shared: Arc<dyn Error + Send + Sync> = Arc::new(open_circuit());
+    assert!(error::find::<CircuitOpen>(&shared.into()).is_some());
 }
 
 #[tokio::test(start_paused = true)]

@@ -214,6 +214,18 @@ async fn pending_readiness_is_passed_on_with_its_waker() {
     assert_ready_ok!(stack.service.poll_ready());
 }
 
+/// Whoever waits for a service that hangs learns at once that its calls are refused from now on.
+#[tokio::test(start_paused = true)]
+async fn caller_who_waits_for_readiness_is_woken_when_the_breaker_opens() {
+    let mut stack = Stack::new();
+    stack.handle.allow(0);
+    assert_pending!(stack.service.poll_ready());
+
+    trip(&stack.provider);
+    assert!(stack.service.is_woken());
+    assert_ready_ok!(stack.service.poll_ready());
+}
+
 #[tokio::test(start_paused = true)]
 async fn ready_inner_service_is_not_polled_again_before_its_call() {
     let mut stack = Stack::new();

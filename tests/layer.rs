@@ -347,6 +347,18 @@ async fn layers_of_one_provider_share_a_breaker_and_those_of_others_do_not() {
     other.oneshot("hi").await.unwrap();
 }
 
+/// Rules 3 and 12: a router that layers what was layered already must not keep a provider out.
+#[tokio::test(start_paused = true)]
+async fn provider_layered_twice_in_one_stack_comes_back() {
+    let provider = provider();
+    let layer = HealthLayer::new(provider.clone());
+    let twice = layer.layer(layer.layer(echo()));
+    half_open(&provider).await;
+
+    assert_eq!(twice.oneshot("trial").await.unwrap(), "trial");
+    assert_eq!(provider.health().state, State::Closed);
+}
+
 #[tokio::test(start_paused = true)]
 async fn service_shows_whose_it_is_and_what_it_wraps() {
     let mut service = HealthLayer::new(provider()).layer(String::from("inner"));

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{advance, timeout};
+use tokio::time::{advance, sleep, timeout};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, buffer::BufferLayer, service_fn};
 use tower_health::{
     BoxError, Cause, Classify, ClassifyWith, ErrorsAsFailures, Health, HealthCache, HealthLayer,
@@ -202,6 +202,19 @@ async fn classifier_may_hand_the_permit_to_the_caller() {
     assert_eq!(provider.health().state, State::Closed);
 }
 
+#[tokio::test(start_paused = true)]
+async fn verdict_of_a_permit_in_the_response_may_be_a_pause() {
+    let provider = provider();
+    let layer = HealthLayer::new(provider.clone()).classify(PermitInResponse);
+    let streaming = layer.layer(echo()).oneshot("hi").await.unwrap();
+
+    let wait = Duration::from_secs(7);
+    streaming.permit.throttled(Some(wait), "too many tokens");
+    let health = provider.health();
+    assert_eq!(health.cause, Some(Cause::Throttled));
+    assert_eq!(health.retry_in, Some(wait));
+}
+
 /// Rule 4; scenario 5.
 #[tokio::test(start_paused = true)]
 async fn response_that_is_dropped_with_its_permit_is_neutral() {
@@ -265,21 +278,29 @@ async fn calls_cancelled_late_are_failures_where_the_policy_says_so() {
     assert_eq!(provider.health().state, State::Open);
 }
 
+/// Rule 11: what has a verdict is not cancelled any more.
+#[tokio::test(start_paused = true)]
+async fn long_calls_that_end_are_not_cancelled() {
+    let limit = Duration::from_secs(10);
+    let provider = provider();
+    provider.set_policy(Policy::new().trip(Trip::consecutive(3).cancelled_after(limit)));
+    let layer = HealthLayer::new(provider.clone());
+
+    layer.layer(slow()).oneshot(limit).await.unwrap();
+    assert_eq!(provider.health().consecutive_failures, 0);
+}
+
 #[tokio::test(start_paused = true)]
 async fn slow_answers_are_failures_where_the_policy_says_so() {
     let limit = Duration::from_secs(5);
     let provider = provider();
     provider.set_policy(Policy::new().trip(Trip::consecutive(2).slow_call(limit)));
     let layer = HealthLayer::new(provider.clone());
-    let slow = service_fn(async |wait: Duration| {
-        tokio::time::sleep(wait).await;
-        Ok::<_, Infallible>(())
-    });
 
-    layer.layer(slow).oneshot(limit).await.unwrap();
+    layer.layer(slow()).oneshot(limit).await.unwrap();
     assert_eq!(provider.health().consecutive_failures, 1);
     let quick = Duration::from_millis(4_999);
-    layer.layer(slow).oneshot(quick).await.unwrap();
+    layer.layer(slow()).oneshot(quick).await.unwrap();
     assert_eq!(provider.health().consecutive_failures, 0);
 }
 
@@ -574,6 +595,14 @@ fn broken() -> impl Service<&'static str, Response = &'static str, Error = io::E
 fn hanging() -> impl Service<(), Response = (), Error = io::Error, Future = Pending<io::Result<()>>>
 {
     service_fn(|()| pending())
+}
+
+/// Answers after the time that it is asked for.
+fn slow() -> impl Service<Duration, Response = (), Error = Infallible> {
+    service_fn(async |wait| {
+        sleep(wait).await;
+        Ok(())
+    })
 }
 
 /// Makes a call that fails.

@@ -1,6 +1,6 @@
 use tower_layer::Layer;
 
-use crate::{Classify, ClassifyWith, ErrorsAsFailures, Health, Outcome, Provider};
+use crate::{ClassifyWith, ErrorsAsFailures, Health, Outcome, Provider};
 
 /// Wraps services in [`Health`]: refuses calls while the provider's breaker is open, and records
 /// what came of the others.
@@ -63,7 +63,6 @@ impl<C> HealthLayer<C> {
     pub fn classify_with<Res, E, F>(self, classifier: F) -> HealthLayer<ClassifyWith<F>>
     where
         F: Fn(Result<&Res, &E>) -> Outcome,
-        ClassifyWith<F>: Classify<Res, E>,
     {
         self.classify(ClassifyWith(classifier))
     }

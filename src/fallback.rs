@@ -37,12 +37,13 @@ use crate::{
 /// services are `Sync` too. Where the entries' stacks are of different types, box them in tower's
 /// `BoxCloneSyncService`.
 ///
-/// The chain is always ready; it waits for an entry's readiness when it comes to it. A stack that can
-/// be full should have a `LoadShed`, so that being full is an error, from which the chain goes on.
+/// The chain is always ready, so that it can be called without being asked; it waits for an entry's
+/// readiness when it comes to it. A stack that can be full should have a `LoadShed`, so that being full
+/// is an error, from which the chain goes on.
 ///
 /// ```
 /// use std::{io, time::Duration};
-/// use tower::{ServiceBuilder, ServiceExt, util::BoxCloneSyncService};
+/// use tower::{Service, ServiceBuilder, util::BoxCloneSyncService};
 /// use tower_health::{BoxError, Exhausted, FallbackChain, HealthCache, HealthLayer, error};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
@@ -59,14 +60,14 @@ use crate::{
 ///     .service_fn(ask_together);
 ///
 /// // Every error goes on to the next provider.
-/// let chain = FallbackChain::new()
+/// let mut chain = FallbackChain::new()
 ///     .entry(groq.clone(), BoxCloneSyncService::new(groq_stack.clone()))
 ///     .entry(together, BoxCloneSyncService::new(together_stack));
-/// let answer = chain.oneshot("6 * 7".to_owned()).await?;
+/// let answer = chain.call("6 * 7".to_owned()).await?;
 /// assert_eq!(answer, "6 * 7: 42");
 ///
 /// // Only for short prompts, and no longer than 10 s; a bad request is the caller's own.
-/// let customized = FallbackChain::new()
+/// let mut customized = FallbackChain::new()
 ///     .entry_if(groq, groq_stack, |prompt: &String| prompt.len() < 1_000)
 ///     .advance_when(|result| match result {
 ///         Ok(answer) => answer.is_empty(),
@@ -75,8 +76,8 @@ use crate::{
 ///     })
 ///     .deadline(Duration::from_secs(10))
 ///     .when_exhausted(Exhausted::LastResort);
-/// let exhausted = customized.oneshot("6 * 7".to_owned()).await.unwrap_err();
-/// let exhausted = error::find::<error::NoHealthyProvider>(&exhausted).unwrap();
+/// let error = customized.call("6 * 7".to_owned()).await.unwrap_err();
+/// let exhausted = error::find::<error::NoHealthyProvider>(&error).unwrap();
 /// assert_eq!(exhausted.attempts[0].reason, "connection refused");
 /// # Ok(())
 /// # }

@@ -93,15 +93,13 @@ where
         loop {
             let result = match stage.as_mut().project() {
                 StageProj::Choosing => {
-                    let next = self.choose()?;
-                    stage.set(next);
+                    stage.set(self.choose()?);
                     continue;
                 }
                 StageProj::Waiting { admission } => {
                     let admitted = ready!(admission.as_mut().poll(cx));
                     let entry = admitted.ok_or_else(|| self.exhausted())?;
-                    let next = self.begin(entry)?;
-                    stage.set(next);
+                    stage.set(self.begin(entry)?);
                     continue;
                 }
                 StageProj::Readying { service } => match ready!(service.poll_ready(cx)) {

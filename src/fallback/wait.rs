@@ -29,14 +29,7 @@ pub(super) fn first_to_admit(
 }
 
 async fn first_of(refused: Vec<(usize, Provider)>) -> usize {
-    let admits = async |(entry, provider): (usize, Provider)| {
-        provider.cell().admits().await;
-        entry
-    };
-    let mut admissions: Vec<_> = refused
-        .into_iter()
-        .map(|one| Box::pin(admits(one)))
-        .collect();
+    let mut admissions: Vec<_> = refused.into_iter().map(admits).map(Box::pin).collect();
     poll_fn(|cx| {
         let first = admissions
             .iter_mut()
@@ -47,4 +40,9 @@ async fn first_of(refused: Vec<(usize, Provider)>) -> usize {
         first.map_or(Poll::Pending, Poll::Ready)
     })
     .await
+}
+
+async fn admits((entry, provider): (usize, Provider)) -> usize {
+    provider.cell().admits().await;
+    entry
 }

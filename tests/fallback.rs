@@ -292,14 +292,14 @@ async fn request_is_kept_for_a_second_chance() {
 
 #[tokio::test(start_paused = true)]
 async fn request_need_not_be_sendable_nor_live_for_ever() {
-    async fn measure(request: Rc<&str>) -> Result<usize, BoxError> {
-        Ok(request.len())
+    async fn measure((_, text): (Rc<()>, &str)) -> Result<usize, BoxError> {
+        Ok(text.len())
     }
     let text = String::from("borrowed");
     let [a] = stubs();
     let chain = FallbackChain::new().entry(a.provider(), service_fn(measure));
 
-    assert_eq!(chain.oneshot(Rc::new(&*text)).await.unwrap(), 8);
+    assert_eq!(chain.oneshot((Rc::new(()), &*text)).await.unwrap(), 8);
 }
 
 #[test]
@@ -310,6 +310,15 @@ fn chain_and_future_can_cross_threads() {
     let mut chain = chain_of([&a]);
     crosses(&chain);
     moves(&chain.call(()));
+}
+
+/// As a handler of a server does it; `oneshot` cannot, for rustc does not see that it is `Send`.
+#[tokio::test(start_paused = true)]
+async fn chain_of_boxed_stacks_is_called_from_a_task() {
+    let [a] = stubs();
+    let mut chain = FallbackChain::new().entry(a.provider(), BoxCloneSyncService::new(a.stack()));
+    let task = tokio::spawn(async move { chain.call(()).await.unwrap() });
+    assert_eq!(task.await.unwrap(), "a");
 }
 
 // The end.
@@ -803,6 +812,20 @@ async fn last_resort_of_80_callers_is_one_call() {
 
     assert_eq!(ask_at_once(80, &chain).await, [("a", 1)]);
     assert_eq!(a.calls(), 1);
+}
+
+/// The provider of the entry is not the one of its stack: the one admits, the other refuses.
+#[tokio::test(start_paused = true)]
+async fn last_resort_that_is_refused_ends_the_chain() {
+    let [a] = stubs();
+    a.open();
+    let namesake = HealthCache::default().provider("a");
+    let chain = FallbackChain::new()
+        .entry(namesake, a.stack())
+        .when_exhausted(Exhausted::LastResort);
+
+    let error = no_provider(chain.oneshot(()).await);
+    assert_eq!(lines(&error.attempts), ["`a`: circuit open"]);
 }
 
 /// The provider comes back while the rest of the chain is tried.

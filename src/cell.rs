@@ -16,7 +16,7 @@ use std::{
 };
 
 use tokio::{
-    sync::{Notify, broadcast},
+    sync::{Notify, broadcast, futures::OwnedNotified},
     time::{Instant, timeout_at},
 };
 
@@ -32,8 +32,8 @@ pub(crate) struct Cell {
     id: Arc<str>,
     word: AtomicU64,
     locked: Mutex<Locked>,
-    /// Notified whenever a refused call would be admitted earlier than it was told.
-    sooner: Notify,
+    /// Notified whenever a call would be admitted at another time than was told before.
+    admission_changed: Arc<Notify>,
     transitions: broadcast::Sender<Transition>,
 }
 
@@ -96,7 +96,7 @@ impl Cell {
                 breaker,
                 outbox: Outbox::default(),
             }),
-            sooner: Notify::new(),
+            admission_changed: Arc::default(),
             transitions,
         }
     }
@@ -165,17 +165,22 @@ impl Cell {
         })
     }
 
+    /// Ends when a call would be admitted at another time than now; it must be told to listen first.
+    pub(crate) fn admission_changed(&self) -> OwnedNotified {
+        Arc::clone(&self.admission_changed).notified_owned()
+    }
+
     /// Waits until a call would be admitted.
     pub(crate) async fn admits(&self) {
         loop {
-            let mut sooner = pin!(self.sooner.notified());
-            sooner.as_mut().enable();
+            let mut changed = pin!(self.admission_changed.notified());
+            changed.as_mut().enable();
             let Some(at) = self.update(|breaker, now| Some(after(now, breaker.retry_in(now)?)))
             else {
                 return;
             };
             // Told or run out: look again either way.
-            let _ = timeout_at(at, sooner).await;
+            let _ = timeout_at(at, changed).await;
         }
     }
 
@@ -195,13 +200,13 @@ impl Cell {
         let result = step(breaker, now);
         self.announce(outbox, settled, breaker);
 
-        let is_sooner = breaker.retry_in(now) < wait;
+        let is_changed = breaker.retry_in(now) != wait;
         let has_mail = !outbox.queue.is_empty() && !mem::replace(&mut outbox.is_attended, true);
         self.word.store(Word::of(breaker).0, Ordering::Release);
         drop(locked);
 
-        if is_sooner {
-            self.sooner.notify_waiters();
+        if is_changed {
+            self.admission_changed.notify_waiters();
         }
         if has_mail {
             self.deliver();

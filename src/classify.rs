@@ -1,6 +1,9 @@
-use std::{fmt, time::Duration};
+use std::{any::Any, fmt, time::Duration};
 
-use crate::{Permit, Reason};
+use crate::{
+    BoxError, Permit, Reason,
+    error::{CircuitOpen, find},
+};
 
 /// What a finished call says about its provider's health.
 ///
@@ -44,6 +47,17 @@ impl Outcome {
         }
     }
 
+    /// What an error says by default: that the call failed, and why. A [`CircuitOpen`] says nothing:
+    /// another breaker, beneath, has refused the call, so that the provider was not called.
+    pub(crate) fn of_error<E: fmt::Display + 'static>(error: &E) -> Self {
+        // Middleware boxes its errors, and what is not boxed tells nothing but its text.
+        match (error as &dyn Any).downcast_ref::<BoxError>() {
+            Some(error) if find::<CircuitOpen>(error).is_some() => Self::Neutral,
+            Some(error) => Self::failure(Reason::error(&**error)),
+            None => Self::failure(Reason::display(error)),
+        }
+    }
+
     /// A [`Fatal`](Self::Fatal).
     pub fn fatal(reason: impl Into<Reason>) -> Self {
         Self::Fatal {
@@ -78,17 +92,18 @@ pub trait Classify<Res, E> {
     fn classify(&self, result: Result<Res, E>, permit: Permit) -> Result<Self::Response, E>;
 }
 
-/// The default: every `Ok` is a success, every error a failure.
+/// The default: every `Ok` is a success, every error a failure; except that a
+/// [`CircuitOpen`] of a breaker beneath says nothing, for nothing was called.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ErrorsAsFailures;
 
-impl<Res, E: fmt::Display> Classify<Res, E> for ErrorsAsFailures {
+impl<Res, E: fmt::Display + 'static> Classify<Res, E> for ErrorsAsFailures {
     type Response = Res;
 
     fn classify(&self, result: Result<Res, E>, permit: Permit) -> Result<Res, E> {
         match &result {
             Ok(_) => permit.success(),
-            Err(error) => permit.failure(Reason::display(error)),
+            Err(error) => permit.record(Outcome::of_error(error)),
         }
         result
     }

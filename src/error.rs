@@ -16,7 +16,8 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 pub struct CircuitOpen {
     /// Who was not called.
     pub provider: Arc<str>,
-    /// [`State::Open`], or [`State::HalfOpen`] with no slot left for a trial.
+    /// [`State::Open`], or [`State::HalfOpen`] with no slot left for a trial. Any other is that of a
+    /// service which was ready to refuse the call, and whose breaker has come back since.
     pub state: State,
     /// What opened the breaker.
     pub cause: Option<Cause>,
@@ -34,10 +35,12 @@ impl fmt::Display for CircuitOpen {
             retry_in,
             ..
         } = self;
-        write!(
-            f,
-            "circuit breaker of `{provider}` is {state}, retry in {retry_in:.1?}"
-        )?;
+        write!(f, "circuit breaker of `{provider}` is {state}, retry ")?;
+        if retry_in.is_zero() {
+            f.write_str("now")?;
+        } else {
+            write!(f, "in {retry_in:.1?}")?;
+        }
         match &self.last_error {
             Some(reason) => write!(f, ": {reason}"),
             None => Ok(()),

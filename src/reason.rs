@@ -1,4 +1,5 @@
 use std::{
+    error::Error,
     fmt::{self, Write as _},
     ops::Deref,
     sync::Arc,
@@ -37,6 +38,32 @@ impl Reason {
         let mut text = Bounded(String::new());
         // The only error is that of a full `Bounded`, which has what it needs.
         let _ = write!(text, "{value}");
+        Self(Text::Shared(text.0.into()))
+    }
+
+    /// The beginning of what `error` says, and of what the errors beneath it add to that.
+    ///
+    /// ```
+    /// # use std::{error::Error, fmt, io};
+    /// # use tower_health::Reason;
+    /// # #[derive(Debug)] struct Connect(io::Error);
+    /// # impl fmt::Display for Connect { fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result { f.write_str("client error") } }
+    /// # impl Error for Connect { fn source(&self) -> Option<&(dyn Error + 'static)> { Some(&self.0) } }
+    /// let error = Connect(io::Error::other("connection refused"));
+    /// assert_eq!(Reason::error(&error), "client error: connection refused");
+    /// ```
+    pub fn error(error: &(dyn Error + 'static)) -> Self {
+        let mut text = Bounded(String::new());
+        let mut next = Some(error);
+        while let Some(error) = next {
+            let said = Self::display(error);
+            let separator = if text.0.is_empty() { "" } else { ": " };
+            // Many errors repeat their source.
+            if !text.0.contains(&*said) && write!(text, "{separator}{said}").is_err() {
+                break;
+            }
+            next = error.source();
+        }
         Self(Text::Shared(text.0.into()))
     }
 

@@ -1,5 +1,9 @@
-use std::task::{Context, Poll};
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
 
+use tokio::sync::futures::OwnedNotified;
 use tower_service::Service;
 
 use crate::{BoxError, Classify, ErrorsAsFailures, Provider, Reason, ResponseFuture};
@@ -23,6 +27,8 @@ pub struct Health<S, C = ErrorsAsFailures> {
     is_inner_ready: bool,
     /// This service has said that it is ready, because it would refuse the call: it must stay so.
     is_ready_to_refuse: bool,
+    /// Wakes a task that waits for the inner service when there is no need to any more.
+    admission_changed: Option<Pin<Box<OwnedNotified>>>,
 }
 
 impl<S, C> Health<S, C> {
@@ -33,6 +39,7 @@ impl<S, C> Health<S, C> {
             classifier,
             is_inner_ready: false,
             is_ready_to_refuse: false,
+            admission_changed: None,
         }
     }
 
@@ -57,6 +64,31 @@ impl<S, C> Health<S, C> {
     }
 }
 
+impl<S, C> Health<S, C> {
+    /// Ends when there is no need to wait for the inner service any more, because the breaker would refuse.
+    fn poll_admission_changed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let cell = self.provider.cell();
+        let changed = self
+            .admission_changed
+            .get_or_insert_with(|| Box::pin(cell.admission_changed()));
+        // Looked at once more, now that no change can be missed.
+        if changed.as_mut().poll(cx).is_pending() && cell.is_healthy() {
+            return Poll::Pending;
+        }
+        self.admission_changed = None;
+        Poll::Ready(())
+    }
+
+    /// The inner service will never be ready again.
+    fn fail(&mut self, error: BoxError) -> BoxError {
+        self.is_inner_ready = false;
+        if let Ok(permit) = self.provider.admit() {
+            permit.failure(Reason::error(&*error));
+        }
+        error
+    }
+}
+
 impl<S, C, Req> Service<Req> for Health<S, C>
 where
     S: Service<Req>,
@@ -68,30 +100,22 @@ where
     type Future = ResponseFuture<S::Future, C>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        if self.is_inner_ready {
-            return Poll::Ready(Ok(()));
-        }
         // Not polled while the breaker refuses: what is down may never be ready, and its error would
         // be taken for the end of this service.
-        if !self.provider.is_healthy() {
-            self.is_ready_to_refuse = true;
-            return Poll::Ready(Ok(()));
-        }
-        match self.inner.poll_ready(cx) {
-            Poll::Pending if self.is_ready_to_refuse => Poll::Ready(Ok(())),
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(Ok(())) => {
-                self.is_inner_ready = true;
-                Poll::Ready(Ok(()))
-            }
-            Poll::Ready(Err(error)) => {
-                let error = error.into();
-                if let Ok(permit) = self.provider.admit() {
-                    permit.failure(Reason::display(&error));
+        while self.provider.is_healthy() {
+            match self.inner.poll_ready(cx) {
+                Poll::Ready(Ok(())) => {
+                    self.is_inner_ready = true;
+                    self.admission_changed = None;
+                    return Poll::Ready(Ok(()));
                 }
-                Poll::Ready(Err(error))
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(self.fail(error.into()))),
+                Poll::Pending if self.is_ready_to_refuse => return Poll::Ready(Ok(())),
+                Poll::Pending => ready!(self.poll_admission_changed(cx)),
             }
         }
+        self.is_ready_to_refuse = true;
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Req) -> Self::Future {

@@ -226,13 +226,17 @@ async fn caller_who_waits_for_readiness_is_woken_when_the_breaker_opens() {
     assert_ready_ok!(stack.service.poll_ready());
 }
 
+/// A balancer asks again just before it calls, to find a connection that has died since.
 #[tokio::test(start_paused = true)]
-async fn ready_inner_service_is_not_polled_again_before_its_call() {
+async fn inner_service_that_is_no_longer_ready_shows_when_asked_again() {
     let mut stack = Stack::new();
-    for _ in 0..3 {
-        assert_ready_ok!(stack.service.poll_ready());
-    }
-    assert_eq!(stack.tally.polls(), 1);
+    assert_ready_ok!(stack.service.poll_ready());
+    stack.handle.send_error("connection closed");
+
+    assert_ready_err!(stack.service.poll_ready());
+    assert_eq!(stack.provider.health().consecutive_failures, 1);
+    refused(stack.service.call("must not reach it"));
+    assert_eq!(stack.tally.calls(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -263,7 +267,6 @@ async fn inner_service_stays_ready_through_a_refused_call() {
     refused(stack.service.call("refused"));
     stack.provider.mark_healthy();
 
-    assert_ready_ok!(stack.service.poll_ready());
     let _admitted = stack.service.call("admitted");
     assert_eq!((stack.tally.polls(), stack.tally.calls()), (1, 1));
 }

@@ -51,7 +51,7 @@ pub struct ErrorsAdvance;
 
 impl<Res> Advance<Res> for ErrorsAdvance {
     fn advance(&self, result: Result<&Res, &BoxError>) -> Option<Reason> {
-        result.err().map(Reason::display)
+        result.err().map(|error| Reason::error(&**error))
     }
 }
 
@@ -66,7 +66,7 @@ where
     fn advance(&self, result: Result<&Res, &BoxError>) -> Option<Reason> {
         (self.0)(result).then(|| match result {
             Ok(_) => "unwanted response".into(),
-            Err(error) => Reason::display(error),
+            Err(error) => Reason::error(&**error),
         })
     }
 }

@@ -243,13 +243,13 @@ impl Verdict {
     }
 }
 
-impl<B, E: fmt::Display> Classify<Response<B>, E> for StatusClassifier {
+impl<B, E: fmt::Display + 'static> Classify<Response<B>, E> for StatusClassifier {
     type Response = Response<B>;
 
     fn classify(&self, result: Result<Response<B>, E>, permit: Permit) -> Result<Response<B>, E> {
         permit.record(match &result {
             Ok(response) => self.outcome(response.status(), response.headers()),
-            Err(error) => Outcome::failure(Reason::display(error)),
+            Err(error) => Outcome::of_error(error),
         });
         result
     }
@@ -262,7 +262,7 @@ impl<B> Advance<Response<B>> for StatusClassifier {
                 let status = response.status();
                 self.advances(status).then(|| reason(status))
             }
-            Err(error) => Some(Reason::display(error)),
+            Err(error) => Some(Reason::error(&**error)),
         }
     }
 

@@ -1,0 +1,58 @@
+//! Two providers, checked by connecting to them. One goes away and comes back.
+//!
+//! Run with `cargo run --example probe`.
+
+use std::{io, net::SocketAddr, time::Duration};
+
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::sleep,
+};
+use tower_health::{Backoff, HealthCache, HealthProbe, Policy};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> io::Result<()> {
+    // Short, so that there is something to see.
+    let backoff = Backoff::constant(Duration::from_millis(500));
+    let cache = HealthCache::new(Policy::new().backoff(backoff));
+    tokio::spawn(
+        cache
+            .subscribe()
+            .for_each(|transition| println!("{transition}")),
+    );
+
+    let (_stays, steady) = listen().await?;
+    let (leaves, fickle) = listen().await?;
+    let probe = HealthProbe::new(&cache)
+        .interval(Duration::from_millis(200))
+        .timeout(Duration::from_millis(100))
+        .check("steady", move || connect(steady))
+        .check("fickle", move || connect(fickle))
+        .spawn();
+
+    sleep(Duration::from_secs(1)).await;
+    println!("-- fickle goes away");
+    drop(leaves);
+    sleep(Duration::from_secs(2)).await;
+    println!("-- fickle comes back");
+    let _back = TcpListener::bind(fickle).await?;
+    sleep(Duration::from_secs(1)).await;
+
+    probe.stop().await;
+    for row in cache.snapshot().providers {
+        println!("{}: {}", row.id, row.state);
+    }
+    Ok(())
+}
+
+/// A backend that can be connected to, and where.
+async fn listen() -> io::Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    Ok((listener, address))
+}
+
+/// The check: it passes where somebody listens.
+async fn connect(address: SocketAddr) -> io::Result<()> {
+    TcpStream::connect(address).await.map(drop)
+}

@@ -284,15 +284,18 @@ pub struct ProbeHandle {
 }
 
 impl ProbeHandle {
-    /// Stops the probe and waits until it has ended. Checks that run are cancelled; none changes
-    /// anything afterwards. Stopping again does nothing.
+    /// Stops the probe; the future waits until it has ended. Checks that run are cancelled; none
+    /// changes anything afterwards. Stopping again does nothing.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future stops the probe all the same.
-    pub async fn stop(&self) {
+    pub fn stop(&self) -> impl Future<Output = ()> + use<> {
         self.stop.send_replace(true);
-        // Nothing is ever sent: the only news is that the task is gone.
-        let _ = self.ended.clone().changed().await;
+        let mut ended = self.ended.clone();
+        async move {
+            // Nothing is ever sent: the only news is that the task is gone.
+            let _ = ended.changed().await;
+        }
     }
 }

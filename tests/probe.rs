@@ -861,6 +861,17 @@ async fn stop_works_when_the_probe_has_ended_by_itself() {
     probe.stop().await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn dropped_stop_stops_all_the_same() {
+    let cache = HealthCache::default();
+    let backend = Backend::default();
+    let probe = steady(&cache).check("a", backend.check()).spawn();
+    pass(SECOND).await;
+    drop(probe.stop());
+    pass(HOUR).await;
+    assert_eq!(backend.asked(), [0]);
+}
+
 /// Scenario 25.
 #[tokio::test(start_paused = true)]
 async fn dropping_the_last_handle_stops_the_probe() {

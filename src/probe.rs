@@ -199,6 +199,10 @@ impl HealthProbe {
     /// # Cancel safety
     ///
     /// Dropping the future cancels the checks that still run; those that had ended are recorded.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
     pub async fn round(&self) {
         let mut in_flight = InFlight::new(self);
         for id in self.checks.keys().filter(|id| self.takes_turn(id)) {
@@ -212,6 +216,10 @@ impl HealthProbe {
     /// # Cancel safety
     ///
     /// Dropping the future cancels the checks that still run; no result is recorded afterwards.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
     pub async fn run(self) {
         self.run_until(pending()).await;
     }

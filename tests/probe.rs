@@ -547,6 +547,24 @@ async fn window_that_opened_under_an_override_is_tried_when_it_ends() {
     probe.stop().await;
 }
 
+/// Scenario 30. A check that began before the trip says nothing of the present, so another follows.
+#[tokio::test(start_paused = true)]
+async fn window_that_ends_during_a_late_check_is_tried_after_it() {
+    let policy = Policy::new()
+        .trip(Trip::consecutive(1))
+        .backoff(Backoff::constant(SECOND));
+    let cache = HealthCache::new(policy);
+    let backend = Backend::taking(5 * SECOND);
+    let check = Check::new(backend.check()).functional().timeout(MINUTE);
+    let probe = hourly(&cache).check_with("a", check).spawn();
+    pass(SECOND).await;
+    cache.provider("a").mark_unhealthy("refused");
+    pass(10 * SECOND).await;
+    assert_eq!(backend.asked(), [0, 5_000]);
+    assert_eq!(cache.provider("a").health().state, State::Closed);
+    probe.stop().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn window_that_ends_with_a_turn_is_tried_once() {
     let cache = trips_at_once();

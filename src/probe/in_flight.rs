@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use super::HealthProbe;
-use crate::{Reason, breaker::Breaker};
+use crate::{Reason, State};
 
 /// Checks that run, and those that wait for others to end.
 ///
@@ -101,14 +101,19 @@ impl<'a> InFlight<'a> {
         let Some(Started { id, epoch }) = self.started.remove(&task) else {
             return;
         };
+        self.checked.remove(&id);
         if let (Some(provider), Some(check), Some(result)) =
             (self.probe.provider(&id), self.probe.checks.get(&id), result)
         {
-            let record =
-                |breaker: &mut Breaker, now| breaker.checked(epoch, check.depth, result, now);
-            provider.cell().update(record);
+            let is_untried = provider.cell().update(|breaker, now| {
+                breaker.checked(epoch, check.depth, result, now);
+                // This check is from before the window, whose end nobody was there to try.
+                breaker.seen().state == State::HalfOpen && epoch + 1 < breaker.epoch()
+            });
+            if is_untried {
+                self.push(id);
+            }
         }
-        self.checked.remove(&id);
     }
 }
 

@@ -173,12 +173,13 @@ async fn one_bad_check_does_not_sink_the_others() {
 async fn loop_survives_errors_and_panics_of_every_kind() {
     type Bad = Pin<Box<dyn Future<Output = Result<(), fmt::Error>> + Send>>;
     type Named = (&'static str, fn() -> Bad);
-    let bad: [Named; 5] = [
+    let bad: [Named; 6] = [
         ("failing", || Box::pin(ready(Err(fmt::Error)))),
         ("making", || Box::pin(cannot_be_made())),
         ("polling", || Box::pin(async { panic!("cannot be polled") })),
         ("dropping", || Box::pin(CannotBeDropped { ends: true })),
         ("cutting off", || Box::pin(CannotBeDropped { ends: false })),
+        ("burying", || Box::pin(async { panic_any(NotEvenItsPanic) })),
     ];
     let cache = HealthCache::default();
     let backend = Backend::default();
@@ -191,7 +192,7 @@ async fn loop_survives_errors_and_panics_of_every_kind() {
     });
     let probe = probe.spawn();
     pass(MINUTE).await;
-    assert_eq!(backend.asked(), [[0; 5], [30_000; 5], [60_000; 5]].concat());
+    assert_eq!(backend.asked(), [[0; 6], [30_000; 6], [60_000; 6]].concat());
     assert!(cache.snapshot().providers.iter().all(|row| !row.healthy));
     probe.stop().await;
 }
@@ -1202,6 +1203,15 @@ impl Future for CannotBeDropped {
 impl Drop for CannotBeDropped {
     fn drop(&mut self) {
         panic!("cannot be dropped");
+    }
+}
+
+/// What a check panics with, and panics once more when that is dropped.
+struct NotEvenItsPanic;
+
+impl Drop for NotEvenItsPanic {
+    fn drop(&mut self) {
+        panic!("not even its panic can be dropped");
     }
 }
 

@@ -1,6 +1,7 @@
 use std::{
     any::Any,
     collections::{HashMap, HashSet, VecDeque},
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     task::{Context, Poll, ready},
 };
@@ -121,7 +122,10 @@ impl<'a> InFlight<'a> {
 fn panicked(error: JoinError) -> Option<Reason> {
     let said = error.try_into_panic().ok()?;
     let text = text_of(&*said).unwrap_or("no text");
-    Some(format!("check panicked: {text}").into())
+    let reason = format!("check panicked: {text}").into();
+    // What it said can panic too.
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(said)));
+    Some(reason)
 }
 
 fn text_of(panic: &(dyn Any + Send)) -> Option<&str> {

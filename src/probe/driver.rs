@@ -81,8 +81,9 @@ impl<'a> Driver<'a> {
             if let Poll::Ready(Some(())) = self.in_flight.poll_ended(cx) {
                 return Poll::Ready(Event::CheckEnded);
             }
-            if let Poll::Ready(Some(transition)) = transition.as_mut().poll(cx) {
-                return Poll::Ready(Event::Changed(transition));
+            if let Poll::Ready(transition) = transition.as_mut().poll(cx) {
+                // `None`: the cache is gone, and this was heard of first.
+                return Poll::Ready(transition.map_or(Event::Stop, Event::Changed));
             }
             timer.as_mut().poll(cx).map(|()| Event::Due)
         })

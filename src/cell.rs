@@ -106,10 +106,12 @@ impl Cell {
     }
 
     /// Whether a call now would be admitted.
+    #[inline]
     pub(crate) fn is_healthy(&self) -> bool {
         self.word().has(Word::FREE) || self.update(|breaker, now| breaker.retry_in(now).is_none())
     }
 
+    #[inline]
     pub(crate) fn admit(&self) -> Result<Ticket, CircuitOpen> {
         let word = self.word();
         if word.has(Word::FREE) {
@@ -131,19 +133,21 @@ impl Cell {
         })
     }
 
-    pub(crate) fn record(&self, ticket: Ticket, outcome: Outcome) {
+    #[inline]
+    pub(crate) fn record(&self, ticket: &Ticket, outcome: Outcome) {
         let word = self.word();
         let is_nothing_new = matches!(outcome, Outcome::Success)
             && word.has(Word::WELL)
             && word.epoch() == ticket.epoch();
         if !is_nothing_new {
-            self.update(|breaker, now| breaker.record(ticket, outcome, now));
+            self.update(|breaker, now| breaker.record(*ticket, outcome, now));
         }
     }
 
-    pub(crate) fn dropped(&self, ticket: Ticket) {
+    #[inline]
+    pub(crate) fn dropped(&self, ticket: &Ticket) {
         if ticket.minds_drop() {
-            self.update(|breaker, now| breaker.dropped(ticket, now));
+            self.update(|breaker, now| breaker.dropped(*ticket, now));
         }
     }
 
@@ -185,6 +189,8 @@ impl Cell {
     }
 
     /// The one way to the state machine: settles it, takes one step, and makes known what changed.
+    // Out of line, so that what is inlined into a healthy call stays small.
+    #[inline(never)]
     pub(crate) fn update<R>(&self, step: impl FnOnce(&mut Breaker, Instant) -> R) -> R {
         let mut locked = self.lock();
         let Locked { breaker, outbox } = &mut *locked;
@@ -257,6 +263,7 @@ impl Cell {
         }
     }
 
+    #[inline]
     fn word(&self) -> Word {
         Word(self.word.load(Ordering::Acquire))
     }

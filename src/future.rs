@@ -53,6 +53,7 @@ where
 {
     type Output = Result<C::Response, BoxError>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         const DONE: &str = "polled after it was done";
         match self.project().state.project() {

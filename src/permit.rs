@@ -1,4 +1,4 @@
-use std::{fmt, mem, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{Outcome, Reason, breaker::Ticket, provider::Handle};
 
@@ -33,6 +33,7 @@ impl Permit {
     }
 
     /// The provider has served the call.
+    #[inline]
     pub fn success(self) {
         self.record(Outcome::Success);
     }
@@ -53,9 +54,11 @@ impl Permit {
     }
 
     /// Gives the verdict.
+    #[inline]
     pub fn record(mut self, outcome: Outcome) {
-        let ticket = mem::replace(&mut self.ticket, Ticket::VOID);
-        self.handle.cell().record(ticket, outcome);
+        self.handle.cell().record(&self.ticket, outcome);
+        // The drop has nothing to add.
+        self.ticket = Ticket::VOID;
     }
 
     /// Whether this call is one of the few that decide over a half-open provider.
@@ -77,8 +80,9 @@ impl Permit {
 }
 
 impl Drop for Permit {
+    #[inline]
     fn drop(&mut self) {
-        self.handle.cell().dropped(self.ticket);
+        self.handle.cell().dropped(&self.ticket);
     }
 }
 

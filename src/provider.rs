@@ -46,12 +46,14 @@ impl Provider {
     /// # Errors
     ///
     /// [`CircuitOpen`] while the breaker is open, or half-open with every trial's slot taken.
+    #[inline]
     pub fn admit(&self) -> Result<Permit, CircuitOpen> {
         let ticket = self.cell().admit()?;
         Ok(Permit::new(Arc::clone(&self.handle), ticket))
     }
 
     /// Whether a call now would be admitted.
+    #[inline]
     #[must_use]
     pub fn is_healthy(&self) -> bool {
         self.cell().is_healthy()

@@ -99,6 +99,7 @@ where
     type Error = BoxError;
     type Future = ResponseFuture<S::Future, C>;
 
+    #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         // Not polled while the breaker refuses: what is down may never be ready, and its error would
         // be taken for the end of this service.
@@ -118,6 +119,7 @@ where
         Poll::Ready(Ok(()))
     }
 
+    #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
         self.is_ready_to_refuse = false;
         // A window that ran out since `poll_ready` does not make an unready service callable.

@@ -6,7 +6,7 @@ use std::{
 
 use pin_project_lite::pin_project;
 
-use crate::{BoxError, Classify, Permit, error::CircuitOpen};
+use crate::{BoxError, Classify, Permit, error::CircuitOpen, nesting::Running};
 
 pin_project! {
     /// The response of [`Health`](crate::Health).
@@ -59,7 +59,10 @@ where
         match self.project().state.project() {
             StateProj::Refused { refusal } => Poll::Ready(Err(refusal.take().expect(DONE))),
             StateProj::Called { future, verdict } => {
+                let (permit, _) = verdict.as_ref().expect(DONE);
+                let running = Running::enter(permit.cell());
                 let result = ready!(future.poll(cx));
+                drop(running);
                 let (permit, classifier) = verdict.take().expect(DONE);
                 Poll::Ready(classifier.classify(result, permit).map_err(Into::into))
             }

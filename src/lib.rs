@@ -92,6 +92,7 @@ mod health;
 #[cfg(feature = "http")]
 pub mod http;
 mod layer;
+mod nesting;
 mod permit;
 mod policy;
 mod probe;

@@ -1,6 +1,6 @@
 use std::{fmt, sync::Arc, time::Duration};
 
-use crate::{Outcome, Reason, breaker::Ticket, provider::Handle};
+use crate::{Outcome, Reason, breaker::Ticket, cell::Cell, provider::Handle};
 
 /// The right to make one call, and the duty to say what came of it.
 ///
@@ -32,6 +32,11 @@ impl Permit {
         Self { handle, ticket }
     }
 
+    #[inline]
+    pub(crate) fn cell(&self) -> &Cell {
+        self.handle.cell()
+    }
+
     /// The provider has served the call.
     #[inline]
     pub fn success(self) {
@@ -56,7 +61,7 @@ impl Permit {
     /// Gives the verdict.
     #[inline]
     pub fn record(mut self, outcome: Outcome) {
-        self.handle.cell().record(&self.ticket, outcome);
+        self.cell().record(&self.ticket, outcome);
         // The drop has nothing to add.
         self.ticket = Ticket::VOID;
     }
@@ -72,9 +77,7 @@ impl Permit {
     pub fn release_slot(&mut self) {
         if self.is_trial() {
             let ticket = self.ticket;
-            self.handle
-                .cell()
-                .update(|breaker, _| breaker.release(ticket));
+            self.cell().update(|breaker, _| breaker.release(ticket));
         }
     }
 }
@@ -82,14 +85,14 @@ impl Permit {
 impl Drop for Permit {
     #[inline]
     fn drop(&mut self) {
-        self.handle.cell().dropped(&self.ticket);
+        self.cell().dropped(&self.ticket);
     }
 }
 
 impl fmt::Debug for Permit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Permit")
-            .field("provider", self.handle.cell().id())
+            .field("provider", self.cell().id())
             .field("is_trial", &self.is_trial())
             .finish_non_exhaustive()
     }

@@ -1,7 +1,9 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
-    Override, Permit, Policy, ProviderHealth, Reason, breaker::Breaker, cell::Cell,
+    Override, Permit, Policy, ProviderHealth, Reason,
+    breaker::{Breaker, Ticket},
+    cell::Cell,
     error::CircuitOpen,
 };
 
@@ -50,6 +52,11 @@ impl Provider {
     pub fn admit(&self) -> Result<Permit, CircuitOpen> {
         let ticket = self.cell().admit()?;
         Ok(Permit::new(Arc::clone(&self.handle), ticket))
+    }
+
+    /// Admits a call that another permit judges.
+    pub(crate) fn admit_uncounted(&self) -> Permit {
+        Permit::new(Arc::clone(&self.handle), Ticket::VOID)
     }
 
     /// Whether a call now would be admitted.

@@ -6,7 +6,11 @@ use std::{
 use tokio::sync::futures::OwnedNotified;
 use tower_service::Service;
 
-use crate::{BoxError, Classify, ErrorsAsFailures, Provider, Reason, ResponseFuture};
+use crate::{
+    BoxError, Classify, ErrorsAsFailures, Permit, Provider, Reason, ResponseFuture,
+    error::CircuitOpen,
+    nesting::{Running, is_inside},
+};
 
 /// A service whose calls are refused while its provider's breaker is open; made by
 /// [`HealthLayer`](crate::HealthLayer).
@@ -65,6 +69,18 @@ impl<S, C> Health<S, C> {
 }
 
 impl<S, C> Health<S, C> {
+    /// Whether a call would be made. Inside another layer of the provider, that one has decided.
+    fn is_admitting(&self) -> bool {
+        self.provider.is_healthy() || is_inside(self.provider.cell())
+    }
+
+    fn admit(&self) -> Result<Permit, CircuitOpen> {
+        if is_inside(self.provider.cell()) {
+            return Ok(self.provider.admit_uncounted());
+        }
+        self.provider.admit()
+    }
+
     /// Ends when there is no need to wait for the inner service any more, because the breaker would refuse.
     fn poll_admission_changed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let cell = self.provider.cell();
@@ -82,7 +98,7 @@ impl<S, C> Health<S, C> {
     /// The inner service will never be ready again.
     fn fail(&mut self, error: BoxError) -> BoxError {
         self.is_inner_ready = false;
-        if let Ok(permit) = self.provider.admit() {
+        if let Ok(permit) = self.admit() {
             permit.failure(Reason::error(&*error));
         }
         error
@@ -103,7 +119,7 @@ where
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         // Not polled while the breaker refuses: what is down may never be ready, and its error would
         // be taken for the end of this service.
-        while self.provider.is_healthy() {
+        while self.is_admitting() {
             match self.inner.poll_ready(cx) {
                 Poll::Ready(Ok(())) => {
                     self.is_inner_ready = true;
@@ -126,11 +142,14 @@ where
         if !self.is_inner_ready {
             return ResponseFuture::refused(self.provider.cell().refuse());
         }
-        match self.provider.admit() {
+        match self.admit() {
             Ok(permit) => {
                 self.is_inner_ready = false;
+                let running = Running::enter(permit.cell());
+                let future = self.inner.call(request);
+                drop(running);
                 let classifier = self.classifier.clone();
-                ResponseFuture::called(self.inner.call(request), permit, classifier)
+                ResponseFuture::called(future, permit, classifier)
             }
             // The inner service stays ready: it was not called.
             Err(refusal) => ResponseFuture::refused(refusal),

@@ -16,7 +16,7 @@ use tokio::time::{advance, sleep, timeout};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, buffer::BufferLayer, service_fn};
 use tower_health::{
     BoxError, Cause, Classify, ClassifyWith, ErrorsAsFailures, Health, HealthCache, HealthLayer,
-    Outcome, Permit, Policy, Provider, ResponseFuture, State, Trip,
+    Outcome, Override, Permit, Policy, Provider, ResponseFuture, State, Trip,
     error::{self, CircuitOpen},
 };
 
@@ -368,7 +368,56 @@ async fn layers_of_one_provider_share_a_breaker_and_those_of_others_do_not() {
     other.oneshot("hi").await.unwrap();
 }
 
-/// Rules 3 and 12: a router that layers what was layered already must not keep a provider out.
+/// Rule 12: a router that layers what was layered already must not make two failures of one.
+#[tokio::test(start_paused = true)]
+async fn failure_of_a_provider_layered_twice_in_one_stack_counts_once() {
+    let provider = provider();
+    let layer = HealthLayer::new(provider.clone());
+    let fails = service_fn(|_: &str| ready(Err::<&str, _>(io::Error::other("down"))));
+    let twice = layer.layer(layer.layer(fails));
+
+    twice.clone().oneshot("first").await.unwrap_err();
+    assert_eq!(provider.health().consecutive_failures, 1);
+    twice.oneshot("second").await.unwrap_err();
+    assert_eq!(provider.health().consecutive_failures, 2);
+    assert_eq!(provider.health().state, State::Open);
+}
+
+/// A call that yields is still inside its layer when it goes on, as a retry between the two layers is.
+#[tokio::test(start_paused = true)]
+async fn call_that_yields_stays_inside_its_layer() {
+    let provider = provider();
+    let layer = HealthLayer::new(provider.clone());
+    let inner = layer.layer(echo());
+    let twice = layer.layer(service_fn(move |request| {
+        let inner = inner.clone();
+        async move {
+            tokio::task::yield_now().await;
+            inner.oneshot(request).await
+        }
+    }));
+    half_open(&provider).await;
+
+    assert_eq!(twice.oneshot("trial").await.unwrap(), "trial");
+    assert_eq!(provider.health().state, State::Closed);
+}
+
+/// Nested layers of different providers each judge for themselves; a refusal beneath says nothing above.
+#[tokio::test(start_paused = true)]
+async fn refusal_of_another_provider_beneath_is_no_failure() {
+    let cache = HealthCache::default();
+    let (host, model) = (cache.provider("host"), cache.provider("host/model"));
+    let stack = HealthLayer::new(host.clone()).layer(HealthLayer::new(model.clone()).layer(echo()));
+    model.force(Override::Open, Duration::from_secs(60), "maintenance");
+
+    for _ in 0..3 {
+        stack.clone().oneshot("refused").await.unwrap_err();
+    }
+    assert_eq!(host.health().consecutive_failures, 0);
+    assert!(host.is_healthy());
+}
+
+/// Rules 3 and 12.
 #[tokio::test(start_paused = true)]
 async fn provider_layered_twice_in_one_stack_comes_back() {
     let provider = provider();

@@ -108,7 +108,7 @@ impl Cell {
     /// Whether a call now would be admitted.
     #[inline]
     pub(crate) fn is_healthy(&self) -> bool {
-        self.word().has(Word::FREE) || self.update(|breaker, now| breaker.retry_in(now).is_none())
+        self.word().has(Word::FREE) || self.look(|breaker, now| breaker.retry_in(now).is_none())
     }
 
     #[inline]
@@ -127,7 +127,7 @@ impl Cell {
 
     /// The refusal of a call now; one that would be admitted is told to come back at once.
     pub(crate) fn refuse(&self) -> CircuitOpen {
-        self.update(|breaker, now| {
+        self.look(|breaker, now| {
             let wait = breaker.retry_in(now).unwrap_or_default();
             self.refusal(breaker, wait)
         })
@@ -152,7 +152,7 @@ impl Cell {
     }
 
     pub(crate) fn health(&self) -> ProviderHealth {
-        self.update(|breaker, now| {
+        self.look(|breaker, now| {
             let Seen { state, cause } = breaker.seen();
             let retry_in = breaker.retry_in(now);
             ProviderHealth {
@@ -179,7 +179,7 @@ impl Cell {
         loop {
             let mut changed = pin!(self.admission_changed.notified());
             changed.as_mut().enable();
-            let Some(at) = self.update(|breaker, now| Some(after(now, breaker.retry_in(now)?)))
+            let Some(at) = self.look(|breaker, now| Some(after(now, breaker.retry_in(now)?)))
             else {
                 return;
             };
@@ -188,10 +188,30 @@ impl Cell {
         }
     }
 
-    /// The one way to the state machine: settles it, takes one step, and makes known what changed.
+    /// Looks at the breaker as it is now.
+    pub(crate) fn look<R>(&self, view: impl FnOnce(&Breaker, Instant) -> R) -> R {
+        self.settled(|breaker, _, now| view(breaker, now))
+    }
+
+    /// Takes one step of the state machine, and makes known what it changed.
+    pub(crate) fn update<R>(&self, step: impl FnOnce(&mut Breaker, Instant) -> R) -> R {
+        let (result, is_changed) = self.settled(|breaker, outbox, now| {
+            let before = breaker.seen();
+            let wait = breaker.retry_in(now);
+            let result = step(breaker, now);
+            self.announce(outbox, before, breaker);
+            (result, breaker.retry_in(now) != wait)
+        });
+        if is_changed {
+            self.admission_changed.notify_waiters();
+        }
+        result
+    }
+
+    /// The one way to the state machine: does what time alone does, and then the rest.
     // Out of line, so that what is inlined into a healthy call stays small.
     #[inline(never)]
-    pub(crate) fn update<R>(&self, step: impl FnOnce(&mut Breaker, Instant) -> R) -> R {
+    fn settled<R>(&self, then: impl FnOnce(&mut Breaker, &mut Outbox, Instant) -> R) -> R {
         let mut locked = self.lock();
         let Locked { breaker, outbox } = &mut *locked;
         // Under the lock, so that time does not run backwards for the breaker.
@@ -200,20 +220,11 @@ impl Cell {
         let before = breaker.seen();
         breaker.settle(now);
         self.announce(outbox, before, breaker);
+        let result = then(breaker, outbox, now);
 
-        let settled = breaker.seen();
-        let wait = breaker.retry_in(now);
-        let result = step(breaker, now);
-        self.announce(outbox, settled, breaker);
-
-        let is_changed = breaker.retry_in(now) != wait;
         let has_mail = !outbox.queue.is_empty() && !mem::replace(&mut outbox.is_attended, true);
         self.word.store(Word::of(breaker).0, Ordering::Release);
         drop(locked);
-
-        if is_changed {
-            self.admission_changed.notify_waiters();
-        }
         if has_mail {
             self.deliver();
         }
@@ -276,7 +287,7 @@ impl Cell {
 
 impl fmt::Debug for Cell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Seen { state, cause } = self.update(|breaker, _| breaker.seen());
+        let Seen { state, cause } = self.look(|breaker, _| breaker.seen());
         f.debug_struct("Cell")
             .field("id", &self.id)
             .field("state", &state)

@@ -114,7 +114,7 @@ impl Provider {
     /// The rules in force.
     pub fn policy(&self) -> Policy {
         self.cell()
-            .update(|breaker, _| Policy::clone(breaker.policy()))
+            .look(|breaker, _| Policy::clone(breaker.policy()))
     }
 
     /// Changes the rules and keeps the state: an open window ends when it would have.

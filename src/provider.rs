@@ -18,6 +18,9 @@ pub struct Provider {
 /// with a clone each do not write to one cache line at every call.
 pub(crate) struct Handle {
     cell: Arc<Cell>,
+    /// With the counts it fills a cache line, so that no two handles' counts are in one. Not done by
+    /// `repr(align)`, because an aligned allocation takes much longer.
+    _rest_of_line: [u64; 5],
 }
 
 impl Handle {
@@ -29,7 +32,10 @@ impl Handle {
 impl Provider {
     pub(crate) fn new(cell: Arc<Cell>) -> Self {
         Self {
-            handle: Arc::new(Handle { cell }),
+            handle: Arc::new(Handle {
+                cell,
+                _rest_of_line: [0; 5],
+            }),
         }
     }
 

@@ -23,24 +23,30 @@ pin_project! {
 
 pin_project! {
     #[project = StateProj]
+    #[project_replace = StateTaken]
     enum State<F, C> {
         Refused { refusal: Option<BoxError> },
-        Called { #[pin] future: F, verdict: Option<(Permit, C)> },
+        Called { #[pin] future: F, permit: Permit, classifier: C },
+        Done,
     }
 }
 
 impl<F, C> ResponseFuture<F, C> {
     pub(crate) fn refused(refusal: CircuitOpen) -> Self {
-        let refusal = Some(refusal.into());
         Self {
-            state: State::Refused { refusal },
+            state: State::Refused {
+                refusal: Some(refusal.into()),
+            },
         }
     }
 
     pub(crate) fn called(future: F, permit: Permit, classifier: C) -> Self {
-        let verdict = Some((permit, classifier));
         Self {
-            state: State::Called { future, verdict },
+            state: State::Called {
+                future,
+                permit,
+                classifier,
+            },
         }
     }
 }
@@ -56,16 +62,21 @@ where
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         const DONE: &str = "polled after it was done";
-        match self.project().state.project() {
+        let mut state = self.project().state;
+        match state.as_mut().project() {
             StateProj::Refused { refusal } => Poll::Ready(Err(refusal.take().expect(DONE))),
-            StateProj::Called { future, verdict } => {
-                let (permit, _) = verdict.as_ref().expect(DONE);
+            StateProj::Called { future, permit, .. } => {
                 let running = Running::enter(permit.cell());
                 let result = ready!(future.poll(cx));
                 drop(running);
-                let (permit, classifier) = verdict.take().expect(DONE);
-                Poll::Ready(classifier.classify(result, permit).map_err(Into::into))
+                match state.project_replace(State::Done) {
+                    StateTaken::Called {
+                        permit, classifier, ..
+                    } => Poll::Ready(classifier.classify(result, permit).map_err(Into::into)),
+                    _ => unreachable!("it was called"),
+                }
             }
+            StateProj::Done => panic!("{DONE}"),
         }
     }
 }

@@ -25,7 +25,7 @@ pin_project! {
     #[project = StateProj]
     #[project_replace = StateTaken]
     enum State<F, C> {
-        Refused { refusal: Option<BoxError> },
+        Refused { refusal: BoxError },
         Called { #[pin] future: F, permit: Permit, classifier: C },
         Done,
     }
@@ -35,7 +35,7 @@ impl<F, C> ResponseFuture<F, C> {
     pub(crate) fn refused(refusal: CircuitOpen) -> Self {
         Self {
             state: State::Refused {
-                refusal: Some(refusal.into()),
+                refusal: refusal.into(),
             },
         }
     }
@@ -61,22 +61,23 @@ where
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        const DONE: &str = "polled after it was done";
         let mut state = self.project().state;
-        match state.as_mut().project() {
-            StateProj::Refused { refusal } => Poll::Ready(Err(refusal.take().expect(DONE))),
+        let result = match state.as_mut().project() {
             StateProj::Called { future, permit, .. } => {
-                let running = Running::enter(permit.cell());
-                let result = ready!(future.poll(cx));
-                drop(running);
-                match state.project_replace(State::Done) {
-                    StateTaken::Called {
-                        permit, classifier, ..
-                    } => Poll::Ready(classifier.classify(result, permit).map_err(Into::into)),
-                    _ => unreachable!("it was called"),
-                }
+                let _running = Running::enter(permit.cell());
+                Some(ready!(future.poll(cx)))
             }
-            StateProj::Done => panic!("{DONE}"),
+            _ => None,
+        };
+        match (state.project_replace(State::Done), result) {
+            (
+                StateTaken::Called {
+                    permit, classifier, ..
+                },
+                Some(result),
+            ) => Poll::Ready(classifier.classify(result, permit).map_err(Into::into)),
+            (StateTaken::Refused { refusal }, _) => Poll::Ready(Err(refusal)),
+            _ => panic!("polled after it was done"),
         }
     }
 }

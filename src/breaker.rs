@@ -23,6 +23,9 @@ pub(crate) struct Ticket {
     epoch: u64,
     slot: Option<NonZeroU32>,
     started: Option<Instant>,
+    /// Whether the answer was too long in coming; unknown until it comes. A byte that costs nothing,
+    /// where a time would make every permit larger.
+    was_slow: Option<bool>,
 }
 
 impl Ticket {
@@ -32,6 +35,7 @@ impl Ticket {
         epoch: u64::MAX,
         slot: None,
         started: None,
+        was_slow: None,
     };
 
     pub(crate) fn live(epoch: u64, started: Option<Instant>) -> Self {
@@ -39,6 +43,7 @@ impl Ticket {
             epoch,
             slot: None,
             started,
+            was_slow: None,
         }
     }
 
@@ -53,6 +58,16 @@ impl Ticket {
     /// Whether dropping the permit can change anything.
     pub(crate) fn minds_drop(&self) -> bool {
         self.slot.is_some() || self.started.is_some()
+    }
+
+    /// Whether the beginning of an answer can change anything.
+    pub(crate) fn minds_answer(&self) -> bool {
+        self.minds_drop() && self.was_slow.is_none()
+    }
+
+    fn was_slow(&self, limit: Option<Duration>, now: Instant) -> bool {
+        self.was_slow
+            .unwrap_or_else(|| self.has_run_for(limit, now))
     }
 
     fn has_run_for(&self, limit: Option<Duration>, now: Instant) -> bool {
@@ -330,6 +345,7 @@ impl Breaker {
             epoch: self.epoch,
             slot: self.take_slot(now),
             started: self.policy.trip.is_timed().then_some(now),
+            was_slow: None,
         })
     }
 
@@ -345,7 +361,7 @@ impl Breaker {
                 self.throttled(is_late, retry_after, reason, now);
             }
             _ if is_late => {}
-            Outcome::Success if ticket.has_run_for(self.policy.trip.slow_call, now) => {
+            Outcome::Success if ticket.was_slow(self.policy.trip.slow_call, now) => {
                 self.failed("slow call".into(), None, now);
             }
             Outcome::Success => self.succeeded(ticket, now),
@@ -369,8 +385,14 @@ impl Breaker {
         }
     }
 
-    /// A trial needs its slot no longer; its verdict is still to come.
-    pub(crate) fn release(&mut self, ticket: Ticket) {
+    /// An answer has begun to come; its verdict is still to come.
+    pub(crate) fn answered(&mut self, ticket: &mut Ticket, now: Instant) {
+        ticket.was_slow = Some(ticket.was_slow(self.policy.trip.slow_call, now));
+        self.release(*ticket);
+    }
+
+    /// A trial needs its slot no longer.
+    fn release(&mut self, ticket: Ticket) {
         if let Phase::HalfOpen(_, round) = &mut self.phase {
             if ticket.is_trial() {
                 round.slots.retain(|slot| slot.holder != ticket.slot);

@@ -74,10 +74,15 @@ impl Permit {
 
     /// Lets the next trial go ahead while this one is still to be judged, as when an answer has
     /// begun to arrive. The verdict still counts.
+    ///
+    /// The clock of [`Trip::slow_call`](crate::Trip::slow_call) stops: an answer that goes on for
+    /// long is not a slow one. Doing it again does nothing.
     pub fn release_slot(&mut self) {
-        if self.is_trial() {
-            let ticket = self.ticket;
-            self.cell().update(|breaker, _| breaker.release(ticket));
+        if self.ticket.minds_answer() {
+            let ticket = &mut self.ticket;
+            self.handle
+                .cell()
+                .update(|breaker, now| breaker.answered(ticket, now));
         }
     }
 }

@@ -131,6 +131,9 @@ impl Trip {
 
     /// A success that took at least this long, from permit to verdict, is a failure. Default: none is too slow.
     ///
+    /// For an answer that comes bit by bit, such as a streamed body, what counts is the time to its
+    /// first bit: the clock stops at [`Permit::release_slot`](crate::Permit::release_slot).
+    ///
     /// # Panics
     ///
     /// If `limit` is zero.

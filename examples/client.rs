@@ -10,11 +10,7 @@ use std::{
 
 use http::{Request, Response, StatusCode};
 use http_body_util::Empty;
-use hyper::{
-    body::{Bytes, Incoming},
-    server::conn::http1,
-    service::service_fn,
-};
+use hyper::{body::Bytes, server::conn::http1, service::service_fn};
 use hyper_util::{
     client::legacy::Client,
     rt::{TokioExecutor, TokioIo},
@@ -67,13 +63,13 @@ struct OnceMore {
     is_spent: bool,
 }
 
-impl Retry<Request<Empty<Bytes>>, Response<Incoming>, BoxError> for OnceMore {
+impl<B> Retry<Request<Empty<Bytes>>, Response<B>, BoxError> for OnceMore {
     type Future = Ready<()>;
 
     fn retry(
         &mut self,
         _request: &mut Request<Empty<Bytes>>,
-        result: &mut Result<Response<Incoming>, BoxError>,
+        result: &mut Result<Response<B>, BoxError>,
     ) -> Option<Self::Future> {
         let is_worth_it = match result {
             Ok(response) => response.status().is_server_error(),

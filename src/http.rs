@@ -1,5 +1,5 @@
-//! Health over HTTP: what a status says, how long a provider wants to be left alone, and checks
-//! that send requests. Feature `http`, on by default.
+//! Health over HTTP: what a status says and what becomes of the body, how long a provider wants to be
+//! left alone, and checks that send requests. Feature `http`, on by default.
 //!
 //! ```
 //! use tower::ServiceBuilder;
@@ -24,14 +24,19 @@
 //! # let _ = (search, archive);
 //! ```
 
+mod body;
 mod check;
 mod classify;
 mod constructors;
+mod idle;
 mod retry_after;
 
 use ::http::StatusCode;
 
-pub use self::{check::HttpCheck, classify::StatusClassifier, retry_after::retry_after};
+pub use self::{
+    body::HealthBody, check::HttpCheck, classify::StatusClassifier, idle::IdleBody,
+    retry_after::retry_after,
+};
 
 /// The statuses of these numbers. Panics where one is none.
 #[track_caller]

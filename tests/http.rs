@@ -3,7 +3,9 @@
 
 use std::{future::ready, time::Duration};
 
+use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, Uri, header::AUTHORIZATION};
+use http_body_util::{BodyExt, Full};
 use tokio::time::advance;
 use tokio_test::{assert_pending, assert_ready_eq, task};
 use tower::{Layer, ServiceExt, service_fn};
@@ -193,7 +195,7 @@ mod table {
 #[tokio::test(start_paused = true)]
 async fn errors_are_failures_with_their_text() {
     let (provider, layer) = guarded("groq");
-    let refusing = service_fn(|()| ready(Err::<Response<()>, _>("connection refused")));
+    let refusing = service_fn(|()| ready(Err::<Response<String>, _>("connection refused")));
 
     for _ in 0..2 {
         let error = layer.layer(refusing).oneshot(()).await.unwrap_err();
@@ -528,15 +530,19 @@ fn trip(provider: &Provider) {
     provider.mark_unhealthy("connection refused");
 }
 
-/// A call through `layer` to a server that answers so.
+/// A call through `layer` to a server that answers so, and its body, read to the end.
 async fn call(
     layer: &HealthLayer<StatusClassifier>,
     status: u16,
     headers: &[(&str, &str)],
-) -> Result<Response<&'static str>, BoxError> {
-    let response = answer(status, headers);
+) -> Result<Response<Bytes>, BoxError> {
+    let response = answer(status, headers).map(Full::<Bytes>::from);
     let server = service_fn(move |()| ready(Ok::<_, BoxError>(response.clone())));
-    layer.layer(server).oneshot(()).await
+    let (parts, body) = layer.layer(server).oneshot(()).await?.into_parts();
+    Ok(Response::from_parts(
+        parts,
+        body.collect().await?.to_bytes(),
+    ))
 }
 
 fn answer(status: u16, headers: &[(&str, &str)]) -> Response<&'static str> {

@@ -7,7 +7,7 @@ use std::{
 
 use http::Response;
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
+use hyper::body::Body;
 use tokio::{
     task::{JoinHandle, JoinSet},
     time::{Instant, interval},
@@ -35,11 +35,12 @@ pub(crate) struct Call {
 }
 
 impl Load {
-    pub(crate) fn start<S>(chain: S) -> Self
+    pub(crate) fn start<S, B>(chain: S) -> Self
     where
-        S: Service<HttpRequest, Response = Response<Incoming>, Error = BoxError>,
+        S: Service<HttpRequest, Response = Response<B>, Error = BoxError>,
         S: Clone + Send + 'static,
         S::Future: Send,
+        B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
     {
         let calls = Calls::default();
         let generator = tokio::spawn(generate(chain, Arc::clone(&calls)));
@@ -56,11 +57,12 @@ impl Load {
     }
 }
 
-async fn generate<S>(chain: S, calls: Calls)
+async fn generate<S, B>(chain: S, calls: Calls)
 where
-    S: Service<HttpRequest, Response = Response<Incoming>, Error = BoxError>,
+    S: Service<HttpRequest, Response = Response<B>, Error = BoxError>,
     S: Clone + Send + 'static,
     S::Future: Send,
+    B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
 {
     let mut ticks = interval(PAUSE);
     let mut running = JoinSet::new();
@@ -80,13 +82,14 @@ where
     }
 }
 
-async fn call<S>(chain: S) -> Result<Arc<str>, BoxError>
+async fn call<S, B>(chain: S) -> Result<Arc<str>, BoxError>
 where
-    S: Service<HttpRequest, Response = Response<Incoming>, Error = BoxError>,
+    S: Service<HttpRequest, Response = Response<B>, Error = BoxError>,
+    B: Body<Error: Into<BoxError>>,
 {
     let response = chain.oneshot(HttpRequest::default()).await?;
     let (head, body) = response.into_parts();
-    body.collect().await?;
+    body.collect().await.map_err(Into::into)?;
     let served_by = head.extensions.get::<ServedBy>();
     served_by
         .map(|served_by| Arc::clone(&served_by.provider))

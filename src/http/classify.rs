@@ -1,11 +1,13 @@
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use ::http::{HeaderMap, Response, StatusCode};
+use http_body::Body;
 
-use super::{retry_after, statuses};
-use crate::{Advance, BoxError, Classify, Outcome, Permit, Reason, ServedBy};
+use super::{HealthBody, body::AtEnd, retry_after, statuses};
+use crate::{Advance, BoxError, Classify, Outcome, Permit, Reason, ServedBy, policy::positive};
 
-/// Judges responses by their status. The default of [`HealthLayer::http`](crate::HealthLayer::http).
+/// Judges responses by their status, and those that it speaks well of by their body too. The default
+/// of [`HealthLayer::http`](crate::HealthLayer::http).
 ///
 /// Two questions are asked of a status: whether it speaks against the provider's health, and whether
 /// a [`FallbackChain`](crate::FallbackChain) should go on to the next provider.
@@ -13,7 +15,7 @@ use crate::{Advance, BoxError, Classify, Outcome, Permit, Reason, ServedBy};
 /// | status | health | chain goes on | because |
 /// |---|---|---|---|
 /// | none: an error | failure | yes | nothing was answered |
-/// | 1xx, 2xx, 3xx | success | no | [RFC 9110 §15.2] to §15.4 |
+/// | 1xx, 2xx, 3xx | success, at the end of the body | no | [RFC 9110 §15.2] to §15.4 |
 /// | 429 | throttled | yes | the provider wants a pause: [RFC 6585 §4] |
 /// | 408 | failure | yes | the server gave up waiting, and the request may be repeated: [RFC 9110 §15.5.9] |
 /// | 401, 402, 403 | neutral | no | the key may be one caller's own; see [`credentials_as_failures`](Self::credentials_as_failures) |
@@ -26,12 +28,16 @@ use crate::{Advance, BoxError, Classify, Outcome, Permit, Reason, ServedBy};
 /// overloaded or out of reach: 520 to 526 and 530 (Cloudflare), 529 (Anthropic), 598 and 599. RFC 9110
 /// §15 has a client treat every one that it does not know as a 500.
 ///
+/// A success is one when the body has come to its end, and not before; a body that breaks is a failure.
+/// [`HealthBody`] tells what becomes of it. All other verdicts are given at the headers.
+///
 /// [`retry_after`] is heeded with a failure, which then opens the breaker for at least so long if it
 /// opens it, and with a throttle.
 ///
 /// Each row can be changed, status by status; of two settings of one status the later holds.
 ///
 /// ```
+/// use std::time::Duration;
 /// use tower_health::http::StatusClassifier;
 ///
 /// let defaults = StatusClassifier::new();
@@ -44,7 +50,9 @@ use crate::{Advance, BoxError, Classify, Outcome, Permit, Reason, ServedBy};
 ///     // Its 500s come of odd requests.
 ///     .neutral_on([500])
 ///     // A model that is not known here may be known to the next provider.
-///     .advance_on([404]);
+///     .advance_on([404])
+///     // Its streams send something every few seconds.
+///     .idle_timeout(Duration::from_secs(30));
 /// # let _ = (defaults, customized);
 /// ```
 ///
@@ -65,6 +73,7 @@ use crate::{Advance, BoxError, Classify, Outcome, Permit, Reason, ServedBy};
 pub struct StatusClassifier {
     /// Behind a count, and absent by default: a classifier is cloned into each call.
     changed: Option<Arc<Columns>>,
+    idle_timeout: Option<Duration>,
 }
 
 /// The two columns of the table, where they differ from the default.
@@ -173,8 +182,26 @@ impl StatusClassifier {
         self.set_advance(statuses, false)
     }
 
-    /// What a response says of its provider's health: the table's first question, for clients whose
-    /// responses are not of [`http::Response`](::http::Response).
+    /// How long the body of a success may stay silent while its reader waits for it; then it is a
+    /// failure, and the reader gets an [`IdleBody`](super::IdleBody). Default: for ever.
+    ///
+    /// It runs from when the reader finds nothing to when a frame comes, so that a reader who takes
+    /// long between two frames is not the provider's fault. The body must then be polled in a tokio
+    /// runtime with its timer enabled; the timer is a body's one allocation, made at its first wait.
+    ///
+    /// # Panics
+    ///
+    /// If `limit` is zero.
+    #[track_caller]
+    pub fn idle_timeout(self, limit: Duration) -> Self {
+        Self {
+            idle_timeout: Some(positive("StatusClassifier::idle_timeout", limit)),
+            ..self
+        }
+    }
+
+    /// What the status and headers of a response say of its provider's health: the table's first
+    /// question, for clients whose responses are not of [`http::Response`](::http::Response).
     #[must_use]
     pub fn outcome(&self, status: StatusCode, headers: &HeaderMap) -> Outcome {
         match self.verdict(status) {
@@ -196,6 +223,29 @@ impl StatusClassifier {
             .as_ref()
             .and_then(|columns| columns.advance.get(&status).copied())
             .unwrap_or_else(|| self.verdict(status).speaks_against())
+    }
+
+    /// Gives the verdict, or leaves it to the end of the body.
+    pub(super) fn judge<B: Body, E: fmt::Display + 'static>(
+        &self,
+        result: Result<Response<B>, E>,
+        permit: Permit,
+        at_end: AtEnd,
+    ) -> Result<Response<HealthBody<B>>, E> {
+        let at_headers = match &result {
+            Ok(response) => self.outcome(response.status(), response.headers()),
+            Err(error) => Outcome::of_error(error),
+        };
+        match at_headers {
+            Outcome::Success => {
+                let watch = |body| HealthBody::judged(body, permit, at_end, self.idle_timeout);
+                result.map(|response| response.map(watch))
+            }
+            outcome => {
+                permit.record(outcome);
+                result.map(|response| response.map(HealthBody::from))
+            }
+        }
     }
 
     fn verdict(&self, status: StatusCode) -> Verdict {
@@ -243,15 +293,15 @@ impl Verdict {
     }
 }
 
-impl<B, E: fmt::Display + 'static> Classify<Response<B>, E> for StatusClassifier {
-    type Response = Response<B>;
+impl<B: Body, E: fmt::Display + 'static> Classify<Response<B>, E> for StatusClassifier {
+    type Response = Response<HealthBody<B>>;
 
-    fn classify(&self, result: Result<Response<B>, E>, permit: Permit) -> Result<Response<B>, E> {
-        permit.record(match &result {
-            Ok(response) => self.outcome(response.status(), response.headers()),
-            Err(error) => Outcome::of_error(error),
-        });
-        result
+    fn classify(
+        &self,
+        result: Result<Response<B>, E>,
+        permit: Permit,
+    ) -> Result<Self::Response, E> {
+        self.judge(result, permit, |_| Outcome::Success)
     }
 }
 

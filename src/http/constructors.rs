@@ -1,8 +1,8 @@
 use crate::{FallbackChain, HealthLayer, Provider, http::StatusClassifier};
 
 impl HealthLayer<StatusClassifier> {
-    /// Guards calls to `provider` over HTTP: judges them by the status of the response, with the
-    /// defaults of [`StatusClassifier`].
+    /// Guards calls to `provider` over HTTP: judges them by the status of the response and by its
+    /// body, with the defaults of [`StatusClassifier`].
     ///
     /// ```
     /// use tower_health::{HealthCache, HealthLayer, http::StatusClassifier};

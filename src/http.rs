@@ -28,14 +28,15 @@ mod body;
 mod check;
 mod classify;
 mod constructors;
+mod grpc;
 mod idle;
 mod retry_after;
 
 use ::http::StatusCode;
 
 pub use self::{
-    body::HealthBody, check::HttpCheck, classify::StatusClassifier, idle::IdleBody,
-    retry_after::retry_after,
+    body::HealthBody, check::HttpCheck, classify::StatusClassifier, grpc::GrpcClassifier,
+    idle::IdleBody, retry_after::retry_after,
 };
 
 /// The statuses of these numbers. Panics where one is none.

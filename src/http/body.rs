@@ -17,13 +17,13 @@ pub(super) type AtEnd = fn(Option<&HeaderMap>) -> Outcome;
 
 pin_project! {
     /// A body at whose end the verdict on its call is given: the body of the responses of
-    /// [`StatusClassifier`](super::StatusClassifier).
+    /// [`StatusClassifier`](super::StatusClassifier) and [`GrpcClassifier`](super::GrpcClassifier).
     ///
     /// A provider that dies after its headers has failed, whatever they said.
     ///
     /// | what becomes of the body | verdict |
     /// |---|---|
-    /// | its last frame has been read, or it is empty | success |
+    /// | its last frame has been read, or it is empty | success, or what `grpc-status` says |
     /// | an error: it was reset, or is shorter than announced | failure |
     /// | it stayed silent for longer than its [idle timeout](super::StatusClassifier::idle_timeout) | failure, and the reader gets [`IdleBody`](super::IdleBody) |
     /// | it is dropped before its end | none: neutral, or by [`Trip::cancelled_after`](crate::Trip::cancelled_after) |

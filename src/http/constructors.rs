@@ -1,4 +1,7 @@
-use crate::{FallbackChain, HealthLayer, Provider, http::StatusClassifier};
+use crate::{
+    FallbackChain, HealthLayer, Provider,
+    http::{GrpcClassifier, StatusClassifier},
+};
 
 impl HealthLayer<StatusClassifier> {
     /// Guards calls to `provider` over HTTP: judges them by the status of the response and by its
@@ -16,6 +19,30 @@ impl HealthLayer<StatusClassifier> {
     /// ```
     pub fn http(provider: Provider) -> Self {
         HealthLayer::new(provider).classify(StatusClassifier::new())
+    }
+}
+
+impl HealthLayer<GrpcClassifier> {
+    /// Guards gRPC calls to `provider`, below the generated client: judges them by their
+    /// `grpc-status`, with the defaults of [`GrpcClassifier`].
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_health::{
+    ///     HealthCache, HealthLayer,
+    ///     http::{GrpcClassifier, StatusClassifier},
+    /// };
+    ///
+    /// let cache = HealthCache::default();
+    ///
+    /// let defaults = HealthLayer::grpc(cache.provider("search"));
+    /// let customized = HealthLayer::new(cache.provider("archive")).classify(
+    ///     GrpcClassifier::new().http(StatusClassifier::new().idle_timeout(Duration::from_secs(60))),
+    /// );
+    /// # let _ = (defaults, customized);
+    /// ```
+    pub fn grpc(provider: Provider) -> Self {
+        HealthLayer::new(provider).classify(GrpcClassifier::new())
     }
 }
 

@@ -1,0 +1,406 @@
+//! gRPC calls are judged by their `grpc-status`, wherever it comes.
+#![cfg(feature = "http")]
+
+use std::{convert::Infallible, future::ready, io, sync::Mutex, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, Request, Response};
+use http_body::Body;
+use http_body_util::{
+    BodyExt, Empty, Full,
+    channel::{Channel, Sender},
+};
+use hyper::{body::Incoming, client::conn::http2, server, service};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::{io::duplex, time::advance};
+use tokio_test::{assert_pending, assert_ready, task};
+use tower::{Layer, ServiceExt, service_fn};
+use tower_health::{
+    BoxError, Cause, Classify, HealthCache, HealthLayer, Policy, Provider, Reason, Trip,
+    error::find,
+    http::{GrpcClassifier, HealthBody, IdleBody, StatusClassifier},
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+const DEFAULT_WAIT: Duration = Duration::from_secs(15);
+
+/// Headers or trailers.
+type Fields<'a> = &'a [(&'a str, &'a str)];
+
+#[derive(Debug, PartialEq)]
+enum Health {
+    Success,
+    Neutral,
+    Throttled,
+    Failure(Reason),
+}
+
+mod code {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn are_read_from_the_trailers_at_the_end_of_the_body() {
+        for (code, expected) in codes() {
+            let provider = with_a_strike();
+            let body = with_trailers(&[("grpc-status", code)]);
+            let mut body = respond(&provider, Response::new(body)).await;
+
+            body.frame().await.unwrap().unwrap();
+            assert_eq!(health(&provider), Health::Neutral, "no verdict yet");
+
+            let last = body.frame().await.unwrap().unwrap();
+            assert_eq!(last.into_trailers().unwrap()["grpc-status"], code);
+            assert_eq!(health(&provider), expected, "{code}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn are_read_from_the_headers_of_a_response_with_nothing_else() {
+        for (code, expected) in codes() {
+            let provider = with_a_strike();
+            let response = empty(200, &[("grpc-status", code)]);
+
+            let _unread = respond(&provider, response).await;
+
+            assert_eq!(health(&provider), expected, "{code}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_nobodys_making_are_unknown() {
+        for code in ["17", "4294967296", "-1", "", "OK", "14 UNAVAILABLE"] {
+            let provider = with_a_strike();
+            let _unread = respond(&provider, empty(200, &[("grpc-status", code)])).await;
+            assert_eq!(health(&provider), failure("UNKNOWN"), "{code:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn go_before_the_http_status() {
+        for (code, expected) in codes() {
+            let provider = with_a_strike();
+            let _unread = respond(&provider, empty(503, &[("grpc-status", code)])).await;
+            assert_eq!(health(&provider), expected, "{code}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn in_the_headers_are_the_only_verdict() {
+        let provider = with_a_strike();
+        let (upstream, channel) = Channel::<Bytes, _>::new(1);
+        let response = response(200, &[("grpc-status", "0")], channel);
+
+        let mut body = respond(&provider, response).await;
+        upstream.abort(io::Error::other("reset by peer"));
+        body.frame().await.unwrap().unwrap_err();
+
+        assert_eq!(health(&provider), Health::Success);
+    }
+}
+
+mod without_a_code {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_ends_is_a_failure() {
+        let provider = with_a_strike();
+        let (upstream, mut body) = stream(&provider).await;
+        drop(upstream);
+        assert!(body.frame().await.is_none());
+        assert_eq!(health(&provider), failure("no grpc-status"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn trailers_are_a_failure() {
+        let provider = with_a_strike();
+        let body = with_trailers(&[("x-checksum", "1234")]);
+        let body = respond(&provider, Response::new(body)).await;
+        body.collect().await.unwrap();
+        assert_eq!(health(&provider), failure("no grpc-status"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_empty_200_is_a_failure_at_once() {
+        let provider = with_a_strike();
+        let _unread = respond(&provider, empty(200, &[])).await;
+        assert_eq!(health(&provider), failure("no grpc-status"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_breaks_is_a_failure_by_its_error() {
+        let provider = with_a_strike();
+        let (upstream, mut body) = stream(&provider).await;
+        upstream.abort(io::Error::other("reset by peer"));
+        body.frame().await.unwrap().unwrap_err();
+        assert_eq!(health(&provider), failure("reset by peer"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_is_dropped_says_nothing() {
+        let provider = with_a_strike();
+        let (_upstream, body) = stream(&provider).await;
+        drop(body);
+        assert_eq!(health(&provider), Health::Neutral);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_error_of_http_is_judged_by_its_status() {
+        for (status, expected) in [
+            (400, Health::Neutral),
+            (401, Health::Neutral),
+            (404, Health::Neutral),
+            (429, Health::Throttled),
+            (502, failure("502")),
+            (503, failure("503")),
+        ] {
+            let provider = with_a_strike();
+            let _unread = respond(&provider, empty(status, &[])).await;
+            assert_eq!(health(&provider), expected, "{status}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_error_of_http_is_judged_by_the_table_that_was_given() {
+        let provider = with_a_strike();
+        let classifier = GrpcClassifier::new().http(StatusClassifier::new().neutral_on([502]));
+        let permit = provider.admit().unwrap();
+
+        let response = classifier.classify(Ok::<_, BoxError>(empty(502, &[])), permit);
+
+        assert_eq!(response.unwrap().status(), 502);
+        assert_eq!(health(&provider), Health::Neutral);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_error_is_a_failure_with_its_text() {
+        let provider = with_a_strike();
+        let refusing = service_fn(|()| ready(Err::<Response<String>, _>("connection refused")));
+
+        let layer = HealthLayer::grpc(provider.clone());
+        let error = layer.layer(refusing).oneshot(()).await.unwrap_err();
+
+        assert_eq!(error.to_string(), "connection refused");
+        assert_eq!(health(&provider), failure("connection refused"));
+    }
+}
+
+mod pushback {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn is_how_long_a_throttled_provider_is_left_alone() {
+        for (pushback, wait) in [
+            ("7000", 7 * SECOND),
+            ("1", Duration::from_millis(1)),
+            ("2147483647", Duration::from_secs(60 * 60)),
+        ] {
+            assert_eq!(wait_after(pushback).await, Some(wait), "{pushback}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_zero_is_no_wait() {
+        assert_eq!(wait_after("0").await, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn that_is_negative_or_no_number_names_no_time() {
+        for pushback in ["-1", "-7000", "", "soon", "7s", "1.5", "99999999999"] {
+            let wait = wait_after(pushback).await;
+            assert_eq!(wait, Some(DEFAULT_WAIT), "{pushback:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn with_a_failure_that_trips_is_the_least_time_open() {
+        let provider = HealthCache::default().provider("search");
+        let unavailable = [("grpc-status", "14"), ("grpc-retry-pushback-ms", "120000")];
+        for _ in 0..2 {
+            let _unread = respond(&provider, empty(200, &unavailable)).await;
+        }
+        assert_eq!(provider.health().cause, Some(Cause::Failures));
+        assert_eq!(provider.health().retry_in, Some(120 * SECOND));
+    }
+
+    /// How long a provider is left alone that is out of resources and says so in its trailers.
+    async fn wait_after(pushback: &str) -> Option<Duration> {
+        let provider = with_a_strike();
+        let body = with_trailers(&[("grpc-status", "8"), ("grpc-retry-pushback-ms", pushback)]);
+        let body = respond(&provider, Response::new(body)).await;
+        body.collect().await.unwrap();
+        assert_eq!(health(&provider), Health::Throttled);
+        provider.health().retry_in
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_stream_is_a_failure_where_a_limit_is_set() {
+    let provider = with_a_strike();
+    let (_upstream, channel) = Channel::<Bytes>::new(1);
+    let classifier = GrpcClassifier::new().http(StatusClassifier::new().idle_timeout(SECOND));
+    let permit = provider.admit().unwrap();
+    let response = classifier.classify(Ok::<_, BoxError>(Response::new(channel)), permit);
+    let mut body = response.unwrap().into_body();
+    let mut reader = task::spawn(body.frame());
+
+    assert_pending!(reader.poll());
+    advance(SECOND).await;
+    let error = assert_ready!(reader.poll()).unwrap().unwrap_err();
+
+    assert!(find::<IdleBody>(&error).is_some());
+    assert_eq!(health(&provider), failure("idle body"));
+}
+
+mod over_hyper {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_code_comes_after_the_data() {
+        for (code, expected) in codes() {
+            let provider = with_a_strike();
+            let (mut upstream, response) = serve(&[]).await;
+            let body = respond(&provider, response).await;
+
+            upstream.send_data("message".into()).await.unwrap();
+            upstream
+                .send_trailers(fields(&[("grpc-status", code)]))
+                .await
+                .unwrap();
+            let received = body.collect().await.unwrap();
+
+            assert_eq!(received.trailers().unwrap()["grpc-status"], code);
+            assert_eq!(received.to_bytes(), "message");
+            assert_eq!(health(&provider), expected, "{code}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_code_comes_at_once_where_there_is_no_data() {
+        let provider = with_a_strike();
+        let (_upstream, response) = serve(&[("grpc-status", "14")]).await;
+        let _unread = respond(&provider, response).await;
+        assert_eq!(health(&provider), failure("UNAVAILABLE"));
+    }
+
+    /// Scenario 36.
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_that_is_reset_is_a_failure() {
+        let provider = with_a_strike();
+        let (mut upstream, response) = serve(&[]).await;
+        let mut body = respond(&provider, response).await;
+
+        upstream.send_data("message".into()).await.unwrap();
+        assert!(body.frame().await.unwrap().unwrap().is_data());
+        upstream.abort(io::Error::other("the server dies"));
+        let error = body.frame().await.unwrap().unwrap_err();
+
+        assert!(error.downcast::<hyper::Error>().is_ok());
+        assert_ne!(health(&provider), Health::Neutral);
+        assert_eq!(provider.health().consecutive_failures, 2);
+    }
+
+    /// An answer over HTTP/2, and who sends the rest of it.
+    async fn serve(headers: Fields<'_>) -> (Sender<Bytes, io::Error>, Response<Incoming>) {
+        let (upstream, channel) = Channel::new(8);
+        let answer = Mutex::new(Some(response(200, headers, channel)));
+        let (client, server) = duplex(64 * 1024);
+        let service = service::service_fn(move |_| {
+            ready(Ok::<_, Infallible>(answer.lock().unwrap().take().unwrap()))
+        });
+        tokio::spawn(
+            server::conn::http2::Builder::new(TokioExecutor::new())
+                .serve_connection(TokioIo::new(server), service),
+        );
+        let io = TokioIo::new(client);
+        let (mut client, connection) = http2::handshake(TokioExecutor::new(), io).await.unwrap();
+        tokio::spawn(connection);
+        let request = Request::new(Empty::<Bytes>::new());
+        (upstream, client.send_request(request).await.unwrap())
+    }
+}
+
+fn codes() -> [(&'static str, Health); 17] {
+    [
+        ("0", Health::Success),
+        ("1", Health::Neutral),
+        ("2", failure("UNKNOWN")),
+        ("3", Health::Neutral),
+        ("4", failure("DEADLINE_EXCEEDED")),
+        ("5", Health::Neutral),
+        ("6", Health::Neutral),
+        ("7", Health::Neutral),
+        ("8", Health::Throttled),
+        ("9", Health::Neutral),
+        ("10", Health::Neutral),
+        ("11", Health::Neutral),
+        ("12", Health::Neutral),
+        ("13", failure("INTERNAL")),
+        ("14", failure("UNAVAILABLE")),
+        ("15", failure("DATA_LOSS")),
+        ("16", Health::Neutral),
+    ]
+}
+
+fn failure(reason: &'static str) -> Health {
+    Health::Failure(reason.into())
+}
+
+/// A provider that trips at its third failure, and has one.
+fn with_a_strike() -> Provider {
+    let provider = HealthCache::new(Policy::new().trip(Trip::consecutive(3))).provider("search");
+    provider.mark_unhealthy("a strike");
+    provider
+}
+
+/// What was heard of a provider after its strike.
+fn health(provider: &Provider) -> Health {
+    let health = provider.health();
+    match (health.cause, health.consecutive_failures) {
+        (None, 0) => Health::Success,
+        (None, 1) => Health::Neutral,
+        (Some(Cause::Throttled), 1) => Health::Throttled,
+        (None, 2) => Health::Failure(health.last_error.unwrap()),
+        effect => panic!("{effect:?}"),
+    }
+}
+
+async fn stream(
+    provider: &Provider,
+) -> (
+    Sender<Bytes, io::Error>,
+    HealthBody<Channel<Bytes, io::Error>>,
+) {
+    let (upstream, channel) = Channel::new(8);
+    (upstream, respond(provider, Response::new(channel)).await)
+}
+
+/// The body of the provider's response, as its caller gets it.
+async fn respond<B: Body>(provider: &Provider, response: Response<B>) -> HealthBody<B> {
+    let mut response = Some(response);
+    let server = service_fn(|()| ready(Ok::<_, BoxError>(response.take().unwrap())));
+    let layer = HealthLayer::grpc(provider.clone());
+    layer.layer(server).oneshot(()).await.unwrap().into_body()
+}
+
+fn empty(status: u16, headers: Fields) -> Response<Empty<Bytes>> {
+    response(status, headers, Empty::new())
+}
+
+fn response<B>(status: u16, headers: Fields, body: B) -> Response<B> {
+    let mut response = Response::builder().status(status).body(body).unwrap();
+    *response.headers_mut() = fields(headers);
+    response
+}
+
+/// A message, then these.
+fn with_trailers(trailers: Fields) -> impl Body<Data = Bytes, Error = Infallible> + Unpin + use<> {
+    let trailers = Some(Ok(fields(trailers)));
+    Full::from("message").with_trailers(ready(trailers))
+}
+
+fn fields(fields: Fields) -> HeaderMap {
+    let pairs = fields
+        .iter()
+        .map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap()));
+    pairs.collect()
+}

@@ -30,13 +30,22 @@ mod classify;
 mod constructors;
 mod grpc;
 mod idle;
+mod peek;
 mod retry_after;
 
 use ::http::StatusCode;
 
 pub use self::{
-    body::HealthBody, check::HttpCheck, classify::StatusClassifier, grpc::GrpcClassifier,
-    idle::IdleBody, retry_after::retry_after,
+    body::HealthBody,
+    check::HttpCheck,
+    classify::StatusClassifier,
+    grpc::GrpcClassifier,
+    idle::IdleBody,
+    peek::{
+        Content, FirstContent, FirstFrame, FirstSseEvent, Peek, PeekBody, PeekError, PeekFuture,
+        PeekLayer, SseEvent,
+    },
+    retry_after::retry_after,
 };
 
 /// The statuses of these numbers. Panics where one is none.

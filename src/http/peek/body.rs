@@ -1,0 +1,112 @@
+use std::{
+    collections::VecDeque,
+    fmt,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Buf;
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+
+use crate::BoxError;
+
+pin_project! {
+    /// The body of a response that a [`Peek`](super::Peek) has let through: first the frames that
+    /// were held back, as they came, then the rest.
+    pub struct PeekBody<B>
+    where
+        B: Body,
+    {
+        held: VecDeque<Frame<B::Data>>,
+        is_over: bool,
+        #[pin]
+        inner: B,
+    }
+}
+
+impl<B: Body> PeekBody<B> {
+    pub(super) fn new(inner: B) -> Self {
+        Self {
+            held: VecDeque::new(),
+            is_over: false,
+            inner,
+        }
+    }
+
+    /// Takes the next frame, and keeps it to be given again; `None`: the body is over.
+    pub(super) fn poll_hold(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<&Frame<B::Data>>, BoxError>>
+    where
+        B: Unpin,
+        B::Error: Into<BoxError>,
+    {
+        let frame = ready!(
+            Pin::new(&mut self.inner)
+                .poll_frame(cx)
+                .map_err(Into::into)?
+        );
+        match frame {
+            Some(frame) => self.held.push_back(frame),
+            None => self.is_over = true,
+        }
+        Poll::Ready(Ok(self.held.back().filter(|_| !self.is_over)))
+    }
+}
+
+impl<B: Body> Body for PeekBody<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let this = self.project();
+        if let Some(frame) = this.held.pop_front() {
+            if this.held.is_empty() {
+                // A stream may go on for hours: the buffer does not.
+                *this.held = VecDeque::new();
+            }
+            return Poll::Ready(Some(Ok(frame)));
+        }
+        // Bodies need not bear being polled after their end.
+        if *this.is_over {
+            return Poll::Ready(None);
+        }
+        this.inner.poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.held.is_empty() && (self.is_over || self.inner.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let held = self.held.iter().map(data_len).sum();
+        let rest = if self.is_over {
+            SizeHint::with_exact(0)
+        } else {
+            self.inner.size_hint()
+        };
+        let mut whole = SizeHint::new();
+        whole.set_lower(rest.lower().saturating_add(held));
+        if let Some(upper) = rest.upper().and_then(|upper| upper.checked_add(held)) {
+            whole.set_upper(upper);
+        }
+        whole
+    }
+}
+
+fn data_len(frame: &Frame<impl Buf>) -> u64 {
+    frame.data_ref().map_or(0, |data| data.remaining() as u64)
+}
+
+impl<B: Body> fmt::Debug for PeekBody<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PeekBody")
+            .field("held", &self.held.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,183 @@
+use std::time::Duration;
+
+use tower_layer::Layer;
+
+use super::{Bounds, Content, FirstContent, FirstFrame, FirstSseEvent, Peek, SseEvent};
+use crate::policy::positive;
+
+/// Wraps services in [`Peek`]: holds a response back until its body has begun.
+///
+/// A status of 200 proves little where the answer is a stream: the provider may still break, hang or
+/// report an error before the first word of it. Once the response has been handed on, such an answer
+/// cannot be taken back. Held back, it is an ordinary error: a [`HealthLayer`](crate::HealthLayer)
+/// around this one counts it as a failure, and a [`FallbackChain`](crate::FallbackChain) goes on to
+/// the next provider. What was held back is then given on untouched, frame by frame, and costs
+/// nothing more.
+///
+/// ```
+/// use std::time::Duration;
+/// use http::{Request, Response};
+/// use tower::ServiceBuilder;
+/// use tower_health::{
+///     HealthCache, HealthLayer, Reason,
+///     http::{Content, PeekLayer},
+/// };
+///
+/// # async fn send(_: Request<String>) -> Result<Response<String>, std::io::Error> { Ok(Response::default()) }
+/// let cache = HealthCache::default();
+///
+/// // Anything at all must have come.
+/// let files = ServiceBuilder::new()
+///     .layer(HealthLayer::http(cache.provider("files")))
+///     .layer(PeekLayer::first_frame())
+///     .service(tower::service_fn(send));
+///
+/// // A first token must have come, in time, and no error before it.
+/// let first_token = PeekLayer::first_sse_event(|event| match event.event {
+///     "error" => Content::broken(Reason::display(event.data)),
+///     "content_block_delta" => Content::Begun,
+///     _ => Content::NotYet,
+/// });
+/// let model = ServiceBuilder::new()
+///     .layer(HealthLayer::http(cache.provider("model")))
+///     .layer(first_token.within(Duration::from_secs(10)).up_to(16 * 1024))
+///     .service(tower::service_fn(send));
+/// # let _ = (files, model);
+/// ```
+///
+/// # Where in the stack
+///
+/// Below [`HealthLayer`](crate::HealthLayer), which is to see the error. A timeout layer may be on
+/// either side:
+///
+/// - `HealthLayer` → `Timeout` → `PeekLayer` → client: the timeout bounds the whole, from the call
+///   to the beginning of the body; [`within`](Self::within) bounds the body's part of it.
+/// - `HealthLayer` → `PeekLayer` → `Timeout` → client: the timeout bounds the wait for the head of
+///   the response, and `within` that for the body.
+///
+/// A layer that decompresses bodies belongs below this one: closures see bytes as they come.
+///
+/// # What is not held back
+///
+/// Responses whose status is not a success, and those that have no content: of a `HEAD` or `CONNECT`,
+/// or with a 204 or 205. They pass at once.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct PeekLayer<W = FirstFrame> {
+    watch: W,
+    bounds: Bounds,
+}
+
+impl PeekLayer {
+    /// Holds a response back until the first data of its body, or its end: a body may be empty.
+    pub fn first_frame() -> Self {
+        Self::new(FirstFrame)
+    }
+}
+
+impl<F> PeekLayer<FirstContent<F>>
+where
+    F: Fn(&[u8]) -> Content,
+{
+    /// Holds a response back until `judge` says that its content has begun.
+    ///
+    /// `judge` is given all bytes so far, from the first, whenever more have come; there is at least
+    /// one. A body that ends while the content has not begun is an [error](super::PeekError::Ended).
+    ///
+    /// ```
+    /// use tower_health::http::{Content, PeekLayer};
+    ///
+    /// // Lines of JSON, of which those before the first with a "response" are of no use.
+    /// let layer = PeekLayer::first_content(|bytes| {
+    ///     let text = String::from_utf8_lossy(bytes);
+    ///     if text.contains(r#""error""#) {
+    ///         Content::broken("error in the stream")
+    ///     } else if text.contains(r#""response""#) {
+    ///         Content::Begun
+    ///     } else {
+    ///         Content::NotYet
+    ///     }
+    /// });
+    /// # let _ = layer;
+    /// ```
+    pub fn first_content(judge: F) -> Self {
+        Self::new(FirstContent::new(judge))
+    }
+}
+
+impl<F> PeekLayer<FirstSseEvent<F>>
+where
+    F: Fn(&SseEvent<'_>) -> Content,
+{
+    /// Holds a stream of server-sent events back until `judge` says of one that the content has begun
+    /// with it.
+    ///
+    /// `judge` is given each event in turn, once it is complete, as browsers understand them:
+    /// comments are none, and neither is what has no `data`, nor what the stream ends in the midst of.
+    /// A stream that ends while the content has not begun is an [error](super::PeekError::Ended).
+    ///
+    /// A response with a `Content-Type` other than `text/event-stream` passes at once, so that one
+    /// client may ask for streams and for whole answers.
+    ///
+    /// ```
+    /// use tower_health::http::{Content, PeekLayer};
+    ///
+    /// let layer = PeekLayer::first_sse_event(|event| match event.data {
+    ///     "" => Content::NotYet,
+    ///     data if data.starts_with(r#"{"error""#) => Content::broken("error in the stream"),
+    ///     _ => Content::Begun,
+    /// });
+    /// # let _ = layer;
+    /// ```
+    pub fn first_sse_event(judge: F) -> Self {
+        Self::new(FirstSseEvent::new(judge))
+    }
+}
+
+impl<W> PeekLayer<W> {
+    fn new(watch: W) -> Self {
+        Self {
+            watch,
+            bounds: Bounds {
+                within: Duration::from_secs(30),
+                up_to: 64 * 1024,
+            },
+        }
+    }
+
+    /// How long the body may take to begin, from the head of the response on; then the call fails
+    /// with [`PeekError::TimedOut`](super::PeekError::TimedOut). Default: 30 s.
+    ///
+    /// # Panics
+    ///
+    /// If `limit` is zero.
+    #[track_caller]
+    pub fn within(mut self, limit: Duration) -> Self {
+        self.bounds.within = positive("PeekLayer::within", limit);
+        self
+    }
+
+    /// How much of a body is held back, in bytes. Default: 64 KiB.
+    ///
+    /// A response with more than that, and no verdict, is let through: what goes on for so long has
+    /// begun, and a closure that waits for what never comes must not take out a provider that is
+    /// well. The frame that reaches the limit is held whole; a frame without data counts as one byte.
+    ///
+    /// # Panics
+    ///
+    /// If `bytes` is 0.
+    #[track_caller]
+    pub fn up_to(mut self, bytes: usize) -> Self {
+        assert!(bytes > 0, "`PeekLayer::up_to` must be at least 1, got 0");
+        self.bounds.up_to = bytes;
+        self
+    }
+}
+
+impl<S, W: Clone> Layer<S> for PeekLayer<W> {
+    type Service = Peek<S, W>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Peek::new(inner, self.watch.clone(), self.bounds)
+    }
+}

@@ -1,0 +1,114 @@
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use ::http::Response;
+use bytes::Buf;
+use http_body::{Body, Frame};
+use pin_project_lite::pin_project;
+use tokio::time::{Sleep, sleep};
+
+use super::{Bounds, Content, PeekBody, PeekError, watch::Watch};
+use crate::BoxError;
+
+const DONE: &str = "polled after it was done";
+
+pin_project! {
+    /// A response that is held back: given once its body has begun, or the error in its place.
+    pub(super) struct Peeking<B, W>
+    where
+        B: Body,
+    {
+        response: Option<Response<PeekBody<B>>>,
+        watch: W,
+        bounds: Bounds,
+        // In bytes, as the bound counts them.
+        held: usize,
+        #[pin]
+        timer: Option<Sleep>,
+    }
+}
+
+impl<B: Body, W> Peeking<B, W> {
+    pub(super) fn new(response: Response<PeekBody<B>>, watch: W, bounds: Bounds) -> Self {
+        Self {
+            response: Some(response),
+            watch,
+            bounds,
+            held: 0,
+            timer: None,
+        }
+    }
+}
+
+impl<B, W> Future for Peeking<B, W>
+where
+    B: Body + Unpin,
+    B::Error: Into<BoxError>,
+    W: Watch<B::Data>,
+{
+    type Output = Result<Response<PeekBody<B>>, BoxError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        loop {
+            match self.as_mut().poll_content(cx)? {
+                Poll::Ready(Content::NotYet) => {}
+                Poll::Ready(Content::Begun) => {
+                    let response = self.project().response.take();
+                    return Poll::Ready(Ok(response.expect(DONE)));
+                }
+                Poll::Ready(Content::Broken(reason)) => {
+                    return Poll::Ready(Err(PeekError::Broken(reason).into()));
+                }
+                Poll::Pending => return self.poll_timeout(cx).map(|error| Err(error.into())),
+            }
+        }
+    }
+}
+
+impl<B, W> Peeking<B, W>
+where
+    B: Body + Unpin,
+    B::Error: Into<BoxError>,
+    W: Watch<B::Data>,
+{
+    /// Takes one frame more, if it is there, and looks at it.
+    fn poll_content(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Content, BoxError>> {
+        let this = self.project();
+        let body = this.response.as_mut().expect(DONE).body_mut();
+        let Some(frame) = ready!(body.poll_hold(cx)?) else {
+            return Poll::Ready(if W::MAY_BE_EMPTY {
+                Ok(Content::Begun)
+            } else {
+                Err(PeekError::Ended.into())
+            });
+        };
+        let (content, size) = match data_of(frame) {
+            Some(data) => (this.watch.look(data), data.remaining()),
+            None => (Content::NotYet, 1),
+        };
+        *this.held = this.held.saturating_add(size);
+        let is_full = *this.held >= this.bounds.up_to;
+        Poll::Ready(Ok(match content {
+            Content::NotYet if is_full => Content::Begun,
+            verdict => verdict,
+        }))
+    }
+
+    /// Starts with the first wait: most bodies begin with their heads, and need no timer.
+    fn poll_timeout(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<PeekError> {
+        let mut this = self.project();
+        let within = this.bounds.within;
+        if this.timer.is_none() {
+            this.timer.set(Some(sleep(within)));
+        }
+        let timer = this.timer.as_pin_mut().expect("a timer that was set");
+        timer.poll(cx).map(|()| PeekError::TimedOut(within))
+    }
+}
+
+/// The data of a frame that has some.
+fn data_of<D: Buf>(frame: &Frame<D>) -> Option<&D> {
+    frame.data_ref().filter(|data| data.has_remaining())
+}

@@ -34,7 +34,9 @@ use tower::{
 use tower_health::{
     BoxError, HealthCache, HealthLayer, Provider, State,
     error::{CircuitOpen, find},
-    http::{Content, FirstContent, FirstSseEvent, PeekBody, PeekError, PeekLayer, SseEvent},
+    http::{
+        Content, FirstContent, FirstSseEvent, HealthBody, PeekBody, PeekError, PeekLayer, SseEvent,
+    },
 };
 use tower_test::mock;
 
@@ -712,7 +714,7 @@ mod over_a_socket {
     }
 
     /// A call to a server that sends these chunks, and closes.
-    async fn ask(chunks: String) -> Result<Response<PeekBody<Incoming>>, BoxError> {
+    async fn ask(chunks: String) -> Result<Response<HealthBody<PeekBody<Incoming>>>, BoxError> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let uri = format!("http://{}/", listener.local_addr().unwrap());
         tokio::spawn(async move {
@@ -775,11 +777,12 @@ mod below_a_health_layer {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_beginning_is_a_success() {
+    async fn a_body_that_begins_and_ends_is_a_success() {
         let provider = provider();
         provider.mark_unhealthy("a strike");
         let well = Script::new([data("data: Hello\n\n")]);
-        guarded(&provider, &well).await.unwrap();
+        let response = guarded(&provider, &well).await.unwrap();
+        response.into_body().collect().await.unwrap();
         assert_eq!(provider.health().consecutive_failures, 0);
     }
 
@@ -798,7 +801,8 @@ mod below_a_health_layer {
     fn guarded(
         provider: &Provider,
         body: &Script,
-    ) -> impl Future<Output = Result<Response<PeekBody<Script>>, BoxError>> + use<> {
+    ) -> impl Future<Output = Result<Response<HealthBody<PeekBody<Script>>>, BoxError>> + use<>
+    {
         let response = Response::new(body.clone());
         ServiceBuilder::new()
             .layer(HealthLayer::http(provider.clone()))

@@ -1,0 +1,226 @@
+//! The registry of providers: what it knows, what asking it creates, and what it forgets.
+
+mod rig;
+
+use std::fmt::Debug;
+
+use rig::{Race, Rig, assert_same, secs};
+use tokio::time::{Instant, advance};
+use tower_health::{
+    Backoff, HealthCache, HealthLayer, Permit, Policy, Provider, ProviderHealth, Snapshot, State,
+    Transition, Transitions, Trip, error::CircuitOpen,
+};
+
+fn ids(snapshot: &Snapshot) -> Vec<&str> {
+    snapshot.providers.iter().map(|row| &*row.id).collect()
+}
+
+/// Scenario 21.
+#[tokio::test(start_paused = true)]
+async fn unknown_ids_are_healthy_and_asking_creates_nothing() {
+    let cache = HealthCache::default();
+    for number in 0..10_000 {
+        let id = format!("unknown-{number}");
+        assert!(cache.is_healthy(&id));
+        assert!(cache.get(&id).is_none());
+        assert!(cache.snapshot().get(&id).is_none());
+        assert!(cache.snapshot_of([id.as_str()]).get(&id).is_some());
+        cache.remove(&id);
+    }
+    assert!(cache.snapshot().providers.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn id_is_any_string() {
+    let cache = HealthCache::default();
+    let huge = "x".repeat(1 << 20);
+    let almost_as_huge = &huge[1..];
+    let strings = [
+        "", " ", "a", "A", "a/b", "a\0b", "é", "e\u{301}", "\n", "🦀",
+    ];
+    let all = strings.into_iter().chain([huge.as_str(), almost_as_huge]);
+    for id in all.clone() {
+        assert!(cache.is_healthy(id), "not mistaken for another");
+        let provider = cache.provider(id);
+        assert_eq!(&**provider.id(), id);
+        provider.mark_unhealthy("down");
+        provider.mark_unhealthy("down");
+        assert!(!cache.is_healthy(id));
+        assert_eq!(&*provider.admit().unwrap_err().provider, id);
+    }
+    let snapshot = cache.snapshot();
+    assert_eq!(snapshot.providers.len(), all.clone().count());
+    for id in all {
+        assert_eq!(snapshot.get(id).unwrap().state, State::Open);
+        cache.remove(id);
+    }
+    assert!(cache.snapshot().providers.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn new_provider_is_closed_and_has_no_history() {
+    let health = Rig::new(Policy::new()).health();
+    assert_eq!(health.state, State::Closed);
+    assert!(health.healthy);
+    assert_eq!(health.cause, None);
+    assert_eq!(health.consecutive_failures, 0);
+    assert_eq!(health.last_error, None);
+    assert_eq!(health.last_check, None);
+    assert_eq!(health.since, None);
+    assert_eq!(health.retry_in, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn handles_of_one_id_see_one_breaker_and_other_ids_and_caches_another() {
+    let cache = HealthCache::default();
+    cache.provider("a").mark_unhealthy("down");
+    cache.clone().provider("a").clone().mark_unhealthy("down");
+    assert!(!cache.get("a").unwrap().is_healthy());
+    assert!(cache.provider("b").is_healthy());
+    assert!(HealthCache::default().provider("a").is_healthy());
+}
+
+#[test]
+fn threads_that_ask_at_once_for_a_new_id_get_one_breaker() {
+    let cache = HealthCache::new(Policy::new().trip(Trip::consecutive(9)));
+    let race = Race::default();
+    for round in race.rounds(20) {
+        let id = |number| format!("new-{round}-{number}");
+        race.run(8, |_| {
+            for number in 0..50 {
+                cache.provider(id(number)).mark_unhealthy("down");
+            }
+        });
+        for number in 0..50 {
+            let health = cache.provider(id(number)).health();
+            assert_eq!(health.consecutive_failures, 8);
+        }
+    }
+    race.assert_contended();
+}
+
+#[tokio::test(start_paused = true)]
+async fn provider_with_has_rules_of_its_own_and_keeps_what_is_known() {
+    let strict = Policy::new().trip(Trip::consecutive(1));
+    let cache = HealthCache::default();
+    let provider = cache.provider_with("a", strict.clone());
+    assert_eq!(provider.policy(), strict);
+    assert_eq!(cache.provider("b").policy(), Policy::new());
+    provider.mark_unhealthy("down");
+
+    let slow = Policy::new().backoff(Backoff::constant(secs(5)));
+    let again = cache.provider_with("a", slow.clone());
+    assert_eq!(again.health().retry_in, Some(secs(60)));
+    assert_eq!(provider.policy(), slow);
+    assert_eq!(cache.provider("a").policy(), slow);
+}
+
+#[tokio::test(start_paused = true)]
+async fn removed_provider_is_unknown_and_new_when_asked_for_again() {
+    let rig = Rig::open(Policy::new());
+    let call = HealthCache::provider(&rig.cache, "b").admit().unwrap();
+    rig.cache.remove(Rig::ID);
+    rig.cache.remove(Rig::ID);
+    assert!(rig.cache.get(Rig::ID).is_none());
+    assert!(rig.cache.is_healthy(Rig::ID));
+    assert_eq!(ids(&rig.cache.snapshot()), ["b"]);
+
+    assert!(!rig.provider.is_healthy(), "the old handle goes on");
+    let anew = rig.cache.provider(Rig::ID);
+    assert!(anew.is_healthy());
+    assert_eq!(anew.health().consecutive_failures, 0);
+    rig.provider.mark_healthy();
+    anew.mark_unhealthy("down");
+    assert_eq!(rig.provider.health().consecutive_failures, 0);
+
+    rig.cache.remove("b");
+    call.failure("down");
+    assert!(rig.cache.get("b").is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn snapshot_has_a_row_each_in_the_order_of_ids() {
+    let cache = HealthCache::default();
+    for id in ["c", "a/2", "a", "b", "a/10", ""] {
+        cache.provider(id).mark_unhealthy("down");
+    }
+    advance(secs(1)).await;
+    let snapshot = cache.snapshot();
+    assert_eq!(snapshot.at, Instant::now());
+    assert_eq!(ids(&snapshot), ["", "a", "a/10", "a/2", "b", "c"]);
+    for row in &snapshot.providers {
+        assert_same(snapshot.get(&row.id).unwrap(), row);
+        assert_same(&cache.provider(&*row.id).health(), row);
+    }
+    assert!(snapshot.get("d").is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn snapshot_of_fills_in_what_is_unknown_and_overwrites_nothing() {
+    let rig = Rig::open(Policy::new());
+    let _unexpected = rig.cache.provider("z");
+    let expected = ["c", Rig::ID, "b", "c", Rig::ID, ""];
+    let snapshot = rig.cache.snapshot_of(expected);
+    assert_eq!(ids(&snapshot), ["", "a", "b", "c", "z"]);
+    assert_same(snapshot.get(Rig::ID).unwrap(), &rig.health());
+
+    let filled_in = snapshot.get("c").unwrap();
+    let untouched = HealthCache::default().provider("c").health();
+    assert_same(filled_in, &untouched);
+    assert_eq!(ids(&rig.cache.snapshot()), ["a", "z"]);
+
+    let none: [&str; 0] = [];
+    assert_eq!(ids(&rig.cache.snapshot_of(none)), ["a", "z"]);
+    assert_eq!(
+        ids(&rig.cache.snapshot_of([String::from("q")])),
+        ["a", "q", "z"]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn snapshot_is_a_copy() {
+    let rig = Rig::open(Policy::new());
+    let before = rig.cache.snapshot();
+    rig.mark_healthy();
+    rig.cache.remove(Rig::ID);
+    assert_eq!(before.get(Rig::ID).unwrap().state, State::Open);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_shown_is_readable_and_nothing_deadlocks_by_being_shown() {
+    let rig = Rig::open(Policy::new());
+    let shown = |what: &dyn Debug| format!("{what:?}");
+    assert_eq!(
+        shown(&rig.provider),
+        r#"Provider(Cell { id: "a", state: Open, cause: Some(Failures), .. })"#
+    );
+    assert!(shown(&rig.cache).contains(r#"last_error: Some("down")"#));
+    assert!(shown(&rig.cache.snapshot()).contains(r#"id: "a""#));
+    assert!(shown(&rig.cache.subscribe()).contains("missed: 0"));
+    assert!(shown(&HealthLayer::new(rig.provider.clone())).contains(r#"id: "a""#));
+    let refusal = rig.admit().unwrap_err();
+    assert_eq!(
+        refusal.to_string(),
+        "circuit breaker of `a` is open, retry in 60.0s: down"
+    );
+    advance(secs(60)).await;
+    assert_eq!(
+        shown(&rig.trial()),
+        r#"Permit { provider: "a", is_trial: true, .. }"#
+    );
+}
+
+#[test]
+fn handles_and_views_go_to_any_thread() {
+    fn handle<T: Clone + Debug + Send + Sync + 'static>() {}
+    fn value<T: Debug + Send + Sync + 'static>() {}
+    handle::<HealthCache>();
+    handle::<Provider>();
+    handle::<HealthLayer>();
+    handle::<ProviderHealth>();
+    handle::<Snapshot>();
+    handle::<Transition>();
+    handle::<CircuitOpen>();
+    value::<Permit>();
+    value::<Transitions>();
+}

@@ -570,7 +570,10 @@ impl Breaker {
                 return;
             }
             _ if is_late => return,
-            Phase::Closed => false,
+            Phase::Closed => {
+                self.forgive(now);
+                false
+            }
             Phase::HalfOpen(window, _) => window.disproved,
         };
         self.last_error = Some(reason);
@@ -583,12 +586,7 @@ impl Breaker {
 impl Breaker {
     /// Closed → open: there was too much of it.
     fn trip(&mut self, cause: Cause, named: Option<Duration>, now: Instant) {
-        if self
-            .recovery
-            .is_some_and(|recovery| now - recovery.at >= recovery.stable_after)
-        {
-            self.level = 0;
-        }
+        self.forgive(now);
         self.open(cause, false, self.backoff(), named, now);
     }
 
@@ -713,6 +711,14 @@ impl Breaker {
                 .window
                 .as_ref()
                 .is_some_and(|window| window.should_trip(now))
+    }
+
+    /// Starts the backoff anew, where the provider has been closed for long enough.
+    fn forgive(&mut self, now: Instant) {
+        let is_stable = |recovery: Recovery| now - recovery.at >= recovery.stable_after;
+        if self.recovery.is_some_and(is_stable) {
+            self.level = 0;
+        }
     }
 
     fn backoff(&self) -> Duration {

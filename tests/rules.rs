@@ -598,6 +598,25 @@ async fn rule_6_level_falls_back_after_as_long_closed_as_the_last_open_window() 
     assert_eq!(rig.wait(), secs(20));
 }
 
+/// Rule 6: a pause that the provider asked for is not a relapse.
+#[tokio::test(start_paused = true)]
+async fn rule_6_level_that_has_fallen_back_does_not_return_with_a_throttle() {
+    let rig = closed_at_the_third_level().await;
+    advance(secs(40)).await;
+    rig.throttle(secs(15));
+    rig.await_half_open().await;
+    rig.fail();
+    assert_eq!(rig.wait(), secs(20), "the first failed trial");
+
+    let rig = closed_at_the_third_level().await;
+    advance(secs(40)).await;
+    rig.throttle(secs(15));
+    rig.await_half_open().await;
+    rig.succeed();
+    rig.trip();
+    assert_eq!(rig.wait(), secs(10));
+}
+
 /// Rule 6: a window that marks made longer takes longer to live down.
 #[tokio::test(start_paused = true)]
 async fn rule_6_lengthened_window_counts_at_its_full_length() {

@@ -621,9 +621,10 @@ impl Breaker {
         let (Phase::Open(window) | Phase::HalfOpen(window, _)) = self.phase else {
             return;
         };
-        let until = after(now, wait).min(self.held_until(&window));
+        let held = after(now, wait).min(self.held_until(&window));
+        let until = window.until.max(held);
         match &mut self.phase {
-            Phase::Open(window) => window.until = window.until.max(until),
+            Phase::Open(window) => window.until = until,
             Phase::HalfOpen(..) if until > now => {
                 self.enter(Phase::Open(OpenWindow { until, ..window }), now);
             }

@@ -801,3 +801,14 @@ async fn no_trial_is_granted_under_a_force() {
         assert_eq!(rig.state(), State::Open);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn mark_after_a_grant_takes_the_grant_back() {
+    let long_wait = Backoff::constant(secs(60)).max_hold(secs(10));
+    let rig = Rig::open(Policy::new().backoff(long_wait));
+    advance(secs(20)).await;
+    assert!(rig.grant_trial());
+    rig.mark_unhealthy("still down");
+    assert_eq!(rig.state(), State::Open);
+    assert_eq!(rig.wait(), secs(40), "what was left of the window");
+}

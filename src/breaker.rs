@@ -666,13 +666,13 @@ impl Breaker {
         self.enter(Phase::Closed, now);
     }
 
-    /// Forced → what is beneath.
+    /// Forced → what is beneath, which may have changed after the override ended unseen.
     fn lift(&mut self, forced: &Forced, at: Instant) {
         let was_there_already = self.seen().state == State::from(forced.to);
         self.since = if was_there_already {
             forced.since
         } else {
-            Some(at)
+            self.since.max(Some(at))
         };
     }
 

@@ -723,6 +723,19 @@ async fn state_is_held_since_it_was_first_seen_whoever_held_it() {
     assert_eq!(rig.health().since, Some(forced));
 }
 
+#[tokio::test(start_paused = true)]
+async fn half_open_since_the_window_ended_even_when_a_force_ended_unseen_before() {
+    for to in [Override::Open, Override::Closed] {
+        let rig = Rig::open(Policy::new());
+        let tripped = Instant::now();
+        rig.force(to, secs(10), "for a while");
+        advance(secs(100)).await;
+        let health = rig.health();
+        assert_eq!(health.state, State::HalfOpen);
+        assert_eq!(health.since, Some(tripped + secs(60)));
+    }
+}
+
 // Granted.
 
 #[tokio::test(start_paused = true)]

@@ -292,7 +292,8 @@ impl Breaker {
             Phase::Closed => return None,
             Phase::Open(window) => (window, Some(window.until)),
             Phase::HalfOpen(window, round) => {
-                let at_once = if round.granted { 1 } else { trials.at_once };
+                let only_one = round.granted || trials.by_probe_only;
+                let at_once = if only_one { 1 } else { trials.at_once };
                 let is_full = round.slots.len() >= at_once as usize;
                 let first_free = round.slots.iter().map(|slot| slot.until).min();
                 (window, first_free.filter(|_| is_full))

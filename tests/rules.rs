@@ -943,6 +943,17 @@ async fn rule_13_no_live_call_is_a_trial_before_max_hold() {
 
 /// Rule 13.
 #[tokio::test(start_paused = true)]
+async fn rule_13_only_one_live_trial_is_admitted_after_max_hold() {
+    let rig = Rig::open(by_probe_only(3));
+    advance(secs(600)).await;
+    let trial = rig.trial();
+    assert_eq!(rig.wait(), secs(60));
+    trial.failure("down");
+    assert_eq!(rig.wait(), secs(600), "from the failed trial on");
+}
+
+/// Rule 13.
+#[tokio::test(start_paused = true)]
 async fn rule_13_marks_do_not_prolong_the_prison() {
     let rig = Rig::open(by_probe_only(1));
     for second in 1..=600 {

@@ -140,6 +140,7 @@ struct OpenWindow {
 struct Round {
     /// It began before its time, for one trial only.
     granted: bool,
+    /// In the order in which they end.
     slots: Vec<Slot>,
     successes: u32,
 }
@@ -294,9 +295,7 @@ impl Breaker {
             Phase::HalfOpen(window, round) => {
                 let only_one = round.granted || trials.by_probe_only;
                 let at_once = if only_one { 1 } else { trials.at_once };
-                let is_full = round.slots.len() >= at_once as usize;
-                let first_free = round.slots.iter().map(|slot| slot.until).min();
-                (window, first_free.filter(|_| is_full))
+                (window, round.frees_at(at_once))
             }
         };
         let no_prison = trials.by_probe_only.then(|| self.held_until(window));
@@ -377,12 +376,12 @@ impl Breaker {
 
     /// A permit was dropped without a verdict.
     pub(crate) fn dropped(&mut self, ticket: Ticket, now: Instant) {
-        let pause_ends = after(now, self.policy.trials.pause);
         if ticket.has_run_for(self.policy.trip.cancelled_after, now) {
             self.record(ticket, Outcome::failure("cancelled"), now);
-        } else if let Some(slot) = self.slot_of(ticket) {
-            slot.holder = None;
-            slot.until = pause_ends;
+        } else if let Phase::HalfOpen(_, round) = &mut self.phase {
+            if round.give_back(ticket) {
+                round.take(None, after(now, self.policy.trials.pause));
+            }
         }
     }
 
@@ -395,9 +394,7 @@ impl Breaker {
     /// A trial needs its slot no longer.
     fn release(&mut self, ticket: Ticket) {
         if let Phase::HalfOpen(_, round) = &mut self.phase {
-            if ticket.is_trial() {
-                round.slots.retain(|slot| slot.holder != ticket.slot);
-            }
+            round.give_back(ticket);
         }
     }
 
@@ -734,21 +731,8 @@ impl Breaker {
         };
         let holder = self.next_slot;
         self.next_slot = holder.checked_add(1).unwrap_or(NonZeroU32::MIN);
-        round.slots.push(Slot {
-            holder: Some(holder),
-            until: after(now, self.policy.trials.lease),
-        });
+        round.take(Some(holder), after(now, self.policy.trials.lease));
         Some(holder)
-    }
-
-    fn slot_of(&mut self, ticket: Ticket) -> Option<&mut Slot> {
-        match &mut self.phase {
-            Phase::HalfOpen(_, round) if ticket.is_trial() => round
-                .slots
-                .iter_mut()
-                .find(|slot| slot.holder == ticket.slot),
-            _ => None,
-        }
     }
 
     /// Whether what began in `epoch` speaks of the present: the end of an open window by time alone
@@ -763,6 +747,26 @@ impl OpenWindow {
     /// Whether the provider itself asked for no more time.
     fn may_end(&self, now: Instant) -> bool {
         self.named.is_none_or(|named| now >= named)
+    }
+}
+
+impl Round {
+    /// When one of so many slots is free; `None`: now.
+    fn frees_at(&self, at_once: u32) -> Option<Instant> {
+        let in_excess = self.slots.len().checked_sub(at_once as usize)?;
+        Some(self.slots[in_excess].until)
+    }
+
+    fn take(&mut self, holder: Option<NonZeroU32>, until: Instant) {
+        let place = self.slots.partition_point(|slot| slot.until <= until);
+        self.slots.insert(place, Slot { holder, until });
+    }
+
+    /// False where the trial had no slot, or no longer.
+    fn give_back(&mut self, ticket: Ticket) -> bool {
+        let is_its_own = |slot: &Slot| ticket.is_trial() && slot.holder == ticket.slot;
+        let place = self.slots.iter().position(is_its_own);
+        place.map(|place| self.slots.remove(place)).is_some()
     }
 }
 

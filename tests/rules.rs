@@ -482,6 +482,23 @@ async fn rule_4_pause_ends_with_its_round() {
     let _trials = [rig.trial(), rig.trial()];
 }
 
+/// Rule 4: fewer trials while more are in flight.
+#[tokio::test(start_paused = true)]
+async fn rule_4_lowered_limit_counts_the_trials_already_in_flight() {
+    let rig = Rig::half_open(Policy::new().trials(Trials::new(3))).await;
+    let _first = rig.trial();
+    advance(secs(10)).await;
+    let _second = rig.trial();
+    advance(secs(10)).await;
+    let _third = rig.trial();
+    rig.set_policy(Policy::new());
+    assert_eq!(rig.wait(), secs(60), "until the last of them is over");
+    advance(just_under(secs(60))).await;
+    assert!(rig.admit().is_err());
+    advance(MOMENT).await;
+    let _next = rig.trial();
+}
+
 // Rule 5: the streak ages.
 
 /// Rule 5; scenario 18.

@@ -260,7 +260,7 @@ impl Breaker {
 
     /// How long until a call is admitted; `None`: it would be now.
     pub(crate) fn retry_in(&self, now: Instant) -> Option<Duration> {
-        let beneath = self.admits_at();
+        let beneath = self.admits_at().filter(|_| !self.policy.observe_only);
         let at = match &self.forced {
             Some(Forced {
                 to: Override::Open,
@@ -271,7 +271,6 @@ impl Breaker {
                 to: Override::Closed,
                 ..
             }) => None,
-            None if self.policy.observe_only => None,
             None => beneath,
         };
         at.filter(|at| *at > now).map(|at| at - now)

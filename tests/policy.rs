@@ -354,3 +354,12 @@ async fn observe_only_is_left_and_entered_at_any_time() {
     rig.set_policy(Policy::new().observe_only());
     assert!(rig.is_healthy());
 }
+
+#[tokio::test(start_paused = true)]
+async fn observe_only_gives_way_to_an_operator_who_forces_it_open() {
+    let rig = Rig::open(Policy::new().observe_only());
+    rig.force(Override::Open, secs(10), "maintenance");
+    assert_eq!(rig.wait(), secs(10), "not as long as the window beneath");
+    advance(secs(10)).await;
+    assert!(rig.is_healthy());
+}

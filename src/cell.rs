@@ -236,7 +236,7 @@ impl Cell {
         if state == before.state || self.transitions.receiver_count() == 0 {
             return;
         }
-        let explains_itself = state != State::Open && cause == before.cause;
+        let explains_itself = state == State::HalfOpen && cause == before.cause;
         let reason = breaker
             .reason()
             .filter(|_| !explains_itself && cause.is_some());

@@ -96,6 +96,34 @@ async fn marks_and_grants_are_seen() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn forces_are_seen_with_the_operators_reason_and_end_when_they_ended() {
+    let rig = Rig::new(touchy());
+    let start = Instant::now();
+    let mut transitions = rig.cache.subscribe();
+    rig.force(Override::Open, secs(10), "maintenance");
+    rig.force(Override::Closed, secs(10), "done early");
+    rig.mark_unhealthy("down");
+    rig.unforce();
+    rig.force(Override::Closed, secs(10), "trust me");
+    advance(secs(30)).await;
+
+    assert!(!rig.is_healthy());
+    let all = received(&mut transitions);
+    let displayed: Vec<_> = all.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        displayed,
+        [
+            "a: closed -> open (forced: maintenance)",
+            "a: open -> closed (forced: done early)",
+            "a: closed -> open (failures: down)",
+            "a: open -> closed (forced: trust me)",
+            "a: closed -> open (failures: down)",
+        ]
+    );
+    assert_eq!(all.last().unwrap().at, start + secs(10));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_changes_no_state_is_not_announced() {
     let rig = Rig::new(Policy::new());
     let late = rig.call();

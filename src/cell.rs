@@ -7,6 +7,7 @@
 use std::{
     collections::VecDeque,
     fmt, mem,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -258,8 +259,9 @@ impl Cell {
                 return;
             };
             drop(locked);
-            // An error only says that the last listener has left.
-            let _ = self.transitions.send(transition);
+            // A waker that panics harms its listener, not the call that woke it. An error of `send`
+            // only says that the last listener has left.
+            let _ = catch_unwind(AssertUnwindSafe(|| self.transitions.send(transition)));
         }
     }
 

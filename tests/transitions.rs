@@ -414,6 +414,29 @@ async fn listener_woken_inside_the_call_that_trips_may_use_the_breaker() {
     );
 }
 
+/// Beyond what a listener ought to do; the transitions that follow are still heard.
+#[tokio::test(start_paused = true)]
+async fn waker_that_panics_harms_no_call_and_stops_no_transition() {
+    struct Broken;
+    impl Wake for Broken {
+        fn wake(self: Arc<Self>) {
+            panic!("a waker panics");
+        }
+    }
+    let rig = Rig::new(touchy());
+    let mut others = rig.cache.subscribe();
+    let mut transitions = rig.cache.subscribe();
+    let waker = Arc::new(Broken).into();
+    let mut waiting = Box::pin(transitions.recv());
+    let poll = waiting.as_mut().poll(&mut Context::from_waker(&waker));
+    assert!(poll.is_pending());
+
+    rig.fail();
+    assert_eq!(rig.state(), State::Open);
+    rig.mark_healthy();
+    assert_eq!(received(&mut others).len(), 2);
+}
+
 // On real threads.
 
 /// In rounds that the backlog can hold, so that every transition is looked at.

@@ -96,7 +96,7 @@ pub(crate) struct Seen {
 pub(crate) struct Breaker {
     policy: Arc<Policy>,
     phase: Phase,
-    forced: Option<Forced>,
+    forced: Option<Box<Forced>>,
     epoch: u64,
     since: Option<Instant>,
     /// Failures of live calls in a row, and when the last of them came.
@@ -244,9 +244,18 @@ impl Breaker {
         }
     }
 
+    pub(crate) fn is_forced(&self) -> bool {
+        self.forced.is_some()
+    }
+
+    /// Whether it is half-open, forced or not.
+    pub(crate) fn is_half_open(&self) -> bool {
+        matches!(self.phase, Phase::HalfOpen(..))
+    }
+
     /// Every call is admitted, whatever the time.
     pub(crate) fn admits_freely(&self) -> bool {
-        matches!(self.phase, Phase::Closed) && self.forced.is_none()
+        matches!(self.phase, Phase::Closed) && !self.is_forced()
     }
 
     /// A success changes nothing, however long it took.
@@ -261,7 +270,7 @@ impl Breaker {
     /// How long until a call is admitted; `None`: it would be now.
     pub(crate) fn retry_in(&self, now: Instant) -> Option<Duration> {
         let beneath = self.admits_at().filter(|_| !self.policy.observe_only);
-        let at = match &self.forced {
+        let at = match self.forced.as_deref() {
             Some(Forced {
                 to: Override::Open,
                 until,
@@ -278,11 +287,12 @@ impl Breaker {
 
     /// When the state changes by the passing of time alone.
     pub(crate) fn changes_at(&self) -> Option<Instant> {
-        match (&self.forced, &self.phase) {
-            (Some(forced), _) => Some(forced.until),
-            (None, Phase::Open(window)) => Some(window.until),
-            (None, _) => None,
-        }
+        let lifts_at = self.forced.as_ref().map(|forced| forced.until);
+        let half_opens_at = match &self.phase {
+            Phase::Open(window) => Some(window.until),
+            _ => None,
+        };
+        lifts_at.into_iter().chain(half_opens_at).min()
     }
 
     /// When the state machine admits a call, forced or not; `None`: whenever it comes.
@@ -410,11 +420,11 @@ impl Breaker {
         result: Result<(), Reason>,
         now: Instant,
     ) {
-        let proven_live = self.take_live_proof();
         self.last_check = Some(now);
         if !self.is_of_this_turn(epoch) {
             return;
         }
+        let proven_live = self.take_live_proof();
         let passed = result.is_ok();
         if let Err(reason) = result {
             self.last_error = Some(reason);
@@ -427,10 +437,14 @@ impl Breaker {
                     self.trip(Cause::Probe, None, now);
                 }
             }
+            // The trial decides.
+            Phase::HalfOpen(_, round) if !passed && round.is_on_trial() => {}
             _ if !passed => self.hold(now),
             Phase::Open(window) | Phase::HalfOpen(window, _) => match depth {
                 _ if !window.may_end(now) => {}
                 Depth::Functional => self.proved(now),
+                // Not even what a probe opened.
+                Depth::Reachability if self.policy.trials.by_probe_only => {}
                 Depth::Reachability if window.cause == Cause::Probe => self.close(now),
                 Depth::Reachability if window.disproved => {}
                 Depth::Reachability => {
@@ -470,7 +484,7 @@ impl Breaker {
             return false;
         };
         let is_too_soon = self.last_grant.is_some_and(|last| now - last < GRANT_PAUSE);
-        let is_granted = self.forced.is_none()
+        let is_granted = !self.is_forced()
             && !self.policy.trials.by_probe_only
             && !is_too_soon
             && window.may_end(now);
@@ -483,16 +497,17 @@ impl Breaker {
 
     pub(crate) fn force(&mut self, to: Override, ttl: Duration, reason: Reason, now: Instant) {
         let is_there_already = self.seen().state == State::from(to);
-        self.forced = Some(Forced {
+        let since = if is_there_already {
+            self.since()
+        } else {
+            Some(now)
+        };
+        self.forced = Some(Box::new(Forced {
             to,
-            since: if is_there_already {
-                self.since()
-            } else {
-                Some(now)
-            },
+            since,
             until: after(now, ttl),
             reason,
-        });
+        }));
     }
 
     pub(crate) fn unforce(&mut self, now: Instant) {
@@ -502,9 +517,9 @@ impl Breaker {
     }
 
     pub(crate) fn set_policy(&mut self, policy: Arc<Policy>, now: Instant) {
-        let rule = self.window.as_ref().map(|window| window.rule());
-        if rule != policy.trip.failure_rate {
-            self.window = window(&policy, now);
+        match (&mut self.window, policy.trip.failure_rate) {
+            (Some(window), Some(rule)) if window.has_length_of(rule) => window.set_rule(rule),
+            (old, _) => *old = window(&policy, now),
         }
         self.policy = policy;
     }
@@ -520,6 +535,7 @@ impl Breaker {
             }
             Phase::HalfOpen(..) => {
                 self.release(ticket);
+                self.proven_live = true;
                 self.last_check = Some(now);
                 self.proved(now);
             }
@@ -737,8 +753,7 @@ impl Breaker {
     /// Whether what began in `epoch` speaks of the present: the end of an open window by time alone
     /// makes nothing stale.
     fn is_of_this_turn(&self, epoch: u64) -> bool {
-        let is_half_open = matches!(self.phase, Phase::HalfOpen(..));
-        epoch == self.epoch || (is_half_open && epoch + 1 == self.epoch)
+        epoch == self.epoch || (self.is_half_open() && epoch + 1 == self.epoch)
     }
 }
 
@@ -754,6 +769,11 @@ impl Round {
     fn frees_at(&self, at_once: u32) -> Option<Instant> {
         let in_excess = self.slots.len().checked_sub(at_once as usize)?;
         Some(self.slots[in_excess].until)
+    }
+
+    /// Whether a live call is out that will decide.
+    fn is_on_trial(&self) -> bool {
+        self.slots.iter().any(|slot| slot.holder.is_some())
     }
 
     fn take(&mut self, holder: Option<NonZeroU32>, until: Instant) {

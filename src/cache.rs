@@ -4,12 +4,11 @@ use std::{
     sync::{Arc, PoisonError, RwLock, Weak},
 };
 
-use tokio::{
-    sync::{broadcast, watch},
-    time::Instant,
-};
+use tokio::{sync::watch, time::Instant};
 
-use crate::{Policy, Provider, ProviderHealth, Snapshot, Transition, Transitions, cell::Cell};
+use crate::{
+    Policy, Provider, ProviderHealth, Snapshot, Transitions, cell::Cell, events::Listeners,
+};
 
 /// The health of every provider: the one thing that layers, probes, chains and status pages share.
 ///
@@ -42,7 +41,7 @@ pub(crate) struct WeakCache {
 struct Registry {
     policy: Arc<Policy>,
     cells: RwLock<BTreeMap<Arc<str>, Arc<Cell>>>,
-    transitions: broadcast::Sender<Transition>,
+    listeners: Arc<Listeners>,
     alive: watch::Sender<()>,
 }
 
@@ -54,7 +53,7 @@ impl HealthCache {
             registry: Arc::new(Registry {
                 policy: Arc::new(policy),
                 cells: RwLock::default(),
-                transitions: Transitions::channel(),
+                listeners: Arc::default(),
                 alive: watch::Sender::new(()),
             }),
         }
@@ -67,16 +66,14 @@ impl HealthCache {
         if let Some(known) = self.get(&id) {
             return known;
         }
-        let registry = &*self.registry;
-        let mut cells = registry
-            .cells
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        let cell = cells.entry(Arc::clone(&id)).or_insert_with(|| {
-            let policy = Arc::clone(&registry.policy);
-            Arc::new(Cell::new(id, policy, registry.transitions.clone()))
-        });
-        Provider::new(Arc::clone(cell))
+        let Registry {
+            policy, listeners, ..
+        } = &*self.registry;
+        let new = |id| Arc::new(Cell::new(id, Arc::clone(policy), Arc::clone(listeners)));
+        Provider::new(self.write(|cells| {
+            let cell = cells.entry(Arc::clone(&id)).or_insert_with(|| new(id));
+            Arc::clone(cell)
+        }))
     }
 
     /// The provider of this id, with rules of its own; one that is known keeps its state.
@@ -135,15 +132,15 @@ impl HealthCache {
 
     /// Every transition from now on, of every provider, present and to come.
     pub fn subscribe(&self) -> Transitions {
-        Transitions::of(&self.registry.transitions)
+        self.registry.listeners.subscribe()
     }
 
     /// Forgets a provider. Its handles go on working, on a breaker that the cache no longer knows;
     /// asked for again, it is a new one.
     pub fn remove(&self, id: &str) {
-        let mut cells = self.registry.cells.write();
-        let removed = cells.as_mut().map(|cells| cells.remove(id));
-        drop(removed.ok());
+        let removed = self.write(|cells| cells.remove(id));
+        // Outside the lock.
+        drop(removed);
     }
 
     pub(crate) fn providers(&self) -> impl Iterator<Item = Provider> + use<> {
@@ -155,11 +152,21 @@ impl HealthCache {
         self.read(|cells| cells.values().cloned().collect())
     }
 
+    /// Told whenever an override moves the next change of a state without a transition.
+    pub(crate) fn overrides(&self) -> watch::Receiver<()> {
+        self.registry.listeners.overrides.subscribe()
+    }
+
     pub(crate) fn downgrade(&self) -> WeakCache {
         WeakCache {
             registry: Arc::downgrade(&self.registry),
             gone: self.registry.alive.subscribe(),
         }
+    }
+
+    fn write<R>(&self, change: impl FnOnce(&mut BTreeMap<Arc<str>, Arc<Cell>>) -> R) -> R {
+        let cells = self.registry.cells.write();
+        change(&mut cells.unwrap_or_else(PoisonError::into_inner))
     }
 
     fn read<R>(&self, look: impl FnOnce(&BTreeMap<Arc<str>, Arc<Cell>>) -> R) -> R {

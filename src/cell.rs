@@ -17,7 +17,7 @@ use std::{
 };
 
 use tokio::{
-    sync::{Notify, broadcast, futures::OwnedNotified},
+    sync::{Notify, futures::OwnedNotified},
     time::{Instant, timeout_at},
 };
 
@@ -25,6 +25,7 @@ use crate::{
     Outcome, Policy, State, Transition,
     breaker::{Breaker, Seen, Ticket},
     error::CircuitOpen,
+    events::Listeners,
     health::ProviderHealth,
     time::after,
 };
@@ -35,7 +36,7 @@ pub(crate) struct Cell {
     locked: Mutex<Locked>,
     /// Notified whenever a call would be admitted at another time than was told before.
     admission_changed: Arc<Notify>,
-    transitions: broadcast::Sender<Transition>,
+    listeners: Arc<Listeners>,
 }
 
 struct Locked {
@@ -84,11 +85,7 @@ impl Word {
 }
 
 impl Cell {
-    pub(crate) fn new(
-        id: Arc<str>,
-        policy: Arc<Policy>,
-        transitions: broadcast::Sender<Transition>,
-    ) -> Self {
+    pub(crate) fn new(id: Arc<str>, policy: Arc<Policy>, listeners: Arc<Listeners>) -> Self {
         let breaker = Breaker::new(policy, Instant::now());
         Self {
             id,
@@ -98,7 +95,7 @@ impl Cell {
                 outbox: Outbox::default(),
             }),
             admission_changed: Arc::default(),
-            transitions,
+            listeners,
         }
     }
 
@@ -196,15 +193,24 @@ impl Cell {
 
     /// Takes one step of the state machine, and makes known what it changed.
     pub(crate) fn update<R>(&self, step: impl FnOnce(&mut Breaker, Instant) -> R) -> R {
-        let (result, is_changed) = self.settled(|breaker, outbox, now| {
+        let (result, admission_changed, override_changed) = self.settled(|breaker, outbox, now| {
             let before = breaker.seen();
-            let wait = breaker.retry_in(now);
+            let (wait, change) = (breaker.retry_in(now), breaker.changes_at());
+            let was_forced = breaker.is_forced();
             let result = step(breaker, now);
             self.announce(outbox, before, breaker);
-            (result, breaker.retry_in(now) != wait)
+            let is_forced = was_forced || breaker.is_forced();
+            (
+                result,
+                breaker.retry_in(now) != wait,
+                is_forced && breaker.changes_at() != change,
+            )
         });
-        if is_changed {
+        if admission_changed {
             self.admission_changed.notify_waiters();
+        }
+        if override_changed {
+            self.listeners.overrides.send_replace(());
         }
         result
     }
@@ -234,7 +240,7 @@ impl Cell {
 
     fn announce(&self, outbox: &mut Outbox, before: Seen, breaker: &Breaker) {
         let Seen { state, cause } = breaker.seen();
-        if state == before.state || self.transitions.receiver_count() == 0 {
+        if state == before.state || self.listeners.transitions.receiver_count() == 0 {
             return;
         }
         let explains_itself = state == State::HalfOpen && cause == before.cause;
@@ -261,7 +267,9 @@ impl Cell {
             drop(locked);
             // A waker that panics harms its listener, not the call that woke it. An error of `send`
             // only says that the last listener has left.
-            let _ = catch_unwind(AssertUnwindSafe(|| self.transitions.send(transition)));
+            let _ = catch_unwind(AssertUnwindSafe(|| {
+                self.listeners.transitions.send(transition)
+            }));
         }
     }
 

@@ -4,7 +4,10 @@ use std::{
     sync::Arc,
 };
 
-use tokio::{sync::broadcast, time::Instant};
+use tokio::{
+    sync::{broadcast, watch},
+    time::Instant,
+};
 
 use crate::{Cause, Reason, State};
 
@@ -59,18 +62,33 @@ pub struct Transitions {
     missed: u64,
 }
 
-impl Transitions {
-    pub(crate) fn channel() -> broadcast::Sender<Transition> {
-        broadcast::Sender::new(BACKLOG)
-    }
+/// Whom the cells of a cache tell what happens.
+#[derive(Debug)]
+pub(crate) struct Listeners {
+    pub(crate) transitions: broadcast::Sender<Transition>,
+    /// An override has moved the next change of a state without a transition.
+    pub(crate) overrides: watch::Sender<()>,
+}
 
-    pub(crate) fn of(sender: &broadcast::Sender<Transition>) -> Self {
-        Self {
-            receiver: sender.subscribe(),
+impl Listeners {
+    pub(crate) fn subscribe(&self) -> Transitions {
+        Transitions {
+            receiver: self.transitions.subscribe(),
             missed: 0,
         }
     }
+}
 
+impl Default for Listeners {
+    fn default() -> Self {
+        Self {
+            transitions: broadcast::Sender::new(BACKLOG),
+            overrides: watch::Sender::default(),
+        }
+    }
+}
+
+impl Transitions {
     /// The next transition; `None` once the cache and all its providers are gone.
     ///
     /// # Cancel safety

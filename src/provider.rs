@@ -131,7 +131,7 @@ impl Provider {
     }
 }
 
-/// By hand: a clone has a reference count of its own; see [`Handle`].
+// By hand: a clone has a reference count of its own; see `Handle`.
 impl Clone for Provider {
     fn clone(&self) -> Self {
         Self::new(Arc::clone(&self.handle.cell))

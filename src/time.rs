@@ -10,9 +10,9 @@ use tokio::time::Instant;
 /// As far ahead as a deadline reaches: thirty years, which every platform's clock can hold.
 pub(crate) const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 
-/// `start + wait`, or [`FAR`] ahead where that is more than the clock can hold.
+/// `start + wait`, or [`FAR`] ahead where that is sooner.
 pub(crate) fn after(start: Instant, wait: Duration) -> Instant {
-    start.checked_add(wait).unwrap_or_else(|| start + FAR)
+    start + wait.min(FAR)
 }
 
 /// A number in `[0, 1)`: enough to spread deadlines, not to keep secrets.

@@ -33,8 +33,14 @@ impl Window {
         }
     }
 
-    pub(crate) fn rule(&self) -> FailureRate {
-        self.rule
+    /// Whether the calls counted here are those that `rule` is about.
+    pub(crate) fn has_length_of(&self, rule: FailureRate) -> bool {
+        self.rule.window == rule.window
+    }
+
+    /// Judges the calls counted so far by another rule of the same length.
+    pub(crate) fn set_rule(&mut self, rule: FailureRate) {
+        self.rule = rule;
     }
 
     pub(crate) fn record(&mut self, failed: bool, now: Instant) {

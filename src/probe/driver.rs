@@ -5,7 +5,10 @@ use std::{
     task::Poll,
 };
 
-use tokio::time::{Instant, sleep_until};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
 
 use super::{
     HealthProbe,
@@ -23,6 +26,7 @@ pub(super) struct Driver<'a> {
     probe: &'a HealthProbe,
     cache: WeakCache,
     transitions: Transitions,
+    overrides: watch::Receiver<()>,
     missed: u64,
     schedule: Schedule,
     in_flight: InFlight<'a>,
@@ -32,17 +36,19 @@ enum Event {
     Stop,
     CheckEnded,
     Changed(Transition),
+    Overridden,
     Due,
 }
 
 impl<'a> Driver<'a> {
     /// Plans the first round; `None`: the cache is gone.
     pub(super) fn new(probe: &'a HealthProbe) -> Option<Self> {
-        let transitions = probe.cache.upgrade()?.subscribe();
+        let cache = probe.cache.upgrade()?;
         let mut driver = Self {
             probe,
             cache: probe.cache.clone(),
-            transitions,
+            transitions: cache.subscribe(),
+            overrides: cache.overrides(),
             missed: 0,
             schedule: Schedule::default(),
             in_flight: InFlight::new(probe),
@@ -62,6 +68,7 @@ impl<'a> Driver<'a> {
                 Event::Stop => return self.in_flight.shutdown().await,
                 Event::CheckEnded => {}
                 Event::Changed(transition) => self.changed(&transition),
+                Event::Overridden => self.plan_windows(),
                 Event::Due => self.wake(),
             }
         }
@@ -74,6 +81,7 @@ impl<'a> Driver<'a> {
         ));
         let mut cache_gone = pin!(self.cache.gone());
         let mut transition = pin!(self.transitions.recv());
+        let mut overridden = pin!(self.overrides.changed());
         poll_fn(|cx| {
             if stop.as_mut().poll(cx).is_ready() || cache_gone.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Event::Stop);
@@ -84,6 +92,9 @@ impl<'a> Driver<'a> {
             if let Poll::Ready(transition) = transition.as_mut().poll(cx) {
                 // `None`: the cache is gone, and this was heard of first.
                 return Poll::Ready(transition.map_or(Event::Stop, Event::Changed));
+            }
+            if let Poll::Ready(overridden) = overridden.as_mut().poll(cx) {
+                return Poll::Ready(overridden.map_or(Event::Stop, |()| Event::Overridden));
             }
             timer.as_mut().poll(cx).map(|()| Event::Due)
         })
@@ -127,8 +138,8 @@ impl<'a> Driver<'a> {
 
     /// Looking is enough to announce the end; recovery is tried at once.
     fn window_ended(&mut self, provider: &Provider) {
-        let is_over = !self.plan_window(provider);
-        if is_over && provider.health().state == State::HalfOpen {
+        self.plan_window(provider);
+        if provider.cell().look(|breaker, _| breaker.is_half_open()) {
             self.in_flight.push(Arc::clone(provider.id()));
         }
     }
@@ -142,12 +153,11 @@ impl<'a> Driver<'a> {
         }
     }
 
-    /// Wakes when the provider's open window ends; false where it has none.
-    fn plan_window(&mut self, provider: &Provider) -> bool {
-        let end = provider.cell().update(|breaker, _| breaker.changes_at());
+    /// Wakes when the provider's open window ends, or an override does.
+    fn plan_window(&mut self, provider: &Provider) {
+        let end = provider.cell().look(|breaker, _| breaker.changes_at());
         if let Some(end) = end {
             self.schedule.window_end(end, provider.id());
         }
-        end.is_some()
     }
 }

@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use super::HealthProbe;
-use crate::{Reason, State};
+use crate::Reason;
 
 /// Checks that run, and those that wait for others to end.
 ///
@@ -81,7 +81,7 @@ impl<'a> InFlight<'a> {
             self.checked.remove(&id);
             return;
         };
-        let epoch = provider.cell().update(|breaker, _| breaker.epoch());
+        let epoch = provider.cell().look(|breaker, _| breaker.epoch());
         let limit = check.timeout.unwrap_or(self.probe.timeout);
         let check = check.clone();
         let task = self.running.spawn(async move {
@@ -109,7 +109,7 @@ impl<'a> InFlight<'a> {
             let is_untried = provider.cell().update(|breaker, now| {
                 breaker.checked(epoch, check.depth, result, now);
                 // This check is from before the window, whose end nobody was there to try.
-                breaker.seen().state == State::HalfOpen && epoch + 1 < breaker.epoch()
+                breaker.is_half_open() && epoch + 1 < breaker.epoch()
             });
             if is_untried {
                 self.push(id);

@@ -122,3 +122,8 @@ pub use self::{
     service::Health,
     state::{Cause, Override, State},
 };
+
+/// Its examples compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

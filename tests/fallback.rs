@@ -557,6 +557,35 @@ async fn dropped_future_frees_the_trial_slot() {
     assert!(a.provider().admit().unwrap().is_trial());
 }
 
+/// Scenario 43.
+#[tokio::test(start_paused = true)]
+async fn nobody_notices_a_provider_that_flaps_for_ten_minutes() {
+    let cache = HealthCache::default();
+    let [a, b] = stubs_of(&cache);
+    let chain = chain_of([&a, &b]);
+    let mut transitions = cache.subscribe();
+
+    for second in 0..600 {
+        match second % 10 {
+            0 => a.serves(),
+            5 => a.fails("connection refused"),
+            _ => {}
+        }
+        for _ in 0..10 {
+            ask(&chain).await.unwrap();
+            advance(SECOND / 10).await;
+        }
+    }
+
+    drop((cache, chain, a, b));
+    let mut changes = 0;
+    while transitions.recv().await.is_some() {
+        changes += 1;
+    }
+    // A minute in each open window, so no more than ten of them, each with a beginning, a trial and an end.
+    assert!((3..=30).contains(&changes), "{changes} transitions");
+}
+
 /// Scenario 45.
 #[tokio::test(start_paused = true)]
 async fn caller_who_walks_away_three_times_says_nothing_of_the_provider() {
@@ -960,7 +989,10 @@ impl Error for Failed {}
 
 /// Well behaved clients of the providers `a`, `b`, `c` and `d` of one cache.
 fn stubs<const N: usize>() -> [Stub; N] {
-    let cache = HealthCache::default();
+    stubs_of(&HealthCache::default())
+}
+
+fn stubs_of<const N: usize>(cache: &HealthCache) -> [Stub; N] {
     std::array::from_fn(|index| {
         let name = ["a", "b", "c", "d"][index];
         Stub {

@@ -211,7 +211,8 @@ impl HealthProbe {
         while poll_fn(|cx| in_flight.poll_ended(cx)).await.is_some() {}
     }
 
-    /// Runs until the last [`HealthCache`] is gone, which the probe does not keep alive.
+    /// Runs until the last [`HealthCache`] is gone, which the probe does not keep alive; a check that
+    /// holds a cache does.
     ///
     /// # Cancel safety
     ///

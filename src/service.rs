@@ -87,8 +87,9 @@ impl<S, C> Health<S, C> {
         let changed = self
             .admission_changed
             .get_or_insert_with(|| Box::pin(cell.admission_changed()));
+        let is_unchanged = changed.as_mut().poll(cx).is_pending();
         // Looked at once more, now that no change can be missed.
-        if changed.as_mut().poll(cx).is_pending() && cell.is_healthy() {
+        if is_unchanged && self.is_admitting() {
             return Poll::Pending;
         }
         self.admission_changed = None;

@@ -13,12 +13,14 @@ use std::{
 };
 
 use tokio::time::{advance, sleep, timeout};
+use tokio_test::{assert_pending, assert_ready_ok, task};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, buffer::BufferLayer, service_fn};
 use tower_health::{
     BoxError, Cause, Classify, ClassifyWith, ErrorsAsFailures, Health, HealthCache, HealthLayer,
     Outcome, Override, Permit, Policy, Provider, ResponseFuture, State, Trip,
     error::{self, CircuitOpen},
 };
+use tower_test::mock;
 
 const OPEN_WINDOW: Duration = Duration::from_secs(60);
 const TRIAL_LEASE: Duration = Duration::from_secs(60);
@@ -399,6 +401,30 @@ async fn call_that_yields_stays_inside_its_layer() {
     half_open(&provider).await;
 
     assert_eq!(twice.oneshot("trial").await.unwrap(), "trial");
+    assert_eq!(provider.health().state, State::Closed);
+}
+
+/// Scenario 20: the trial's own slot is taken, by the outer layer, so that the inner one is not healthy.
+#[tokio::test(start_paused = true)]
+async fn trial_waits_inside_its_layer_for_a_service_that_is_not_ready() {
+    let provider = provider();
+    let layer = HealthLayer::new(provider.clone());
+    let (backend, mut handle) = mock::pair();
+    let inner = layer.layer(backend);
+    let twice = layer.layer(service_fn(move |request: &'static str| {
+        inner.clone().oneshot(request)
+    }));
+    half_open(&provider).await;
+
+    handle.allow(0);
+    let mut trial = task::spawn(twice.oneshot("trial"));
+    assert_pending!(trial.poll());
+    handle.allow(1);
+    assert!(trial.is_woken());
+    assert_pending!(trial.poll());
+    let (request, respond) = handle.next_request().await.unwrap();
+    respond.send_response(request);
+    assert_eq!(assert_ready_ok!(trial.poll()), "trial");
     assert_eq!(provider.health().state, State::Closed);
 }
 

@@ -285,14 +285,18 @@ impl Breaker {
         at.filter(|at| *at > now).map(|at| at - now)
     }
 
+    /// When the override ends, if there is one.
+    pub(crate) fn lifts_at(&self) -> Option<Instant> {
+        self.forced.as_ref().map(|forced| forced.until)
+    }
+
     /// When the state changes by the passing of time alone.
     pub(crate) fn changes_at(&self) -> Option<Instant> {
-        let lifts_at = self.forced.as_ref().map(|forced| forced.until);
         let half_opens_at = match &self.phase {
             Phase::Open(window) => Some(window.until),
             _ => None,
         };
-        lifts_at.into_iter().chain(half_opens_at).min()
+        self.lifts_at().into_iter().chain(half_opens_at).min()
     }
 
     /// When the state machine admits a call, forced or not; `None`: whenever it comes.

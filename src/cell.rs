@@ -8,7 +8,7 @@ use std::{
     collections::VecDeque,
     fmt, mem,
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::pin,
+    pin::{Pin, pin},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -17,7 +17,7 @@ use std::{
 };
 
 use tokio::{
-    sync::{Notify, futures::OwnedNotified},
+    sync::Notify,
     time::{Instant, timeout_at},
 };
 
@@ -30,11 +30,14 @@ use crate::{
     time::after,
 };
 
+pub(crate) type AdmissionChanged = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
+
 pub(crate) struct Cell {
     id: Arc<str>,
     word: AtomicU64,
     locked: Mutex<Locked>,
-    /// Notified whenever a call would be admitted at another time than was told before.
+    /// Notified whenever a call would be admitted at another time than was told before, now or once an
+    /// override ends.
     admission_changed: Arc<Notify>,
     listeners: Arc<Listeners>,
 }
@@ -167,9 +170,17 @@ impl Cell {
         })
     }
 
-    /// Ends when a call would be admitted at another time than now; it must be told to listen first.
-    pub(crate) fn admission_changed(&self) -> OwnedNotified {
-        Arc::clone(&self.admission_changed).notified_owned()
+    /// Ends when a call would be admitted at another time than now; it must be polled to listen.
+    pub(crate) fn admission_changed(&self) -> AdmissionChanged {
+        let changed = Arc::clone(&self.admission_changed).notified_owned();
+        let lifts_at = self.look(|breaker, _| breaker.lifts_at());
+        Box::pin(async move {
+            match lifts_at {
+                // Nobody tells that an override has run out.
+                Some(at) => drop(timeout_at(at, changed).await),
+                None => changed.await,
+            }
+        })
     }
 
     /// Waits until a call would be admitted.
@@ -206,7 +217,7 @@ impl Cell {
                 is_forced && breaker.changes_at() != change,
             )
         });
-        if admission_changed {
+        if admission_changed || override_changed {
             self.admission_changed.notify_waiters();
         }
         if override_changed {

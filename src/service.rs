@@ -1,13 +1,13 @@
 use std::{
-    pin::Pin,
+    fmt,
     task::{Context, Poll, ready},
 };
 
-use tokio::sync::futures::OwnedNotified;
 use tower_service::Service;
 
 use crate::{
     BoxError, Classify, ErrorsAsFailures, Permit, Provider, Reason, ResponseFuture,
+    cell::AdmissionChanged,
     error::CircuitOpen,
     nesting::{Running, is_inside},
 };
@@ -22,7 +22,6 @@ use crate::{
 ///
 /// Calls fail with [`CircuitOpen`](crate::error::CircuitOpen) where they are refused, and otherwise
 /// with the inner service's error, unchanged in its box.
-#[derive(Debug)]
 pub struct Health<S, C = ErrorsAsFailures> {
     inner: S,
     provider: Provider,
@@ -32,7 +31,7 @@ pub struct Health<S, C = ErrorsAsFailures> {
     /// This service has said that it is ready, because it would refuse the call: it must stay so.
     is_ready_to_refuse: bool,
     /// Wakes a task that waits for the inner service when there is no need to any more.
-    admission_changed: Option<Pin<Box<OwnedNotified>>>,
+    admission_changed: Option<AdmissionChanged>,
 }
 
 impl<S, C> Health<S, C> {
@@ -86,7 +85,7 @@ impl<S, C> Health<S, C> {
         let cell = self.provider.cell();
         let changed = self
             .admission_changed
-            .get_or_insert_with(|| Box::pin(cell.admission_changed()));
+            .get_or_insert_with(|| cell.admission_changed());
         let is_unchanged = changed.as_mut().poll(cx).is_pending();
         // Looked at once more, now that no change can be missed.
         if is_unchanged && self.is_admitting() {
@@ -166,5 +165,15 @@ impl<S: Clone, C: Clone> Clone for Health<S, C> {
             self.provider.clone(),
             self.classifier.clone(),
         )
+    }
+}
+
+impl<S: fmt::Debug, C: fmt::Debug> fmt::Debug for Health<S, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Health")
+            .field("inner", &self.inner)
+            .field("provider", &self.provider)
+            .field("classifier", &self.classifier)
+            .finish_non_exhaustive()
     }
 }

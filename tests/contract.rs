@@ -226,6 +226,23 @@ async fn caller_who_waits_for_readiness_is_woken_when_the_breaker_opens() {
     assert_ready_ok!(stack.service.poll_ready());
 }
 
+/// Nothing but the passing of time tells that an override has ended.
+#[tokio::test(start_paused = true)]
+async fn caller_who_waits_for_readiness_is_woken_when_an_override_ends_over_an_open_breaker() {
+    let mut stack = Stack::new();
+    let maintenance = Duration::from_secs(10);
+    stack.handle.allow(0);
+    trip(&stack.provider);
+    stack
+        .provider
+        .force(Override::Closed, maintenance, "it works for us");
+    assert_pending!(stack.service.poll_ready());
+
+    advance(maintenance).await;
+    assert!(stack.service.is_woken());
+    assert_ready_ok!(stack.service.poll_ready());
+}
+
 /// A balancer asks again just before it calls, to find a connection that has died since.
 #[tokio::test(start_paused = true)]
 async fn inner_service_that_is_no_longer_ready_shows_when_asked_again() {

@@ -7,36 +7,69 @@ use std::{cell::Cell, ptr};
 
 use crate::cell as breaker;
 
+/// So many layers around one call are known; those further in are not, and no real stack has as many.
+const DEPTH: usize = 8;
+
 thread_local! {
-    /// The address of the breaker whose call is running on this thread, innermost; 0: none.
-    static RUNNING: Cell<usize> = const { Cell::new(0) };
+    static RUNNING: Calls = const { Calls::NONE };
+}
+
+/// The breakers whose calls are running on this thread, outermost first, by their addresses.
+struct Calls {
+    depth: Cell<usize>,
+    breakers: [Cell<usize>; DEPTH],
+}
+
+impl Calls {
+    const NONE: Self = Self {
+        depth: Cell::new(0),
+        breakers: [const { Cell::new(0) }; DEPTH],
+    };
+
+    #[inline]
+    fn enter(&self, breaker: usize) {
+        let depth = self.depth.get();
+        if let Some(innermost) = self.breakers.get(depth) {
+            innermost.set(breaker);
+        }
+        self.depth.set(depth + 1);
+    }
+
+    #[inline]
+    fn leave(&self) {
+        self.depth.set(self.depth.get() - 1);
+    }
+
+    #[inline]
+    fn has(&self, breaker: usize) -> bool {
+        let mut running = self.breakers.iter().take(self.depth.get());
+        running.any(|running| running.get() == breaker)
+    }
 }
 
 /// A stretch of a call on this thread, until it is dropped.
-pub(crate) struct Running {
-    around: usize,
-}
+#[must_use]
+pub(crate) struct Running(());
 
 impl Running {
     #[inline]
     pub(crate) fn enter(breaker: &breaker::Cell) -> Self {
-        Self {
-            around: RUNNING.replace(address(breaker)),
-        }
+        RUNNING.with(|calls| calls.enter(address(breaker)));
+        Self(())
     }
 }
 
 impl Drop for Running {
     #[inline]
     fn drop(&mut self) {
-        RUNNING.set(self.around);
+        RUNNING.with(Calls::leave);
     }
 }
 
 /// Whether a call that this breaker judges is running around this one.
 #[inline]
 pub(crate) fn is_inside(breaker: &breaker::Cell) -> bool {
-    RUNNING.get() == address(breaker)
+    RUNNING.with(|calls| calls.has(address(breaker)))
 }
 
 fn address(breaker: &breaker::Cell) -> usize {

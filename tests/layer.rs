@@ -404,6 +404,23 @@ async fn call_that_yields_stays_inside_its_layer() {
     assert_eq!(provider.health().state, State::Closed);
 }
 
+/// Rules 3 and 12: a model that is served by a host, which is called through a router of the model's own.
+#[tokio::test(start_paused = true)]
+async fn provider_layered_again_beneath_another_counts_once_and_comes_back() {
+    let cache = HealthCache::default();
+    let (model, host) = (cache.provider("host/model"), cache.provider("host"));
+    let (of_model, of_host) = (HealthLayer::new(model.clone()), HealthLayer::new(host));
+    let fails = service_fn(|_: &str| ready(Err::<&str, _>(io::Error::other("down"))));
+    let failing = of_model.layer(of_host.layer(of_model.layer(fails)));
+    failing.oneshot("first").await.unwrap_err();
+    assert_eq!(model.health().consecutive_failures, 1);
+
+    half_open(&model).await;
+    let answering = of_model.layer(of_host.layer(of_model.layer(echo())));
+    assert_eq!(answering.oneshot("trial").await.unwrap(), "trial");
+    assert_eq!(model.health().state, State::Closed);
+}
+
 /// Scenario 20: the trial's own slot is taken, by the outer layer, so that the inner one is not healthy.
 #[tokio::test(start_paused = true)]
 async fn trial_waits_inside_its_layer_for_a_service_that_is_not_ready() {

@@ -17,6 +17,9 @@ use crate::{
 /// At most one trial per provider is granted out of turn in this time.
 const GRANT_PAUSE: Duration = Duration::from_secs(1);
 
+/// An open window that ended so long ago, with nobody having tried the provider since, is history.
+const HISTORY_AFTER: Duration = Duration::from_secs(60 * 60);
+
 /// What a permit remembers of its admission.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ticket {
@@ -265,6 +268,21 @@ impl Breaker {
             && self.streak == 0
             && self.window.is_none()
             && self.policy.trip.slow_call.is_none()
+    }
+
+    /// Something that is not yet history speaks against the provider, or an operator has spoken.
+    pub(crate) fn is_ill(&self, now: Instant) -> bool {
+        let is_forced = self
+            .forced
+            .as_ref()
+            .is_some_and(|forced| now < forced.until);
+        is_forced
+            || match &self.phase {
+                Phase::Closed => self.consecutive_failures(now) > 0,
+                Phase::Open(window) | Phase::HalfOpen(window, _) => {
+                    now < after(window.until, HISTORY_AFTER)
+                }
+            }
     }
 
     /// How long until a call is admitted; `None`: it would be now.

@@ -1,3 +1,5 @@
+mod keyed;
+
 use std::{
     collections::BTreeMap,
     fmt,
@@ -6,6 +8,7 @@ use std::{
 
 use tokio::{sync::watch, time::Instant};
 
+use self::keyed::KeyedCells;
 use crate::{
     Policy, Provider, ProviderHealth, Snapshot, Transitions, cell::Cell, events::Listeners,
 };
@@ -40,9 +43,17 @@ pub(crate) struct WeakCache {
 
 struct Registry {
     policy: Arc<Policy>,
-    cells: RwLock<BTreeMap<Arc<str>, Arc<Cell>>>,
+    cells: RwLock<Cells>,
     listeners: Arc<Listeners>,
     alive: watch::Sender<()>,
+}
+
+#[derive(Default)]
+struct Cells {
+    /// Those that were asked for by name: they stay until they are removed.
+    named: BTreeMap<Arc<str>, Arc<Cell>>,
+    /// Those that only keyed layers have asked for: others take their places.
+    keyed: KeyedCells,
 }
 
 impl HealthCache {
@@ -59,21 +70,60 @@ impl HealthCache {
         }
     }
 
-    /// The provider of this id; closed and well, where it is new.
+    /// The provider of this id; closed and well, where it is new. It stays until it is
+    /// [removed](Self::remove), also where a [keyed layer](crate::KeyedHealthLayer) had made it.
     #[must_use]
     pub fn provider(&self, id: impl Into<Arc<str>>) -> Provider {
         let id = id.into();
-        if let Some(known) = self.get(&id) {
-            return known;
-        }
+        let known = self.read(|cells| cells.named.get(&id).cloned());
+        Provider::new(known.unwrap_or_else(|| self.add_named(id)))
+    }
+
+    fn add_named(&self, id: Arc<str>) -> Arc<Cell> {
+        self.write(|Cells { named, keyed }| {
+            let cell = named.entry(id).or_insert_with_key(|id| {
+                let known = keyed.remove(id);
+                known.unwrap_or_else(|| self.new_cell(Arc::clone(id)))
+            });
+            Arc::clone(cell)
+        })
+    }
+
+    /// The provider of a request's key. Where it is new, and keyed layers have made `bound` others,
+    /// it takes the place of one of them.
+    pub(crate) fn keyed_provider(&self, key: &str, bound: usize) -> Provider {
+        let known = self.read(|cells| cells.get(key).cloned());
+        Provider::new(match known {
+            Some(cell) => {
+                cell.touch();
+                cell
+            }
+            None => self.add_keyed(key.into(), bound),
+        })
+    }
+
+    fn add_keyed(&self, key: Arc<str>, bound: usize) -> Arc<Cell> {
+        self.write(|cells| {
+            // Somebody may have been faster.
+            if let Some(cell) = cells.get(&key) {
+                return Arc::clone(cell);
+            }
+            let cell = self.new_cell(key);
+            cells.keyed.insert(Arc::clone(&cell), bound);
+            cell
+        })
+    }
+
+    /// A provider that is not known, nor will be: that of calls which nobody judges.
+    pub(crate) fn nobody(&self) -> Provider {
+        Provider::new(self.new_cell("".into()))
+    }
+
+    fn new_cell(&self, id: Arc<str>) -> Arc<Cell> {
         let Registry {
             policy, listeners, ..
         } = &*self.registry;
-        let new = |id| Arc::new(Cell::new(id, Arc::clone(policy), Arc::clone(listeners)));
-        Provider::new(self.write(|cells| {
-            let cell = cells.entry(Arc::clone(&id)).or_insert_with(|| new(id));
-            Arc::clone(cell)
-        }))
+        Arc::new(Cell::new(id, Arc::clone(policy), Arc::clone(listeners)))
     }
 
     /// The provider of this id, with rules of its own; one that is known keeps its state.
@@ -147,9 +197,11 @@ impl HealthCache {
         self.cells().into_iter().map(Provider::new)
     }
 
-    /// A copy, to be looked at outside the registry's lock: a breaker announces what it finds.
+    /// A copy, in order, to be looked at outside the registry's lock: a breaker announces what it finds.
     fn cells(&self) -> Vec<Arc<Cell>> {
-        self.read(|cells| cells.values().cloned().collect())
+        let mut cells: Vec<_> = self.read(|cells| cells.all().cloned().collect());
+        cells.sort_by(|one, other| one.id().cmp(other.id()));
+        cells
     }
 
     /// Told whenever an override moves the next change of a state without a transition.
@@ -164,19 +216,30 @@ impl HealthCache {
         }
     }
 
-    fn write<R>(&self, change: impl FnOnce(&mut BTreeMap<Arc<str>, Arc<Cell>>) -> R) -> R {
+    fn write<R>(&self, change: impl FnOnce(&mut Cells) -> R) -> R {
         let cells = self.registry.cells.write();
         change(&mut cells.unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn read<R>(&self, look: impl FnOnce(&BTreeMap<Arc<str>, Arc<Cell>>) -> R) -> R {
-        look(
-            &self
-                .registry
-                .cells
-                .read()
-                .unwrap_or_else(PoisonError::into_inner),
-        )
+    fn read<R>(&self, look: impl FnOnce(&Cells) -> R) -> R {
+        let cells = self.registry.cells.read();
+        look(&cells.unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Cells {
+    fn get(&self, id: &str) -> Option<&Arc<Cell>> {
+        self.named.get(id).or_else(|| self.keyed.get(id))
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Arc<Cell>> {
+        self.named.values().chain(self.keyed.iter())
+    }
+
+    fn remove(&mut self, id: &str) -> Option<Arc<Cell>> {
+        let removed = self.named.remove(id).or_else(|| self.keyed.remove(id))?;
+        removed.forget();
+        Some(removed)
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
     pin::{Pin, pin},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU8, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -35,6 +35,8 @@ pub(crate) type AdmissionChanged = Pin<Box<dyn Future<Output = ()> + Send + Sync
 pub(crate) struct Cell {
     id: Arc<str>,
     word: AtomicU64,
+    /// [`UNUSED`], [`USED`] or [`FORGOTTEN`].
+    usage: AtomicU8,
     locked: Mutex<Locked>,
     /// Notified whenever a call would be admitted at another time than was told before, now or once an
     /// override ends.
@@ -54,6 +56,13 @@ struct Outbox {
     queue: VecDeque<Transition>,
     is_attended: bool,
 }
+
+/// Nobody has asked for it by its key since the cache last looked.
+const UNUSED: u8 = 0;
+/// Somebody has.
+const USED: u8 = 1;
+/// The cache knows it no more; whoever asks for it is to ask the cache.
+const FORGOTTEN: u8 = 2;
 
 /// What the path of a healthy call needs to know of a breaker.
 #[derive(Clone, Copy)]
@@ -93,6 +102,7 @@ impl Cell {
         Self {
             id,
             word: AtomicU64::new(Word::of(&breaker).0),
+            usage: AtomicU8::new(UNUSED),
             locked: Mutex::new(Locked {
                 breaker,
                 outbox: Outbox::default(),
@@ -104,6 +114,35 @@ impl Cell {
 
     pub(crate) fn id(&self) -> &Arc<str> {
         &self.id
+    }
+
+    /// Notes that it was asked for; false where the cache has forgotten it. All but the first that
+    /// ask between two looks of the cache only read.
+    #[inline]
+    pub(crate) fn touch(&self) -> bool {
+        self.usage.load(Ordering::Relaxed) == USED
+            || self.change_usage(UNUSED, USED) != Err(FORGOTTEN)
+    }
+
+    /// Whether it was asked for since the cache last looked, which is now.
+    pub(crate) fn take_touch(&self) -> bool {
+        self.change_usage(USED, UNUSED).is_ok()
+    }
+
+    /// The cache knows it no more.
+    pub(crate) fn forget(&self) {
+        self.usage.store(FORGOTTEN, Ordering::Relaxed);
+    }
+
+    fn change_usage(&self, from: u8, to: u8) -> Result<u8, u8> {
+        self.usage
+            .compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed)
+    }
+
+    /// Whether forgetting it would lose what speaks against the provider. Tells no listener anything,
+    /// so that it may be asked under a lock.
+    pub(crate) fn is_ill(&self, now: Instant) -> bool {
+        !self.word().has(Word::WELL) && self.lock().breaker.is_ill(now)
     }
 
     /// Whether a call now would be admitted.

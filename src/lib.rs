@@ -51,6 +51,7 @@
 //! | you want to | see |
 //! |---|---|
 //! | guard calls to one provider | [`HealthLayer`] |
+//! | guard one client's calls to many hosts, each on its own | [`HealthLayer::per_authority`], [`HealthLayer::keyed`] |
 //! | decide what counts as a failure | [`HealthLayer::classify_with`], [`Classify`] |
 //! | set when it opens, for how long, how it comes back | [`Trip`], [`Backoff`], [`Trials`], [`Throttle`] |
 //! | serve from the next provider | [`FallbackChain`] |
@@ -91,6 +92,7 @@ mod future;
 mod health;
 #[cfg(feature = "http")]
 pub mod http;
+mod keyed;
 mod layer;
 mod nesting;
 mod permit;
@@ -113,6 +115,7 @@ pub use self::{
     },
     future::ResponseFuture,
     health::{ProviderHealth, Snapshot},
+    keyed::{Key, KeyedHealth, KeyedHealthLayer},
     layer::HealthLayer,
     permit::Permit,
     policy::{Backoff, Jitter, Policy, Throttle, Trials, Trip},

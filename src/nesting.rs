@@ -5,7 +5,7 @@
 
 use std::{cell::Cell, ptr};
 
-use crate::cell as breaker;
+use crate::{Permit, Provider, cell as breaker, error::CircuitOpen};
 
 /// So many layers around one call are known; those further in are not, and no real stack has as many.
 const DEPTH: usize = 8;
@@ -70,6 +70,15 @@ impl Drop for Running {
 #[inline]
 pub(crate) fn is_inside(breaker: &breaker::Cell) -> bool {
     RUNNING.with(|calls| calls.has(address(breaker)))
+}
+
+/// Admits a call, which an outer layer of the provider has then admitted already.
+#[inline]
+pub(crate) fn admit(provider: &Provider) -> Result<Permit, CircuitOpen> {
+    if is_inside(provider.cell()) {
+        return Ok(provider.admit_uncounted());
+    }
+    provider.admit()
 }
 
 fn address(breaker: &breaker::Cell) -> usize {

@@ -1,0 +1,98 @@
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
+
+use tokio::time::Instant;
+
+use crate::cell::Cell;
+
+/// How many of the ill are looked at for each eviction: where there are more, one that has recovered may
+/// be found some evictions late.
+const LOOKS: usize = 32;
+
+/// The providers that only keyed layers have asked for: a new one takes the place of another where
+/// there are too many.
+///
+/// They queue for their eviction. At its turn, one that was asked for since the last goes to the end
+/// of the queue, and one that is ill is set aside. Each of these steps is paid for by a call that was
+/// made, so that an eviction takes a constant number of them on average.
+#[derive(Default)]
+pub(super) struct KeyedCells {
+    by_key: HashMap<Arc<str>, Arc<Cell>>,
+    queue: VecDeque<Arc<Cell>>,
+    /// Those that were ill at their turn, which come after all others.
+    ill: VecDeque<Arc<Cell>>,
+    /// Whoever of the ill is looked at next.
+    next_look: usize,
+}
+
+impl KeyedCells {
+    pub(super) fn get(&self, key: &str) -> Option<&Arc<Cell>> {
+        self.by_key.get(key)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Cell>> {
+        self.by_key.values()
+    }
+
+    /// Adds one that is not there, in place of another where there are `bound` of them.
+    pub(super) fn insert(&mut self, cell: Arc<Cell>, bound: usize) {
+        if self.by_key.len() >= bound {
+            self.evict(Instant::now());
+        }
+        self.by_key.insert(Arc::clone(cell.id()), Arc::clone(&cell));
+        self.queue.push_back(cell);
+    }
+
+    pub(super) fn remove(&mut self, key: &str) -> Option<Arc<Cell>> {
+        let removed = self.by_key.remove(key)?;
+        for cells in [&mut self.queue, &mut self.ill] {
+            cells.retain(|cell| !Arc::ptr_eq(cell, &removed));
+        }
+        Some(removed)
+    }
+
+    fn evict(&mut self, now: Instant) {
+        self.recall(now);
+        let evicted = self.next_well(now).or_else(|| next_unused(&mut self.ill));
+        if let Some(cell) = evicted {
+            self.by_key.remove(cell.id());
+            cell.forget();
+        }
+    }
+
+    /// Lets those that were set aside, and are ill no more, queue again.
+    fn recall(&mut self, now: Instant) {
+        for _ in 0..self.ill.len().min(LOOKS) {
+            self.next_look %= self.ill.len();
+            if self.ill[self.next_look].is_ill(now) {
+                self.next_look += 1;
+            } else {
+                self.queue.extend(self.ill.remove(self.next_look));
+            }
+        }
+    }
+
+    fn next_well(&mut self, now: Instant) -> Option<Arc<Cell>> {
+        while let Some(cell) = next_unused(&mut self.queue) {
+            if !cell.is_ill(now) {
+                return Some(cell);
+            }
+            self.ill.push_back(cell);
+        }
+        None
+    }
+}
+
+/// The first that was not asked for since its last turn, or the first where all were.
+fn next_unused(queue: &mut VecDeque<Arc<Cell>>) -> Option<Arc<Cell>> {
+    for _ in 0..queue.len() {
+        let cell = queue.pop_front()?;
+        if !cell.take_touch() {
+            return Some(cell);
+        }
+        queue.push_back(cell);
+    }
+    queue.pop_front()
+}

@@ -1,0 +1,61 @@
+use std::{collections::HashMap, sync::Arc};
+
+use crate::{HealthCache, Permit, Provider, error::CircuitOpen, nesting};
+
+/// How many providers a service finds without asking the cache. A handle on one that the cache has
+/// forgotten keeps it in memory, so there may not be many of these either.
+const CALLED: usize = 256;
+
+/// The providers of one service's calls: those that it has called before are found without a lock.
+pub(super) struct Providers {
+    cache: HealthCache,
+    bound: usize,
+    called: HashMap<Arc<str>, Provider>,
+    /// In whose name calls without a key are made.
+    nobody: Option<Provider>,
+}
+
+impl Providers {
+    pub(super) fn new(cache: HealthCache, bound: usize) -> Self {
+        Self {
+            cache,
+            bound,
+            called: HashMap::new(),
+            nobody: None,
+        }
+    }
+
+    pub(super) fn admit(&mut self, key: &str) -> Result<Permit, CircuitOpen> {
+        if key.is_empty() {
+            return Ok(self.admit_nobody());
+        }
+        match self.called.get(key) {
+            Some(provider) if provider.cell().touch() => nesting::admit(provider),
+            _ => self.admit_first(key),
+        }
+    }
+
+    /// Admits the first call to a provider, as far as this service can remember.
+    fn admit_first(&mut self, key: &str) -> Result<Permit, CircuitOpen> {
+        let provider = self.cache.keyed_provider(key, self.bound);
+        let permit = nesting::admit(&provider);
+        if self.called.len() >= CALLED {
+            self.called.clear();
+        }
+        self.called.insert(Arc::clone(provider.id()), provider);
+        permit
+    }
+
+    fn admit_nobody(&mut self) -> Permit {
+        self.nobody
+            .get_or_insert_with(|| self.cache.nobody())
+            .admit_uncounted()
+    }
+}
+
+/// By hand: a clone has handles of its own, as they come to be needed.
+impl Clone for Providers {
+    fn clone(&self) -> Self {
+        Self::new(self.cache.clone(), self.bound)
+    }
+}

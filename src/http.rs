@@ -24,6 +24,7 @@
 //! # let _ = (search, archive);
 //! ```
 
+mod authority;
 mod body;
 mod check;
 mod classify;
@@ -36,6 +37,7 @@ mod retry_after;
 use ::http::StatusCode;
 
 pub use self::{
+    authority::PerAuthority,
     body::HealthBody,
     check::HttpCheck,
     classify::StatusClassifier,

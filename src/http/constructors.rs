@@ -1,6 +1,6 @@
 use crate::{
-    FallbackChain, HealthLayer, Provider,
-    http::{GrpcClassifier, StatusClassifier},
+    FallbackChain, HealthCache, HealthLayer, KeyedHealthLayer, Provider,
+    http::{GrpcClassifier, PerAuthority, StatusClassifier},
 };
 
 impl HealthLayer<StatusClassifier> {
@@ -19,6 +19,48 @@ impl HealthLayer<StatusClassifier> {
     /// ```
     pub fn http(provider: Provider) -> Self {
         HealthLayer::new(provider).classify(StatusClassifier::new())
+    }
+
+    /// Guards a client's calls to many hosts, with a breaker for each scheme, host and port; see
+    /// [`PerAuthority`] for the ids, and [`KeyedHealthLayer`] for all else. Judges by the status of
+    /// the response, with the defaults of [`StatusClassifier`]; for gRPC, add
+    /// `.classify(GrpcClassifier::new())`.
+    ///
+    /// Where redirects are followed, do it around this layer: beneath it, the host that was asked
+    /// first would answer for the others.
+    ///
+    /// ```
+    /// # type Request = http::Request<String>;
+    /// # async fn send(request: Request) -> Result<http::Response<String>, std::io::Error> {
+    /// #     let mut response = http::Response::new(String::new());
+    /// #     if request.uri().host() == Some("a.example") { *response.status_mut() = http::StatusCode::BAD_GATEWAY; }
+    /// #     Ok(response)
+    /// # }
+    /// # tokio_test::block_on(async {
+    /// use tower::{Service, ServiceBuilder, ServiceExt};
+    /// use tower_health::{HealthCache, HealthLayer, http::StatusClassifier};
+    ///
+    /// let cache = HealthCache::default();
+    /// let mut client = ServiceBuilder::new()
+    ///     .layer(HealthLayer::per_authority(&cache))
+    ///     .service(tower::service_fn(send));
+    ///
+    /// for uri in ["https://a.example/1", "https://a.example/2", "https://b.example/1"] {
+    ///     let request = http::Request::get(uri).body(String::new()).unwrap();
+    ///     client.ready().await.unwrap().call(request).await.unwrap();
+    /// }
+    /// assert!(!cache.is_healthy("https://a.example"));
+    /// assert!(cache.is_healthy("https://b.example"));
+    ///
+    /// let customized = HealthLayer::per_authority(&cache)
+    ///     .max_providers(500)
+    ///     .classify(StatusClassifier::new().neutral_on([500]));
+    /// # let _ = customized.layer(tower::service_fn(send));
+    /// # use tower::Layer;
+    /// # });
+    /// ```
+    pub fn per_authority(cache: &HealthCache) -> KeyedHealthLayer<StatusClassifier, PerAuthority> {
+        KeyedHealthLayer::new(cache, PerAuthority).classify(StatusClassifier::new())
     }
 }
 

@@ -1,0 +1,120 @@
+use std::{
+    fmt::{self, Write},
+    net::Ipv6Addr,
+    str,
+};
+
+use ::http::{Request, Uri};
+
+use crate::Key;
+
+/// The scheme, host and port of a request's URI as the id of its provider; the key of
+/// [`HealthLayer::per_authority`](crate::HealthLayer::per_authority).
+///
+/// URIs of one origin have one id ([RFC 9110 §4.2.3], [RFC 3986 §6.2]):
+///
+/// | URI | id |
+/// |---|---|
+/// | `https://api.example.com/v1/models` | `https://api.example.com` |
+/// | `HTTPS://user:secret@API.Example.com.:443/` | `https://api.example.com` |
+/// | `http://10.0.0.1:8080` | `http://10.0.0.1:8080` |
+/// | `http://[2001:DB8:0:0::1]:80/` | `http://[2001:db8::1]` |
+/// | `api.example.com:443` (for `CONNECT`) | `api.example.com:443` |
+/// | `/v1/models` | none: not guarded |
+///
+/// The default ports of `http`, `https`, `ws` and `wss` are left out. An id of more than 320 bytes would
+/// be that of no host's name, and is none either. The `Host` header is not looked at: it is what the caller wrote, whoever
+/// is called, and a request without an authority in its URI goes down a connection that is made already.
+///
+/// [RFC 3986 §6.2]: https://www.rfc-editor.org/rfc/rfc3986#section-6.2
+/// [RFC 9110 §4.2.3]: https://www.rfc-editor.org/rfc/rfc9110#section-4.2.3
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PerAuthority;
+
+/// The longest id, in bytes: the name of a host has at most 253 ([RFC 1035 §2.3.4]).
+///
+/// [RFC 1035 §2.3.4]: https://www.rfc-editor.org/rfc/rfc1035#section-2.3.4
+const LONGEST: usize = 320;
+
+impl<B> Key<Request<B>> for PerAuthority {
+    fn with_key<R>(&self, request: &Request<B>, look_up: impl FnOnce(&str) -> R) -> R {
+        let mut id = Id::default();
+        match id.write_authority(request.uri()) {
+            Ok(()) => look_up(id.as_str()),
+            Err(fmt::Error) => look_up(""),
+        }
+    }
+}
+
+/// An id that is put together on the stack.
+struct Id {
+    bytes: [u8; LONGEST],
+    len: usize,
+}
+
+impl Id {
+    /// Nothing where the URI has no authority; an error where it is too long.
+    fn write_authority(&mut self, uri: &Uri) -> fmt::Result {
+        let Some(authority) = uri.authority() else {
+            return Ok(());
+        };
+        let host = authority.host();
+        let host = host.strip_suffix('.').unwrap_or(host);
+        if host.is_empty() {
+            return Ok(());
+        }
+        let scheme = uri.scheme_str();
+        if let Some(scheme) = scheme {
+            self.write_str(scheme)?;
+            self.write_str("://")?;
+        }
+        match ipv6(host) {
+            Some(address) => write!(self, "[{address}]")?,
+            None => self.write_str(host)?,
+        }
+        self.bytes[..self.len].make_ascii_lowercase();
+        match authority.port_u16() {
+            Some(port) if scheme.and_then(default_port) != Some(port) => write!(self, ":{port}"),
+            _ => Ok(()),
+        }
+    }
+
+    fn as_str(&self) -> &str {
+        // Nothing but whole strings was written.
+        str::from_utf8(&self.bytes[..self.len]).unwrap_or_default()
+    }
+}
+
+impl Default for Id {
+    fn default() -> Self {
+        Self {
+            bytes: [0; LONGEST],
+            len: 0,
+        }
+    }
+}
+
+impl Write for Id {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let end = self.len + text.len();
+        let place = self.bytes.get_mut(self.len..end).ok_or(fmt::Error)?;
+        place.copy_from_slice(text.as_bytes());
+        self.len = end;
+        Ok(())
+    }
+}
+
+fn ipv6(host: &str) -> Option<Ipv6Addr> {
+    host.strip_prefix('[')?.strip_suffix(']')?.parse().ok()
+}
+
+fn default_port(scheme: &str) -> Option<u16> {
+    let is_one_of = |schemes: [&str; 2]| schemes.iter().any(|one| scheme.eq_ignore_ascii_case(one));
+    if is_one_of(["https", "wss"]) {
+        Some(443)
+    } else if is_one_of(["http", "ws"]) {
+        Some(80)
+    } else {
+        None
+    }
+}

@@ -6,6 +6,8 @@ use std::{
 
 use pin_project_lite::pin_project;
 
+use tower_service::Service;
+
 use crate::{BoxError, Classify, Permit, error::CircuitOpen, nesting::Running};
 
 pin_project! {
@@ -40,7 +42,20 @@ impl<F, C> ResponseFuture<F, C> {
         }
     }
 
-    pub(crate) fn called(future: F, permit: Permit, classifier: C) -> Self {
+    /// Calls a service that is ready; `permit` judges what comes of it.
+    #[inline]
+    pub(crate) fn called<S, Req>(
+        service: &mut S,
+        request: Req,
+        permit: Permit,
+        classifier: C,
+    ) -> Self
+    where
+        S: Service<Req, Future = F>,
+    {
+        let running = Running::enter(permit.cell());
+        let future = service.call(request);
+        drop(running);
         Self {
             state: State::Called {
                 future,

@@ -11,7 +11,7 @@ use crate::{Permit, Provider, cell as breaker, error::CircuitOpen};
 const DEPTH: usize = 8;
 
 thread_local! {
-    static RUNNING: Calls = const { Calls::NONE };
+    static RUNNING: Calls = const { Calls::none() };
 }
 
 /// The breakers whose calls are running on this thread, outermost first, by their addresses.
@@ -21,10 +21,12 @@ struct Calls {
 }
 
 impl Calls {
-    const NONE: Self = Self {
-        depth: Cell::new(0),
-        breakers: [const { Cell::new(0) }; DEPTH],
-    };
+    const fn none() -> Self {
+        Self {
+            depth: Cell::new(0),
+            breakers: [const { Cell::new(0) }; DEPTH],
+        }
+    }
 
     #[inline]
     fn enter(&self, breaker: usize) {

@@ -6,10 +6,8 @@ use std::{
 use tower_service::Service;
 
 use crate::{
-    BoxError, Classify, ErrorsAsFailures, Permit, Provider, Reason, ResponseFuture,
-    cell::AdmissionChanged,
-    error::CircuitOpen,
-    nesting::{Running, is_inside},
+    BoxError, Classify, ErrorsAsFailures, Provider, Reason, ResponseFuture, cell::AdmissionChanged,
+    nesting,
 };
 
 /// A service whose calls are refused while its provider's breaker is open; made by
@@ -70,14 +68,7 @@ impl<S, C> Health<S, C> {
 impl<S, C> Health<S, C> {
     /// Whether a call would be made. Inside another layer of the provider, that one has decided.
     fn is_admitting(&self) -> bool {
-        self.provider.is_healthy() || is_inside(self.provider.cell())
-    }
-
-    fn admit(&self) -> Result<Permit, CircuitOpen> {
-        if is_inside(self.provider.cell()) {
-            return Ok(self.provider.admit_uncounted());
-        }
-        self.provider.admit()
+        self.provider.is_healthy() || nesting::is_inside(self.provider.cell())
     }
 
     /// Ends when there is no need to wait for the inner service any more, because the breaker would refuse.
@@ -98,7 +89,7 @@ impl<S, C> Health<S, C> {
     /// The inner service will never be ready again.
     fn fail(&mut self, error: BoxError) -> BoxError {
         self.is_inner_ready = false;
-        if let Ok(permit) = self.admit() {
+        if let Ok(permit) = nesting::admit(&self.provider) {
             permit.failure(Reason::error(&*error));
         }
         error
@@ -142,14 +133,11 @@ where
         if !self.is_inner_ready {
             return ResponseFuture::refused(self.provider.cell().refuse());
         }
-        match self.admit() {
+        match nesting::admit(&self.provider) {
             Ok(permit) => {
                 self.is_inner_ready = false;
-                let running = Running::enter(permit.cell());
-                let future = self.inner.call(request);
-                drop(running);
                 let classifier = self.classifier.clone();
-                ResponseFuture::called(future, permit, classifier)
+                ResponseFuture::called(&mut self.inner, request, permit, classifier)
             }
             // The inner service stays ready: it was not called.
             Err(refusal) => ResponseFuture::refused(refusal),

@@ -6,7 +6,7 @@ use std::{
 use tower_service::Service;
 
 use super::{Key, providers::Providers};
-use crate::{BoxError, Classify, ResponseFuture, nesting::Running};
+use crate::{BoxError, Classify, ResponseFuture};
 
 /// A service that calls many providers, and whose calls to one are refused while its breaker is
 /// open; made by [`KeyedHealthLayer`](crate::KeyedHealthLayer).
@@ -73,10 +73,8 @@ where
         let providers = &mut self.providers;
         match self.key.with_key(&request, |key| providers.admit(key)) {
             Ok(permit) => {
-                let running = Running::enter(permit.cell());
-                let future = self.inner.call(request);
-                drop(running);
-                ResponseFuture::called(future, permit, self.classifier.clone())
+                let classifier = self.classifier.clone();
+                ResponseFuture::called(&mut self.inner, request, permit, classifier)
             }
             // The inner service stays ready: it was not called.
             Err(refusal) => ResponseFuture::refused(refusal),

@@ -16,8 +16,9 @@ use tokio::{io::duplex, time::advance};
 use tokio_test::{assert_pending, assert_ready, task};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_health::{
-    BoxError, Cause, Classify, HealthCache, HealthLayer, Policy, Provider, Reason, Trip,
-    error::find,
+    BoxError, Cause, Classify, FallbackChain, HealthCache, HealthLayer, Policy, Provider, Reason,
+    ServedBy, Trip,
+    error::{NoHealthyProvider, find},
     http::{GrpcClassifier, HealthBody, IdleBody, StatusClassifier},
 };
 
@@ -249,6 +250,113 @@ async fn a_silent_stream_is_a_failure_where_a_limit_is_set() {
 
     assert!(find::<IdleBody>(&error).is_some());
     assert_eq!(health(&provider), failure("idle body"));
+}
+
+mod chain {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn goes_on_where_a_code_without_a_body_speaks_against_the_provider() {
+        for (code, health) in codes() {
+            let expected = match health {
+                Health::Success | Health::Neutral => None,
+                Health::Throttled => Some("RESOURCE_EXHAUSTED".into()),
+                Health::Failure(reason) => Some(reason),
+            };
+            let reason = passed_over_for(|| Ok(empty(200, &[("grpc-status", code)]))).await;
+            assert_eq!(reason, expected, "{code}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn serves_from_the_next_and_says_so() {
+        let cache = HealthCache::default();
+        let entry = |id, code| {
+            let respond = move |()| ready(Ok::<_, BoxError>(empty(200, &[("grpc-status", code)])));
+            HealthLayer::grpc(cache.provider(id)).layer(service_fn(respond))
+        };
+        let chain = FallbackChain::grpc()
+            .entry(cache.provider("first"), entry("first", "14"))
+            .entry(cache.provider("second"), entry("second", "0"));
+
+        let response = chain.oneshot(()).await.unwrap();
+
+        assert_eq!(response.headers()["grpc-status"], "0");
+        let served_by = response.extensions().get::<ServedBy>().unwrap();
+        assert_eq!(&*served_by.provider, "second");
+        assert_eq!(served_by.attempts[0].reason, "UNAVAILABLE");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn does_not_take_back_a_body_for_the_code_at_its_end() {
+        let provider = with_a_strike();
+        let layer = HealthLayer::grpc(provider.clone());
+        let respond = |()| {
+            let body = with_trailers(&[("grpc-status", "14")]);
+            ready(Ok::<_, BoxError>(Response::new(body)))
+        };
+        let chain = FallbackChain::grpc().entry(provider.clone(), layer.layer(service_fn(respond)));
+
+        let response = chain.oneshot(()).await.unwrap();
+
+        assert_eq!(response.collect().await.unwrap().to_bytes(), "message");
+        assert_eq!(health(&provider), failure("UNAVAILABLE"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn goes_on_where_a_code_is_missing_and_nothing_else_has_come() {
+        let reason = passed_over_for(|| Ok(empty(200, &[]))).await;
+        assert_eq!(reason.unwrap(), "no grpc-status");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn goes_by_the_http_status_where_there_is_no_code() {
+        for (status, expected) in [
+            (400, None),
+            (401, None),
+            (404, None),
+            (429, Some("429".into())),
+            (502, Some("502".into())),
+            (503, Some("503".into())),
+        ] {
+            let reason = passed_over_for(|| Ok(empty(status, &[]))).await;
+            assert_eq!(reason, expected, "{status}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn goes_by_the_http_table_that_was_given() {
+        let rule = GrpcClassifier::new().http(StatusClassifier::new().advance_on([404]));
+        let provider = with_a_strike();
+        let respond = |()| ready(Ok::<_, BoxError>(empty(404, &[])));
+        let chain = FallbackChain::new()
+            .advance(rule)
+            .entry(provider, service_fn(respond));
+
+        let error = chain.oneshot(()).await.unwrap_err();
+
+        let exhausted = find::<NoHealthyProvider>(&error).unwrap();
+        assert_eq!(exhausted.attempts[0].reason, "404");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn goes_on_after_an_error() {
+        let reason = passed_over_for(|| Err("connection refused".into())).await;
+        assert_eq!(reason.unwrap(), "connection refused");
+    }
+
+    /// Why a chain goes on to the next provider after this, if it does.
+    async fn passed_over_for(
+        respond: impl Fn() -> Result<Response<Empty<Bytes>>, BoxError> + Clone,
+    ) -> Option<Reason> {
+        let provider = with_a_strike();
+        let layer = HealthLayer::grpc(provider.clone());
+        let server = service_fn(move |()| ready(respond()));
+        let chain = FallbackChain::grpc().entry(provider, layer.layer(server));
+        let error = chain.oneshot(()).await.err()?;
+        let exhausted = find::<NoHealthyProvider>(&error).unwrap();
+        Some(exhausted.attempts[0].reason.clone())
+    }
 }
 
 mod over_hyper {

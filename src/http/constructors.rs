@@ -116,3 +116,36 @@ impl<S, Req> FallbackChain<S, Req, StatusClassifier> {
         FallbackChain::new().advance(StatusClassifier::new())
     }
 }
+
+impl<S, Req> FallbackChain<S, Req, GrpcClassifier> {
+    /// A chain over gRPC, without entries: goes on to the next provider by the `grpc-status` of a
+    /// response that has nothing else, with the defaults of [`GrpcClassifier`], and leaves a
+    /// [`ServedBy`](crate::ServedBy) in its extensions.
+    ///
+    /// The request, and so its body, must be `Clone`.
+    ///
+    /// ```
+    /// # use http_body_util::Full;
+    /// # type Message = Full<bytes::Bytes>;
+    /// # async fn send(_: http::Request<Message>) -> Result<http::Response<Message>, std::io::Error> { Ok(Default::default()) }
+    /// use tower::service_fn;
+    /// use tower_health::{FallbackChain, HealthCache, http::{GrpcClassifier, StatusClassifier}};
+    ///
+    /// let cache = HealthCache::default();
+    ///
+    /// let chain = FallbackChain::grpc().entry(cache.provider("search"), service_fn(send));
+    ///
+    /// // A gateway that knows no such service is passed over.
+    /// let customized = FallbackChain::new()
+    ///     .advance(GrpcClassifier::new().http(StatusClassifier::new().advance_on([404])))
+    ///     .entry(cache.provider("archive"), service_fn(send));
+    /// # use tower::ServiceExt;
+    /// # tokio_test::block_on(async {
+    /// #     let _ = chain.oneshot(http::Request::default()).await;
+    /// #     let _ = customized.oneshot(http::Request::default()).await;
+    /// # });
+    /// ```
+    pub fn grpc() -> Self {
+        FallbackChain::new().advance(GrpcClassifier::new())
+    }
+}

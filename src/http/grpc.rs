@@ -4,22 +4,26 @@ use ::http::{HeaderMap, HeaderValue, Response};
 use http_body::Body;
 
 use super::{HealthBody, StatusClassifier};
-use crate::{Classify, Outcome, Permit};
+use crate::{Advance, BoxError, Classify, Outcome, Permit, Reason, ServedBy};
 
-/// Judges gRPC calls by their `grpc-status`. The default of [`HealthLayer::grpc`](crate::HealthLayer::grpc).
+/// Judges gRPC calls by their `grpc-status`. The default of [`HealthLayer::grpc`](crate::HealthLayer::grpc)
+/// and of [`FallbackChain::grpc`](crate::FallbackChain::grpc).
 ///
 /// It is read from the [trailers] at the end of the body, or from the headers of a response that has
 /// nothing but those.
 ///
-/// | code | health | because |
-/// |---|---|---|
-/// | 0 `OK` | success | |
-/// | 2 `UNKNOWN`, 4 `DEADLINE_EXCEEDED`, 13 `INTERNAL`, 14 `UNAVAILABLE`, 15 `DATA_LOSS` | failure | the server is at fault |
-/// | 8 `RESOURCE_EXHAUSTED` | throttled | the server wants a pause |
-/// | 1 `CANCELLED`, 3 `INVALID_ARGUMENT`, 5 `NOT_FOUND`, 6 `ALREADY_EXISTS`, 7 `PERMISSION_DENIED`, 9 `FAILED_PRECONDITION`, 10 `ABORTED`, 11 `OUT_OF_RANGE`, 12 `UNIMPLEMENTED`, 16 `UNAUTHENTICATED` | neutral | the call is at fault |
-/// | any other | failure | as `UNKNOWN` |
-/// | none, and an HTTP status that is an error | by the table of [`StatusClassifier`] | a gateway has answered |
-/// | none, and no such status | failure | a server [must send one][trailers]: something on the way lost it |
+/// | code | health | chain goes on | because |
+/// |---|---|---|---|
+/// | 0 `OK` | success | no | |
+/// | 2 `UNKNOWN`, 4 `DEADLINE_EXCEEDED`, 13 `INTERNAL`, 14 `UNAVAILABLE`, 15 `DATA_LOSS` | failure | yes | the server is at fault |
+/// | 8 `RESOURCE_EXHAUSTED` | throttled | yes | the server wants a pause |
+/// | 1 `CANCELLED`, 3 `INVALID_ARGUMENT`, 5 `NOT_FOUND`, 6 `ALREADY_EXISTS`, 7 `PERMISSION_DENIED`, 9 `FAILED_PRECONDITION`, 10 `ABORTED`, 11 `OUT_OF_RANGE`, 12 `UNIMPLEMENTED`, 16 `UNAUTHENTICATED` | neutral | no | the call is at fault |
+/// | any other | failure | yes | as `UNKNOWN` |
+/// | none, and an HTTP status that is an error, or no response at all | by the table of [`StatusClassifier`] | by that too | a gateway has answered, or nobody |
+/// | none, and no such status | failure | yes | a server [must send one][trailers]: something on the way lost it |
+///
+/// A [`FallbackChain`](crate::FallbackChain) goes on by what a response without a body says. One with a
+/// body is the caller's by the time its trailers come, and they are judged for health alone.
 ///
 /// What the [codes] mean is laid down by gRPC; so is that a `grpc-status` goes [before any HTTP
 /// status][mapping]. With a failure or a throttle, `grpc-retry-pushback-ms` is the time that the
@@ -62,6 +66,13 @@ impl GrpcClassifier {
     pub fn http(self, classifier: StatusClassifier) -> Self {
         Self { http: classifier }
     }
+
+    /// What a response says before its body is read, where that is all it will say.
+    fn at_headers<B: Body>(&self, response: &Response<B>) -> Option<Outcome> {
+        let of_http = || self.http.outcome(response.status(), response.headers());
+        let is_lost = || response.body().is_end_stream() && of_http() == Outcome::Success;
+        outcome(response.headers()).or_else(|| is_lost().then(|| at_end(None)))
+    }
 }
 
 impl<B: Body, E: fmt::Display + 'static> Classify<Response<B>, E> for GrpcClassifier {
@@ -72,17 +83,28 @@ impl<B: Body, E: fmt::Display + 'static> Classify<Response<B>, E> for GrpcClassi
         result: Result<Response<B>, E>,
         permit: Permit,
     ) -> Result<Self::Response, E> {
-        let at_headers = result
-            .as_ref()
-            .ok()
-            .and_then(|response| outcome(response.headers()));
-        match at_headers {
+        let response = result.as_ref().ok();
+        match response.and_then(|response| self.at_headers(response)) {
             Some(outcome) => {
                 permit.record(outcome);
                 result.map(|response| response.map(HealthBody::from))
             }
             None => self.http.judge(result, permit, at_end),
         }
+    }
+}
+
+impl<B: Body> Advance<Response<B>> for GrpcClassifier {
+    fn advance(&self, result: Result<&Response<B>, &BoxError>) -> Option<Reason> {
+        let response = result.ok();
+        match response.and_then(|response| self.at_headers(response)) {
+            Some(outcome) => held_against(outcome),
+            None => self.http.advance(result),
+        }
+    }
+
+    fn served(&self, response: &mut Response<B>, served_by: impl FnOnce() -> ServedBy) {
+        self.http.served(response, served_by);
     }
 }
 
@@ -109,6 +131,16 @@ fn outcome(fields: &HeaderMap) -> Option<Outcome> {
         Some(15) => failure("DATA_LOSS"),
         _ => failure("UNKNOWN"),
     })
+}
+
+/// Why it speaks against the provider, if it does.
+fn held_against(outcome: Outcome) -> Option<Reason> {
+    match outcome {
+        Outcome::Failure { reason, .. }
+        | Outcome::Throttled { reason, .. }
+        | Outcome::Fatal { reason } => Some(reason),
+        Outcome::Success | Outcome::Neutral => None,
+    }
 }
 
 fn pushback(fields: &HeaderMap) -> Option<Duration> {

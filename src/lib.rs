@@ -64,6 +64,7 @@
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | `http` | yes | [`http`]: status codes, `Retry-After`, checks by request, [`ServedBy`] in the response |
+//! | `load` | no | `tower::load::Load` for [`Health`], so that balancers avoid what is down |
 //! | `full` | no | all of the above |
 //!
 //! # Minimum supported Rust version
@@ -94,6 +95,8 @@ mod health;
 pub mod http;
 mod keyed;
 mod layer;
+#[cfg(feature = "load")]
+mod load;
 mod nesting;
 mod permit;
 mod policy;
@@ -125,6 +128,9 @@ pub use self::{
     service::Health,
     state::{Cause, Override, State},
 };
+
+#[cfg(feature = "load")]
+pub use self::load::HealthMetric;
 
 /// Its examples compile.
 #[cfg(doctest)]

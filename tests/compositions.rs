@@ -23,7 +23,7 @@ use hyper_util::{
 use tokio::{
     net::{TcpListener, TcpStream},
     task::yield_now,
-    time::{Instant, Sleep, advance, sleep},
+    time::{Instant, Sleep, advance, sleep, timeout},
 };
 use tokio_test::{assert_pending, assert_ready_ok, task};
 use tower::{
@@ -32,6 +32,7 @@ use tower::{
     discover::ServiceList,
     load::{CompleteOnResponse, Constant, PendingRequests},
     load_shed::error::Overloaded,
+    reconnect::Reconnect,
     retry::{Policy, Retry},
     service_fn,
     steer::Steer,
@@ -341,6 +342,64 @@ async fn sick_shard_does_not_hold_up_the_others() {
     assert!(well_handle.poll_request().is_ready());
 }
 
+// Why the order is as it is.
+
+#[tokio::test(start_paused = true)]
+async fn load_that_is_shed_inside_the_layer_is_held_against_the_provider() {
+    let provider = provider();
+    let (busy_mock, mut handle) = mock::pair::<&str, &str>();
+    handle.allow(0);
+    let mut stack = ServiceBuilder::new()
+        .layer(HealthLayer::new(provider.clone()))
+        .load_shed()
+        .service(busy_mock);
+
+    for _ in 0..2 {
+        let error = call(&mut stack).await.unwrap_err();
+        assert!(error.is::<Overloaded>());
+    }
+    assert_eq!(provider.health().state, State::Open);
+}
+
+#[tokio::test(start_paused = true)]
+async fn refused_call_keeps_its_slot_of_a_limit_inside_for_as_long_as_its_service_lives() {
+    let provider = provider();
+    let stack = ServiceBuilder::new()
+        .layer(HealthLayer::new(provider.clone()))
+        .concurrency_limit(1)
+        .service(Backend::default());
+    let (mut refused, mut next) = (Spawn::new(stack.clone()), Spawn::new(stack));
+    assert_ready_ok!(refused.poll_ready());
+    trip(&provider);
+    assert_refused(refused.call("hi").await);
+
+    provider.mark_healthy();
+    assert_pending!(next.poll_ready());
+    drop(refused);
+    assert_ready_ok!(next.poll_ready());
+}
+
+#[tokio::test(start_paused = true)]
+async fn client_that_hangs_before_it_is_ready_is_not_seen_to_fail() {
+    let provider = provider();
+    let mut stack = connecting_by(hanging(), &provider);
+    let a_day = Duration::from_secs(24 * 60 * 60);
+    timeout(a_day, call(&mut stack)).await.unwrap_err();
+    assert_eq!(provider.health().consecutive_failures, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn client_that_connects_within_a_time_of_its_own_is_seen_to_fail() {
+    let provider = provider();
+    let bounded = BoxService::new(Timeout::new(hanging(), TIMEOUT));
+    let mut stack = connecting_by(bounded, &provider);
+    for _ in 0..2 {
+        let error = call(&mut stack).await.unwrap_err();
+        assert!(error::find::<Elapsed>(&error).is_some());
+    }
+    assert_refused(call(&mut stack).await);
+}
+
 // A client of real sockets.
 
 #[tokio::test]
@@ -396,6 +455,21 @@ fn over_sockets(provider: &Provider, timeout: Duration) -> Recommended<HyperClie
         .layer(HealthLayer::new(provider.clone()))
         .timeout(timeout)
         .service(client)
+}
+
+/// The layer and a timeout around a client that connects when it is asked whether it is ready.
+fn connecting_by<M>(connect: M, provider: &Provider) -> Health<Timeout<Reconnect<M, ()>>>
+where
+    M: Service<(), Response = Backend, Error: Into<BoxError>>,
+{
+    ServiceBuilder::new()
+        .layer(HealthLayer::new(provider.clone()))
+        .timeout(TIMEOUT)
+        .service(Reconnect::new(connect, ()))
+}
+
+fn hanging() -> impl Service<(), Response = Backend, Error = io::Error, Future: Send + Unpin> {
+    service_fn(|()| pending())
 }
 
 /// Tries each call up to four times, unless it was refused.

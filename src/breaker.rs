@@ -599,9 +599,9 @@ impl Breaker {
         let wait = self.policy.throttle.wait(retry_after);
         let disproved = match &mut self.phase {
             Phase::Open(window) => {
-                let named = Some(after(now, wait));
-                window.named = window.named.max(named);
-                window.until = window.until.max(after(now, wait));
+                let named = after(now, wait);
+                window.named = window.named.max(Some(named));
+                window.until = window.until.max(named);
                 return;
             }
             _ if is_late => return,
@@ -640,10 +640,11 @@ impl Breaker {
         now: Instant,
     ) {
         let named = named.map(|wait| after(now, wait));
+        let backed_off = after(now, wait);
         let window = OpenWindow {
             cause,
             began: now,
-            until: named.max(Some(after(now, wait))).unwrap_or(now),
+            until: named.map_or(backed_off, |named| named.max(backed_off)),
             named,
             disproved,
         };

@@ -45,8 +45,9 @@ impl Window {
 
     pub(crate) fn record(&mut self, failed: bool, now: Instant) {
         let tick = self.tick(now);
+        // Taken modulo before it is cut, or buckets would be skipped where `usize` is short.
         #[allow(clippy::cast_possible_truncation)]
-        let bucket = &mut self.buckets[tick as usize % BUCKETS];
+        let bucket = &mut self.buckets[(tick % BUCKETS as u64) as usize];
         if bucket.tick != tick {
             *bucket = Bucket {
                 tick,

@@ -3,7 +3,7 @@
 //!
 //! Things that are called fail: model providers, internal services, databases, queues. A dead one
 //! costs each request a long timeout. With a circuit breaker it costs two, and then one a minute to
-//! see whether it is back; with a [`FallbackChain`] around it, the caller notices neither.
+//! see whether it is back; with a [`FallbackChain`] around it, these are answered too, by the next provider.
 //!
 //! # Example
 //!
@@ -43,8 +43,10 @@
 //!
 //! All state is in the [`HealthCache`], by provider. It comes first; layers, probes and chains are
 //! given its providers, so that however often something is layered, cloned or boxed, there is one
-//! breaker. While a provider is closed and well, a call costs two atomic loads: no lock, no
-//! allocation, no clock, no write that another thread could see.
+//! breaker. While a provider is closed and well, a call costs two atomic loads, and a reference count
+//! that each clone of the service has to itself: no lock, no allocation, no clock. A rule that needs the
+//! clock or counts successes ([`Trip::failure_rate`], [`Trip::slow_call`], [`Trip::cancelled_after`])
+//! adds the clock, and a short lock where it counts them.
 //!
 //! # What is where
 //!
@@ -56,20 +58,22 @@
 //! | set when it opens, for how long, how it comes back | [`Trip`], [`Backoff`], [`Trials`], [`Throttle`] |
 //! | serve from the next provider | [`FallbackChain`] |
 //! | check providers in the background | [`HealthProbe`], [`Check`] |
-//! | show health, or overrule it | [`HealthCache::snapshot`], [`Provider::force`] |
+//! | show health | [`HealthCache::snapshot`] |
+//! | hear of each change | [`HealthCache::subscribe`] |
+//! | overrule it | [`Provider::force`] |
 //! | guard something that is not a tower service | [`Provider::admit`] |
 //!
 //! # Features
 //!
 //! | feature | default | what it adds |
 //! |---|---|---|
-//! | `http` | yes | [`http`]: status codes, `Retry-After`, checks by request, [`ServedBy`] in the response |
+//! | `http` | yes | [`http`]: status codes, `Retry-After`, bodies to their end, gRPC, checks by request, [`ServedBy`] in the response |
 //! | `load` | no | `tower::load::Load` for [`Health`], so that balancers avoid what is down |
 //! | `full` | no | all of the above |
 //!
 //! # Minimum supported Rust version
 //!
-//! 1.85. A newer one is a breaking change only before 1.0.
+//! 1.85. Before 1.0 a newer one comes with a breaking release, and after it with a minor one.
 //!
 //! # Links
 //!
@@ -81,6 +85,10 @@
 //! [`Health::call`]: Health#method.call
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
+#![cfg_attr(
+    not(feature = "http"),
+    doc = "[`http`]: https://docs.rs/tower-health/latest/tower_health/http/"
+)]
 
 mod breaker;
 mod cache;

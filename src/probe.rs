@@ -285,6 +285,9 @@ impl HealthProbe {
 }
 
 /// A [spawned](HealthProbe::spawn) probe, which ends with the last clone of its handle.
+///
+/// Keep it for as long as providers are to be checked: `let _ = probe.spawn()` stops it at once. One
+/// that is to run as long as the cache is `tokio::spawn(probe.run())`.
 #[derive(Clone, Debug)]
 #[must_use = "dropping the handle stops the probe"]
 pub struct ProbeHandle {

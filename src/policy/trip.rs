@@ -116,7 +116,8 @@ impl Trip {
         self
     }
 
-    /// Failures further apart than this are not in a row. Default: 5 minutes.
+    /// Failures further apart than this are not in a row. Default: 5 minutes. A failure rate has a
+    /// window of its own, and does not mind.
     ///
     /// # Panics
     ///

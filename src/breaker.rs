@@ -4,10 +4,15 @@
 //! what is [`seen`](Breaker::seen) before and after. Every public method but the views expects the
 //! breaker to be [settled](Breaker::settle) at the same `now`.
 
+mod round;
+mod ticket;
+
 use std::{mem, num::NonZeroU32, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
+use self::round::Round;
+pub(crate) use self::ticket::Ticket;
 use crate::{
     Cause, Outcome, Override, Policy, Reason, State,
     time::{after, random},
@@ -19,67 +24,6 @@ const GRANT_PAUSE: Duration = Duration::from_secs(1);
 
 /// An open window that ended so long ago, with nobody having tried the provider since, is history.
 const HISTORY_AFTER: Duration = Duration::from_secs(60 * 60);
-
-/// What a permit remembers of its admission.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Ticket {
-    epoch: u64,
-    slot: Option<NonZeroU32>,
-    started: Option<Instant>,
-    /// Whether the answer was too long in coming; unknown until it comes. A byte that costs nothing,
-    /// where a time would make every permit larger.
-    was_slow: Option<bool>,
-}
-
-impl Ticket {
-    /// A ticket whose verdict is always late, for no epoch is ever this one: that of a call which is
-    /// made although the state machine refused it, and what is left of a ticket after its verdict.
-    pub(crate) const VOID: Self = Self {
-        epoch: u64::MAX,
-        slot: None,
-        started: None,
-        was_slow: None,
-    };
-
-    pub(crate) fn live(epoch: u64, started: Option<Instant>) -> Self {
-        Self {
-            epoch,
-            slot: None,
-            started,
-            was_slow: None,
-        }
-    }
-
-    pub(crate) fn epoch(&self) -> u64 {
-        self.epoch
-    }
-
-    pub(crate) fn is_trial(&self) -> bool {
-        self.slot.is_some()
-    }
-
-    /// Whether dropping the permit can change anything.
-    pub(crate) fn minds_drop(&self) -> bool {
-        self.slot.is_some() || self.started.is_some()
-    }
-
-    /// Whether the beginning of an answer can change anything.
-    pub(crate) fn minds_answer(&self) -> bool {
-        self.minds_drop() && self.was_slow.is_none()
-    }
-
-    fn was_slow(&self, limit: Option<Duration>, now: Instant) -> bool {
-        self.was_slow
-            .unwrap_or_else(|| self.has_run_for(limit, now))
-    }
-
-    fn has_run_for(&self, limit: Option<Duration>, now: Instant) -> bool {
-        match (self.started, limit) {
-            (Some(started), Some(limit)) => now - started >= limit,
-            _ => false,
-        }
-    }
-}
 
 /// What a check proves by succeeding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,23 +80,6 @@ struct OpenWindow {
     named: Option<Instant>,
     /// A trial has failed in this outage, so a shallow check proves nothing.
     disproved: bool,
-}
-
-/// The trials of one half-open time.
-#[derive(Debug, Default)]
-struct Round {
-    /// It began before its time, for one trial only.
-    granted: bool,
-    /// In the order in which they end.
-    slots: Vec<Slot>,
-    successes: u32,
-}
-
-/// A place of a trial; without a holder it is the pause after a dropped one.
-#[derive(Debug)]
-struct Slot {
-    holder: Option<NonZeroU32>,
-    until: Instant,
 }
 
 #[derive(Debug)]
@@ -323,11 +250,7 @@ impl Breaker {
         let (window, slot_free) = match &self.phase {
             Phase::Closed => return None,
             Phase::Open(window) => (window, Some(window.until)),
-            Phase::HalfOpen(window, round) => {
-                let only_one = round.granted || trials.by_probe_only;
-                let at_once = if only_one { 1 } else { trials.at_once };
-                (window, round.frees_at(at_once))
-            }
+            Phase::HalfOpen(window, round) => (window, round.frees_at(trials)),
         };
         let no_prison = trials.by_probe_only.then(|| self.held_until(window));
         slot_free.max(no_prison)
@@ -356,7 +279,7 @@ impl Breaker {
                     self.half_open(false, until);
                 }
             }
-            Phase::HalfOpen(_, round) => round.slots.retain(|slot| now < slot.until),
+            Phase::HalfOpen(_, round) => round.expire(now),
         }
         if let Some(forced) = self.forced.take_if(|forced| now >= forced.until) {
             self.lift(&forced, forced.until);
@@ -372,17 +295,17 @@ impl Breaker {
         if is_refused_beneath {
             return Ok(Ticket::VOID);
         }
-        Ok(Ticket {
-            epoch: self.epoch,
-            slot: self.take_slot(now),
-            started: self.policy.trip.is_timed().then_some(now),
-            was_slow: None,
+        let started = self.policy.trip.is_timed().then_some(now);
+        let ticket = Ticket::live(self.epoch, started);
+        Ok(match self.take_slot(now) {
+            Some(slot) => ticket.of_trial(slot),
+            None => ticket,
         })
     }
 
     /// A call has ended, or its permit was told so.
     pub(crate) fn record(&mut self, ticket: Ticket, outcome: Outcome, now: Instant) {
-        let is_late = ticket.epoch != self.epoch;
+        let is_late = ticket.epoch() != self.epoch;
         match outcome {
             // The one verdict that is never late: the provider spoke of its future.
             Outcome::Throttled {
@@ -418,7 +341,7 @@ impl Breaker {
 
     /// An answer has begun to come; its verdict is still to come.
     pub(crate) fn answered(&mut self, ticket: &mut Ticket, now: Instant) {
-        ticket.was_slow = Some(ticket.was_slow(self.policy.trip.slow_call, now));
+        ticket.answered(self.policy.trip.slow_call, now);
         self.release(*ticket);
     }
 
@@ -671,11 +594,7 @@ impl Breaker {
     /// Open → half-open, from `since` on.
     fn half_open(&mut self, granted: bool, since: Instant) {
         if let Phase::Open(window) = self.phase {
-            let round = Round {
-                granted,
-                ..Round::default()
-            };
-            self.enter(Phase::HalfOpen(window, round), since);
+            self.enter(Phase::HalfOpen(window, Round::new(granted)), since);
         }
     }
 
@@ -683,8 +602,7 @@ impl Breaker {
     fn proved(&mut self, now: Instant) {
         self.half_open(false, now);
         if let Phase::HalfOpen(_, round) = &mut self.phase {
-            round.successes += 1;
-            if round.successes >= self.policy.trials.to_close {
+            if round.succeeded() >= self.policy.trials.to_close {
                 self.close(now);
             }
         }
@@ -784,31 +702,6 @@ impl OpenWindow {
     /// Whether the provider itself asked for no more time.
     fn may_end(&self, now: Instant) -> bool {
         self.named.is_none_or(|named| now >= named)
-    }
-}
-
-impl Round {
-    /// When one of so many slots is free; `None`: now.
-    fn frees_at(&self, at_once: u32) -> Option<Instant> {
-        let in_excess = self.slots.len().checked_sub(at_once as usize)?;
-        Some(self.slots[in_excess].until)
-    }
-
-    /// Whether a live call is out that will decide.
-    fn is_on_trial(&self) -> bool {
-        self.slots.iter().any(|slot| slot.holder.is_some())
-    }
-
-    fn take(&mut self, holder: Option<NonZeroU32>, until: Instant) {
-        let place = self.slots.partition_point(|slot| slot.until <= until);
-        self.slots.insert(place, Slot { holder, until });
-    }
-
-    /// False where the trial had no slot, or no longer.
-    fn give_back(&mut self, ticket: Ticket) -> bool {
-        let is_its_own = |slot: &Slot| ticket.is_trial() && slot.holder == ticket.slot;
-        let place = self.slots.iter().position(is_its_own);
-        place.map(|place| self.slots.remove(place)).is_some()
     }
 }
 

@@ -151,9 +151,11 @@ impl HealthCache {
     /// The health of every known provider, as a copy. Each row is true at its own instant.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
+        let providers = self.cells().iter().map(|cell| cell.health()).collect();
         Snapshot {
+            // Last, so that nothing in it is of later.
             at: Instant::now(),
-            providers: self.cells().iter().map(|cell| cell.health()).collect(),
+            providers,
         }
     }
 
@@ -166,10 +168,8 @@ impl HealthCache {
         I::Item: Into<Arc<str>>,
     {
         let mut snapshot = self.snapshot();
-        let unknown = expected.into_iter().map(Into::into);
-        snapshot
-            .providers
-            .extend(unknown.map(ProviderHealth::unknown));
+        let rows = expected.into_iter().map(Into::into);
+        snapshot.providers.extend(rows.map(ProviderHealth::unknown));
         // Stable, so that of two rows of one id the real one comes first.
         snapshot
             .providers

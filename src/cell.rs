@@ -257,10 +257,10 @@ impl Cell {
             )
         });
         if admission_changed || override_changed {
-            self.admission_changed.notify_waiters();
+            wake(|| self.admission_changed.notify_waiters());
         }
         if override_changed {
-            self.listeners.overrides.send_replace(());
+            wake(|| drop(self.listeners.overrides.send_replace(())));
         }
         result
     }
@@ -315,11 +315,8 @@ impl Cell {
                 return;
             };
             drop(locked);
-            // A waker that panics harms its listener, not the call that woke it. An error of `send`
-            // only says that the last listener has left.
-            let _ = catch_unwind(AssertUnwindSafe(|| {
-                self.listeners.transitions.send(transition)
-            }));
+            // An error only says that the last listener has left.
+            wake(|| drop(self.listeners.transitions.send(transition)));
         }
     }
 
@@ -343,6 +340,12 @@ impl Cell {
     fn lock(&self) -> MutexGuard<'_, Locked> {
         self.locked.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A waker that panics harms its task, not the call that woke it.
+fn wake(tasks: impl FnOnce()) {
+    // The panic hook has reported it.
+    let _ = catch_unwind(AssertUnwindSafe(tasks));
 }
 
 impl fmt::Debug for Cell {

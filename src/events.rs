@@ -15,7 +15,7 @@ use crate::{Cause, Reason, State};
 const BACKLOG: usize = 1024;
 
 /// A provider's circuit breaker has changed its state.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Transition {
     /// Whose.

@@ -23,6 +23,7 @@ pub use self::{
 use crate::{
     BoxError, Provider,
     error::{CircuitOpen, find},
+    policy::positive,
 };
 
 /// Walks providers in order of preference, and serves from the first that can.
@@ -92,7 +93,6 @@ use crate::{
 ///
 /// Dropping the future drops the call that is running; its permit is neutral, and its trial's slot
 /// free again.
-#[derive(Clone)]
 #[must_use]
 pub struct FallbackChain<S, Req, R = ErrorsAdvance> {
     entries: Arc<Vec<Entry<S, Req>>>,
@@ -191,12 +191,8 @@ impl<S, Req, R> FallbackChain<S, Req, R> {
     /// If `limit` is zero.
     #[track_caller]
     pub fn deadline(self, limit: Duration) -> Self {
-        assert!(
-            !limit.is_zero(),
-            "`FallbackChain::deadline` must be longer than zero, got {limit:?}"
-        );
         Self {
-            deadline: Some(limit),
+            deadline: Some(positive("FallbackChain::deadline", limit)),
             ..self
         }
     }
@@ -276,6 +272,19 @@ impl<S, Req> Entry<S, Req> {
     fn has_refused<Res>(&self, result: &Result<Res, BoxError>) -> bool {
         let refusal = result.as_ref().err().and_then(find::<CircuitOpen>);
         refusal.is_some_and(|refusal| refusal.provider == *self.provider.id())
+    }
+}
+
+/// By hand: the entries are shared, so that neither services nor requests need be cloned.
+impl<S, Req, R: Clone> Clone for FallbackChain<S, Req, R> {
+    fn clone(&self) -> Self {
+        Self {
+            entries: Arc::clone(&self.entries),
+            rule: self.rule.clone(),
+            deadline: self.deadline,
+            max_attempts: self.max_attempts,
+            exhausted: self.exhausted,
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use tokio::time::Instant;
 use crate::{Cause, Reason, State};
 
 /// The health of one provider at one instant: a copy, which nothing changes afterwards.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ProviderHealth {
     /// Who.

@@ -66,6 +66,12 @@ impl Permit {
         self.ticket = Ticket::VOID;
     }
 
+    /// Whose call this is.
+    #[must_use]
+    pub fn provider(&self) -> &Arc<str> {
+        self.cell().id()
+    }
+
     /// Whether this call is one of the few that decide over a half-open provider.
     #[must_use]
     pub fn is_trial(&self) -> bool {

@@ -71,6 +71,7 @@ pub struct HealthProbe {
 
 /// Which providers are checked when their turn comes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Scope {
     /// Every one.
     #[default]

@@ -1,6 +1,7 @@
 use std::{
     error::Error,
     fmt::{self, Write as _},
+    hash::{Hash, Hasher},
     ops::Deref,
     sync::Arc,
 };
@@ -128,6 +129,18 @@ impl PartialEq for Reason {
 }
 
 impl Eq for Reason {}
+
+impl Hash for Reason {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
+    }
+}
+
+impl AsRef<str> for Reason {
+    fn as_ref(&self) -> &str {
+        self
+    }
+}
 
 impl PartialEq<str> for Reason {
     fn eq(&self, other: &str) -> bool {

@@ -31,6 +31,7 @@ pub struct Backoff {
 ///
 /// The terms are those of "Exponential Backoff And Jitter" (AWS Architecture Blog, 2015).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Jitter {
     /// Nothing.
     #[default]

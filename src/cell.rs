@@ -260,7 +260,7 @@ impl Cell {
             wake(|| self.admission_changed.notify_waiters());
         }
         if override_changed {
-            wake(|| drop(self.listeners.overrides.send_replace(())));
+            wake(|| self.listeners.overrides.send_replace(()));
         }
         result
     }

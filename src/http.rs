@@ -1,5 +1,5 @@
 //! Health over HTTP: what a status says, how long a provider wants to be left alone, and checks
-//! that send requests. Feature `http`, on by default.
+//! that send requests; request bodies that can be sent again. Feature `http`, on by default.
 //!
 //! ```
 //! use tower::ServiceBuilder;
@@ -27,11 +27,17 @@
 mod check;
 mod classify;
 mod constructors;
+mod replay;
 mod retry_after;
 
 use ::http::StatusCode;
 
-pub use self::{check::HttpCheck, classify::StatusClassifier, retry_after::retry_after};
+pub use self::{
+    check::HttpCheck,
+    classify::StatusClassifier,
+    replay::{Replay, ReplayBody, ReplayError, ReplayFuture, ReplayLayer},
+    retry_after::retry_after,
+};
 
 /// The statuses of these numbers. Panics where one is none.
 #[track_caller]

@@ -27,6 +27,8 @@
 mod check;
 mod classify;
 mod constructors;
+#[cfg(feature = "hyper")]
+pub(crate) mod kind;
 mod replay;
 mod retry_after;
 

@@ -57,12 +57,15 @@
 //! | check providers in the background | [`HealthProbe`], [`Check`] |
 //! | show health, or overrule it | [`HealthCache::snapshot`], [`Provider::force`] |
 //! | guard something that is not a tower service | [`Provider::admit`] |
+//! | tell errors apart | [`error::find`], [`error::Kind`] |
+//! | try a request again whose body cannot be cloned | [`http::ReplayLayer`] |
 //!
 //! # Features
 //!
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | `http` | yes | [`http`]: status codes, `Retry-After`, checks by request, [`ServedBy`] in the response |
+//! | `hyper` | no | the [kinds](error::Kind) of the errors of hyper and of hyper-util's client, which is also reqwest's |
 //! | `full` | no | all of the above |
 //!
 //! # Minimum supported Rust version
@@ -91,6 +94,7 @@ mod future;
 mod health;
 #[cfg(feature = "http")]
 pub mod http;
+mod kind;
 mod layer;
 mod permit;
 mod policy;

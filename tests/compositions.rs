@@ -370,7 +370,10 @@ async fn outage_of_a_server_that_never_answers_is_contained() {
         assert_refused(server.get(&mut stack).await);
     }
     assert_eq!(server.connections(), 2);
-    assert_eq!(provider.health().last_error.unwrap(), "request timed out");
+    assert_eq!(
+        provider.health().last_error.unwrap(),
+        "timeout: request timed out"
+    );
 }
 
 // Helpers.

@@ -29,6 +29,9 @@ use crate::{Advance, BoxError, Classify, Outcome, Permit, Reason, ServedBy};
 /// [`retry_after`] is heeded with a failure, which then opens the breaker for at least so long if it
 /// opens it, and with a throttle.
 ///
+/// Errors are judged as by [`ErrorsAsFailures`](crate::ErrorsAsFailures): the reason is labelled with the
+/// error's [kind](crate::error::Kind), and one that arose on this side is neutral.
+///
 /// Each row can be changed, status by status; of two settings of one status the later holds.
 ///
 /// ```
@@ -272,6 +275,6 @@ impl<B> Advance<Response<B>> for StatusClassifier {
 }
 
 /// `503`
-fn reason(status: StatusCode) -> Reason {
-    Reason::display(status.as_str())
+pub(super) fn reason(status: StatusCode) -> Reason {
+    Reason::labelled(status.as_str(), "")
 }

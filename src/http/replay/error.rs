@@ -4,7 +4,7 @@ use crate::BoxError;
 
 /// A request was not sent, because its body could not be kept; from a [`Replay`](super::Replay).
 ///
-/// It says nothing of a provider.
+/// It says nothing of a provider: its [kind](crate::error::Kind) is a fault of the request.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ReplayError {

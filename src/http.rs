@@ -1,5 +1,6 @@
 //! Health over HTTP: what a status says, how long a provider wants to be left alone, and checks
-//! that send requests; request bodies that can be sent again. Feature `http`, on by default.
+//! that send requests; request bodies that can be sent again, and what a server answers when none of its
+//! providers can. Feature `http`, on by default.
 //!
 //! ```
 //! use tower::ServiceBuilder;
@@ -27,10 +28,12 @@
 mod check;
 mod classify;
 mod constructors;
+mod json;
 #[cfg(feature = "hyper")]
 pub(crate) mod kind;
 mod replay;
 mod retry_after;
+mod unavailable;
 
 use ::http::StatusCode;
 
@@ -39,6 +42,7 @@ pub use self::{
     classify::StatusClassifier,
     replay::{Replay, ReplayBody, ReplayError, ReplayFuture, ReplayLayer},
     retry_after::retry_after,
+    unavailable::{unavailable_response, unavailable_response_with_details},
 };
 
 /// The statuses of these numbers. Panics where one is none.

@@ -59,6 +59,7 @@
 //! | guard something that is not a tower service | [`Provider::admit`] |
 //! | tell errors apart | [`error::find`], [`error::Kind`] |
 //! | try a request again whose body cannot be cloned | [`http::ReplayLayer`] |
+//! | answer your own callers when nobody could serve | [`http::unavailable_response`] |
 //!
 //! # Features
 //!

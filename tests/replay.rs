@@ -354,7 +354,7 @@ mod again {
     }
 
     type Chain = FallbackChain<
-        BoxCloneSyncService<Request<ReplayBody>, Response<ReplayBody>, BoxError>,
+        BoxCloneSyncService<Request<ReplayBody>, Response<()>, BoxError>,
         Request<ReplayBody>,
         StatusClassifier,
     >;
@@ -381,8 +381,10 @@ mod again {
                     }
                 });
                 let layer = HealthLayer::http(cache.provider(manner));
-                let stack = BoxCloneSyncService::new(layer.layer(serve));
-                chain.entry(cache.provider(manner), stack)
+                let stack = layer
+                    .layer(serve)
+                    .map_response(|response| response.map(drop));
+                chain.entry(cache.provider(manner), BoxCloneSyncService::new(stack))
             });
         (chain, seen)
     }

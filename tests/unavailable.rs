@@ -315,7 +315,7 @@ mod texts {
     }
 }
 
-type Stack = BoxCloneSyncService<Request<()>, Response<Empty<&'static [u8]>>, BoxError>;
+type Stack = BoxCloneSyncService<Request<()>, Response<()>, BoxError>;
 
 /// What a provider does with every request.
 #[derive(Clone, Copy)]
@@ -350,8 +350,10 @@ impl Chain {
         let chain = entries.fold(FallbackChain::http(), |chain, (id, answer)| {
             let answers = service_fn(move |_| ready(answer.give()));
             let layer = HealthLayer::http(cache.provider(id));
-            let stack = BoxCloneSyncService::new(layer.layer(answers));
-            chain.entry(cache.provider(id), stack)
+            let stack = layer
+                .layer(answers)
+                .map_response(|response| response.map(drop));
+            chain.entry(cache.provider(id), BoxCloneSyncService::new(stack))
         });
         Self { cache, chain }
     }

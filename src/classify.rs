@@ -1,9 +1,6 @@
-use std::{any::Any, fmt, time::Duration};
+use std::{fmt, time::Duration};
 
-use crate::{
-    BoxError, Permit, Reason,
-    error::{CircuitOpen, find},
-};
+use crate::{Permit, Reason, error::Kind, kind::as_error};
 
 /// What a finished call says about its provider's health.
 ///
@@ -47,14 +44,15 @@ impl Outcome {
         }
     }
 
-    /// What an error says by default: that the call failed, and why. A [`CircuitOpen`] says nothing:
-    /// another breaker, beneath, has refused the call, so that the provider was not called.
+    /// What an error says by default: that the call failed, and why. One that is
+    /// [of this side](Kind::is_local) says nothing: another breaker, beneath, has refused the call, say,
+    /// so that the provider was not called.
     pub(crate) fn of_error<E: fmt::Display + 'static>(error: &E) -> Self {
-        // Middleware boxes its errors, and what is not boxed tells nothing but its text.
-        match (error as &dyn Any).downcast_ref::<BoxError>() {
-            Some(error) if find::<CircuitOpen>(error).is_some() => Self::Neutral,
-            Some(error) => Self::failure(Reason::error(&**error)),
-            None => Self::failure(Reason::display(error)),
+        let kind = as_error(error).and_then(Kind::of);
+        if kind.is_some_and(Kind::is_local) {
+            Self::Neutral
+        } else {
+            Self::failure(Reason::of(error))
         }
     }
 
@@ -92,8 +90,13 @@ pub trait Classify<Res, E> {
     fn classify(&self, result: Result<Res, E>, permit: Permit) -> Result<Self::Response, E>;
 }
 
-/// The default: every `Ok` is a success, every error a failure; except that a
-/// [`CircuitOpen`] of a breaker beneath says nothing, for nothing was called.
+/// The default: every `Ok` is a success, every error a failure; except that those
+/// [of this side](Kind::is_local) say nothing, such as the [`CircuitOpen`](crate::error::CircuitOpen)
+/// of a breaker beneath: the provider was not called.
+///
+/// The [kind](Kind) of an error is known where the error is boxed, as tower's timeout and most other
+/// middleware leave it, and that of [`io::Error`](std::io::Error), `hyper::Error` and the error of
+/// hyper-util's client in any case. `map_err(BoxError::from)` in the stack boxes any other.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ErrorsAsFailures;
 

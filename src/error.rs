@@ -1,9 +1,12 @@
 //! What a caller gets instead of an answer, and how to find it.
 
-use std::{error::Error, fmt, io, sync::Arc, time::Duration};
+use std::{error::Error, fmt, io, iter, sync::Arc, time::Duration};
 
-pub use crate::fallback::{Attempt, NoHealthyProvider};
 use crate::{Cause, Reason, State};
+pub use crate::{
+    fallback::{Attempt, NoHealthyProvider},
+    kind::Kind,
+};
 
 /// Any error, as [`tower::BoxError`](https://docs.rs/tower/latest/tower/type.BoxError.html).
 pub type BoxError = Box<dyn Error + Send + Sync>;
@@ -65,18 +68,20 @@ impl Error for CircuitOpen {}
 /// ```
 #[must_use]
 pub fn find<T: Error + 'static>(error: &BoxError) -> Option<&T> {
-    let mut next: Option<&(dyn Error + 'static)> = Some(&**error);
-    while let Some(error) = next {
-        if let Some(found) = by_value_or_pointer(error) {
-            return Some(found);
-        }
-        next = wrapped_by(error);
-    }
-    None
+    chain(&**error).find_map(by_value_or_pointer)
+}
+
+/// The error, and those beneath it.
+pub(crate) fn chain<'a>(
+    error: &'a (dyn Error + 'static),
+) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    iter::successors(Some(error), |error| wrapped_by(*error))
 }
 
 /// A pointer to an error is an error of another type, and leaves the one it points to out of its sources.
-fn by_value_or_pointer<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
+pub(crate) fn by_value_or_pointer<'a, T: Error + 'static>(
+    error: &'a (dyn Error + 'static),
+) -> Option<&'a T> {
     let in_box = || error.downcast_ref::<Box<T>>().map(AsRef::as_ref);
     let in_arc = || error.downcast_ref::<Arc<T>>().map(AsRef::as_ref);
     error.downcast_ref().or_else(in_box).or_else(in_arc)

@@ -1,5 +1,6 @@
 //! Health over HTTP: what a status says and what becomes of the body, how long a provider wants to be
-//! left alone, and checks that send requests. Feature `http`, on by default.
+//! left alone, and checks that send requests; request bodies that can be sent again, and what a server
+//! answers when none of its providers can. Feature `http`, on by default.
 //!
 //! ```
 //! use tower::ServiceBuilder;
@@ -31,8 +32,13 @@ mod classify;
 mod constructors;
 mod grpc;
 mod idle;
+mod json;
+#[cfg(feature = "hyper")]
+pub(crate) mod kind;
 mod peek;
+mod replay;
 mod retry_after;
+mod unavailable;
 
 use ::http::StatusCode;
 
@@ -47,7 +53,9 @@ pub use self::{
         Content, FirstContent, FirstFrame, FirstSseEvent, Peek, PeekBody, PeekError, PeekFuture,
         PeekLayer, SseEvent,
     },
+    replay::{Replay, ReplayBody, ReplayError, ReplayFuture, ReplayLayer},
     retry_after::retry_after,
+    unavailable::{unavailable_response, unavailable_response_with_details},
 };
 
 /// The statuses of these numbers. Panics where one is none.

@@ -62,12 +62,16 @@
 //! | hear of each change | [`HealthCache::subscribe`] |
 //! | overrule it | [`Provider::force`] |
 //! | guard something that is not a tower service | [`Provider::admit`] |
+//! | tell errors apart | [`error::find`], [`error::Kind`] |
+//! | try a request again whose body cannot be cloned | [`http::ReplayLayer`] |
+//! | answer your own callers when nobody could serve | [`http::unavailable_response`] |
 //!
 //! # Features
 //!
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | `http` | yes | [`http`]: status codes, `Retry-After`, bodies to their end, gRPC, checks by request, [`ServedBy`] in the response |
+//! | `hyper` | no | the [kinds](error::Kind) of the errors of hyper and of hyper-util's client, which is also reqwest's |
 //! | `load` | no | `tower::load::Load` for [`Health`], so that balancers avoid what is down |
 //! | `full` | no | all of the above |
 //!
@@ -102,6 +106,7 @@ mod health;
 #[cfg(feature = "http")]
 pub mod http;
 mod keyed;
+mod kind;
 mod layer;
 #[cfg(feature = "load")]
 mod load;

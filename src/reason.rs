@@ -6,19 +6,29 @@ use std::{
     sync::Arc,
 };
 
+use crate::{error::Kind, kind::as_error};
+
 /// Why a provider is thought ill, in at most [`Reason::MAX_BYTES`] bytes.
 ///
 /// Longer text is cut at a character boundary, and formatting stops there: a provider that answers
 /// with a megabyte of error text fills neither memory nor a log line. Cloning allocates nothing.
 ///
+/// A reason may begin with a [label](Self::label): a word or two of a small set, for metrics and for
+/// strangers. The whole text is for logs and operators.
+///
 /// ```
+/// use std::io;
 /// use tower_health::Reason;
 ///
 /// let fixed = Reason::from("timeout");
-/// let error = Reason::display(std::io::Error::other("connection reset"));
+/// let free = Reason::display("no more than 3 requests, please");
+/// let error = Reason::error(&io::Error::from(io::ErrorKind::ConnectionReset));
+/// let labelled = Reason::labelled("quota", format_args!("{} of {} used", 3, 3));
 ///
-/// assert_eq!(fixed, "timeout");
-/// assert_eq!(error, "connection reset");
+/// assert_eq!((fixed.as_str(), fixed.label()), ("timeout", "timeout"));
+/// assert_eq!((free.as_str(), free.label()), ("no more than 3 requests, please", "error"));
+/// assert_eq!((error.as_str(), error.label()), ("reset: connection reset", "reset"));
+/// assert_eq!((labelled.as_str(), labelled.label()), ("quota: 3 of 3 used", "quota"));
 /// assert!(Reason::from("é".repeat(1_000)).len() <= Reason::MAX_BYTES);
 /// ```
 #[derive(Clone)]
@@ -27,7 +37,8 @@ pub struct Reason(Text);
 #[derive(Clone)]
 enum Text {
     Fixed(&'static str),
-    Shared(Arc<str>),
+    /// The label is the first so many bytes.
+    Shared(Arc<str>, u16),
 }
 
 impl Reason {
@@ -39,10 +50,20 @@ impl Reason {
         let mut text = Bounded(String::new());
         // The only error is that of a full `Bounded`, which has what it needs.
         let _ = write!(text, "{value}");
-        Self(Text::Shared(text.0.into()))
+        text.into_reason(0)
     }
 
-    /// The beginning of what `error` says, and of what the errors beneath it add to that.
+    /// A [label](Self::label), and the beginning of what there is to say beyond it, which may be nothing.
+    pub fn labelled(label: impl fmt::Display, detail: impl fmt::Display) -> Self {
+        let mut text = Bounded(String::new());
+        let _ = write!(text, "{label}");
+        let label = text.0.len();
+        text.add(&Self::display(detail));
+        text.into_reason(label)
+    }
+
+    /// The beginning of what `error` says, and of what the errors beneath it add to that; labelled
+    /// with the error's [kind](Kind), where it has one.
     ///
     /// ```
     /// # use std::{error::Error, fmt, io};
@@ -55,17 +76,21 @@ impl Reason {
     /// ```
     pub fn error(error: &(dyn Error + 'static)) -> Self {
         let mut text = Bounded(String::new());
+        let kind = Kind::of(error).map_or("", Kind::as_str);
+        if !begins_with_word(&Self::display(error), kind) {
+            text.add(kind);
+        }
         let mut next = Some(error);
         while let Some(error) = next {
-            let said = Self::display(error);
-            let separator = if text.0.is_empty() { "" } else { ": " };
-            // Many errors repeat their source.
-            if !text.0.contains(&*said) && write!(text, "{separator}{said}").is_err() {
-                break;
-            }
+            text.add(&Self::display(error));
             next = error.source();
         }
-        Self(Text::Shared(text.0.into()))
+        text.into_reason(kind.len())
+    }
+
+    /// [`error`](Self::error) for what a service calls an error, where it is known to be one.
+    pub(crate) fn of<E: fmt::Display + 'static>(error: &E) -> Self {
+        as_error(error).map_or_else(|| Self::display(error), Self::error)
     }
 
     /// The text.
@@ -73,9 +98,28 @@ impl Reason {
     pub fn as_str(&self) -> &str {
         match &self.0 {
             Text::Fixed(text) => text,
-            Text::Shared(text) => text,
+            Text::Shared(text, _) => text,
         }
     }
+
+    /// What a metric can be labelled with, and a stranger be told: not the text of an error, of which
+    /// there is no end and which may say too much.
+    ///
+    /// It is the [kind](Kind) of an error, a status such as `503`, the label of
+    /// [`labelled`](Self::labelled), or all of a constant text; of any other reason it is `error`.
+    #[must_use]
+    pub fn label(&self) -> &str {
+        match &self.0 {
+            Text::Fixed(text) => text,
+            Text::Shared(_, 0) => "error",
+            Text::Shared(text, label) => &text[..usize::from(*label)],
+        }
+    }
+}
+
+fn begins_with_word(text: &str, word: &str) -> bool {
+    let rest = text.strip_prefix(word);
+    rest.is_some_and(|rest| !rest.starts_with(char::is_alphanumeric))
 }
 
 /// The longest prefix of `text` that fits into `max` bytes.
@@ -89,6 +133,21 @@ fn prefix(text: &str, max: usize) -> &str {
 
 /// Takes text until it is full, then ends the formatting with an error.
 struct Bounded(String);
+
+impl Bounded {
+    /// Adds what is not there yet: many errors repeat their source.
+    fn add(&mut self, said: &str) {
+        if !self.0.contains(said) {
+            let separator = if self.0.is_empty() { "" } else { ": " };
+            let _ = write!(self, "{separator}{said}");
+        }
+    }
+
+    fn into_reason(self, label: usize) -> Reason {
+        let label = u16::try_from(label).expect("bounded");
+        Reason(Text::Shared(self.0.into(), label))
+    }
+}
 
 impl fmt::Write for Bounded {
     fn write_str(&mut self, text: &str) -> fmt::Result {
@@ -110,7 +169,7 @@ impl From<&'static str> for Reason {
 
 impl From<String> for Reason {
     fn from(text: String) -> Self {
-        Self(Text::Shared(prefix(&text, Self::MAX_BYTES).into()))
+        Self(Text::Shared(prefix(&text, Self::MAX_BYTES).into(), 0))
     }
 }
 

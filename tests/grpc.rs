@@ -249,7 +249,7 @@ async fn a_silent_stream_is_a_failure_where_a_limit_is_set() {
     let error = assert_ready!(reader.poll()).unwrap().unwrap_err();
 
     assert!(find::<IdleBody>(&error).is_some());
-    assert_eq!(health(&provider), failure("idle body"));
+    assert_eq!(health(&provider), failure("timeout: idle body"));
 }
 
 mod chain {

@@ -389,7 +389,7 @@ mod check {
             let expected = if status < 500 {
                 Ok(())
             } else {
-                Err(Reason::from(format!("status {status}")))
+                Err(Reason::from(status.to_string()))
             };
             assert_eq!(result, expected);
         }

@@ -388,7 +388,7 @@ mod idle {
 
         assert_eq!(find::<IdleBody>(&error).unwrap().limit, LIMIT);
         assert_eq!(strikes(&provider), 2);
-        assert_eq!(provider.health().last_error.unwrap(), "idle body");
+        assert_eq!(provider.health().last_error.unwrap(), "timeout: idle body");
     }
 
     #[tokio::test(start_paused = true)]

@@ -762,9 +762,9 @@ mod below_a_health_layer {
     #[tokio::test(start_paused = true)]
     async fn whatever_keeps_a_body_from_beginning_is_a_failure() {
         for (beginning, reason) in [
-            (wait(HOUR), "body did not begin within 30s"),
+            (wait(HOUR), "timeout: body did not begin within 30s"),
             (reset(), "connection reset"),
-            (data(""), "body ended before its content"),
+            (data(""), "incomplete: body ended before its content"),
         ] {
             let provider = provider();
             guarded(&provider, &Script::new([beginning]))

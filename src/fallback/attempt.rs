@@ -1,6 +1,6 @@
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
-use crate::{BoxError, Reason};
+use crate::{BoxError, Cause, Provider, Reason};
 
 /// A provider that did not serve a request, and why.
 #[derive(Clone, Debug)]
@@ -12,6 +12,36 @@ pub struct Attempt {
     pub reason: Reason,
     /// How long it was tried; zero where it was skipped.
     pub elapsed: Duration,
+    /// What keeps its breaker open, be it since this attempt. `None` where a call would be admitted,
+    /// and where it does not take the request.
+    pub cause: Option<Cause>,
+    /// How long until its breaker admits a call; `None` as for the cause.
+    pub retry_in: Option<Duration>,
+}
+
+impl Attempt {
+    pub(super) const NOT_ELIGIBLE: &'static str = "not eligible";
+
+    /// An attempt that is over. Its breaker is asked now, so that what the attempt did to it is seen.
+    pub(super) fn new(provider: &Provider, reason: Reason, elapsed: Duration) -> Self {
+        let mut attempt = Self {
+            provider: Arc::clone(provider.id()),
+            reason,
+            elapsed,
+            cause: None,
+            retry_in: None,
+        };
+        if attempt.is_eligible() {
+            let health = provider.health();
+            attempt.cause = health.cause.filter(|_| !health.healthy);
+            attempt.retry_in = health.retry_in;
+        }
+        attempt
+    }
+
+    fn is_eligible(&self) -> bool {
+        self.reason != Self::NOT_ELIGIBLE
+    }
 }
 
 impl fmt::Display for Attempt {
@@ -20,6 +50,7 @@ impl fmt::Display for Attempt {
             provider,
             reason,
             elapsed,
+            ..
         } = self;
         write!(f, "`{provider}`: {reason}")?;
         if elapsed.is_zero() {
@@ -51,6 +82,16 @@ pub struct NoHealthyProvider {
     /// none refused.
     pub retry_in: Option<Duration>,
     pub(super) last_error: Option<BoxError>,
+}
+
+impl NoHealthyProvider {
+    /// Whether every provider that takes the request wants a pause, and no more is wrong with it.
+    #[must_use]
+    pub fn is_throttled(&self) -> bool {
+        let mut eligible = self.attempts.iter().filter(|it| it.is_eligible());
+        let wants_pause = |it: &Attempt| it.cause == Some(Cause::Throttled);
+        eligible.next().is_some_and(wants_pause) && eligible.all(wants_pause)
+    }
 }
 
 impl fmt::Display for NoHealthyProvider {

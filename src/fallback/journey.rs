@@ -279,7 +279,7 @@ impl Past {
     fn not_eligible(entry: usize) -> Self {
         Self {
             entry,
-            reason: "not eligible".into(),
+            reason: Attempt::NOT_ELIGIBLE.into(),
             elapsed: Duration::ZERO,
             is_refusal: false,
         }
@@ -305,10 +305,9 @@ impl Past {
 }
 
 fn attempts<S, Req>(entries: &[Entry<S, Req>], past: Vec<Past>) -> Vec<Attempt> {
-    let attempt = |past: Past| Attempt {
-        provider: Arc::clone(entries[past.entry].provider.id()),
-        reason: past.reason,
-        elapsed: past.elapsed,
+    let attempt = |past: Past| {
+        let provider = &entries[past.entry].provider;
+        Attempt::new(provider, past.reason, past.elapsed)
     };
     past.into_iter().map(attempt).collect()
 }

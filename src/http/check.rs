@@ -3,7 +3,7 @@ use std::{collections::BTreeSet, fmt, future::poll_fn, sync::Arc};
 use ::http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri};
 use tower_service::Service;
 
-use super::statuses;
+use super::{classify::reason, statuses};
 use crate::{Check, Reason};
 
 /// A check that sends a request and looks at the status of the response.
@@ -100,12 +100,13 @@ impl<S, B> HttpCheck<S, B> {
     ///
     /// # Errors
     ///
-    /// The service's error, or the status where it does not pass, as in `status 503`.
+    /// The service's error, labelled with its [kind](crate::error::Kind), or the status where it does
+    /// not pass, as in `503`.
     pub fn run<R>(&self) -> impl Future<Output = Result<(), Reason>> + Send + use<S, B, R>
     where
         S: Service<Request<B>, Response = Response<R>> + Clone + Send,
         S::Future: Send,
-        S::Error: fmt::Display,
+        S::Error: fmt::Display + 'static,
         B: Send,
     {
         let mut service = self.service.clone();
@@ -113,10 +114,11 @@ impl<S, B> HttpCheck<S, B> {
         request.headers_mut().extend(self.headers.clone());
         let expected = self.expected.clone();
         async move {
-            poll_fn(|cx| service.poll_ready(cx))
-                .await
-                .map_err(Reason::display)?;
-            let response = service.call(request).await.map_err(Reason::display)?;
+            let call = async {
+                poll_fn(|cx| service.poll_ready(cx)).await?;
+                service.call(request).await
+            };
+            let response = call.await.map_err(|error| Reason::of(&error))?;
             judge(response.status(), expected.as_deref())
         }
     }
@@ -127,7 +129,7 @@ impl<S, B, R> From<HttpCheck<S, B>> for Check
 where
     S: Service<Request<B>, Response = Response<R>> + Clone + Send + Sync + 'static,
     S::Future: Send + 'static,
-    S::Error: fmt::Display,
+    S::Error: fmt::Display + 'static,
     B: Send + 'static,
     R: 'static,
 {
@@ -138,11 +140,7 @@ where
 
 fn judge(status: StatusCode, expected: Option<&BTreeSet<StatusCode>>) -> Result<(), Reason> {
     let passes = expected.map_or(status.as_u16() < 500, |expected| expected.contains(&status));
-    if passes {
-        Ok(())
-    } else {
-        Err(Reason::display(format_args!("status {}", status.as_str())))
-    }
+    if passes { Ok(()) } else { Err(reason(status)) }
 }
 
 impl<S, B> fmt::Debug for HttpCheck<S, B> {

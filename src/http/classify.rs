@@ -14,7 +14,7 @@ use crate::{Advance, BoxError, Classify, Outcome, Permit, Reason, ServedBy, poli
 ///
 /// | status | health | chain goes on | because |
 /// |---|---|---|---|
-/// | none: an error | failure | yes | nothing was answered |
+/// | none: an error | failure, unless it is [of this side](crate::error::Kind::is_local) | yes | nothing was answered |
 /// | 1xx, 2xx, 3xx | success, at the end of the body | no | [RFC 9110 §15.2] to §15.4 |
 /// | 429 | throttled | yes | the provider wants a pause: [RFC 6585 §4] |
 /// | 408 | failure | yes | the server gave up waiting, and the request may be repeated: [RFC 9110 §15.5.9] |
@@ -33,6 +33,9 @@ use crate::{Advance, BoxError, Classify, Outcome, Permit, Reason, ServedBy, poli
 ///
 /// [`retry_after`] is heeded with a failure, which then opens the breaker for at least so long if it
 /// opens it, and with a throttle.
+///
+/// Errors are judged as by [`ErrorsAsFailures`](crate::ErrorsAsFailures): the reason is labelled with the
+/// error's [kind](crate::error::Kind), and one that arose on this side is neutral.
 ///
 /// Each row can be changed, status by status; of two settings of one status the later holds.
 ///
@@ -322,6 +325,6 @@ impl<B> Advance<Response<B>> for StatusClassifier {
 }
 
 /// `503`
-fn reason(status: StatusCode) -> Reason {
-    Reason::display(status.as_str())
+pub(super) fn reason(status: StatusCode) -> Reason {
+    Reason::labelled(status.as_str(), "")
 }

@@ -1,0 +1,197 @@
+use std::time::Duration;
+
+use ::http::{
+    HeaderValue, Response, StatusCode,
+    header::{CONTENT_TYPE, RETRY_AFTER},
+};
+
+use super::{ReplayError, json};
+use crate::{
+    BoxError, Cause, Reason,
+    error::{Attempt, CircuitOpen, Kind, NoHealthyProvider, find},
+};
+
+/// The answer of a server whose call ended with `error`: what it was, and when to come back.
+///
+/// | error, itself or beneath others | status | `Retry-After` |
+/// |---|---|---|
+/// | [`NoHealthyProvider`] | 503 | the soonest that one of the breakers admits a call, if any is open |
+/// | ... where [all want a pause](NoHealthyProvider::is_throttled) | 429 | the same |
+/// | [`CircuitOpen`] | 503, or 429 where the provider wants a pause | its `retry_in` |
+/// | [`ReplayError::TooLarge`] | 413 | |
+/// | of kind [`Request`](Kind::Request) | 400 | |
+/// | of kind [`Overloaded`](Kind::Overloaded) | 503 | |
+/// | of kind [`Timeout`](Kind::Timeout) | 504 | |
+/// | any other | 502 | |
+///
+/// `Retry-After` is in seconds, rounded up. The body is JSON: what went wrong, and which providers were
+/// skipped or tried, each with the [label](Reason::label) of the reason. No text of a provider or of an
+/// error is in it, which may say more than a stranger should know; see
+/// [`unavailable_response_with_details`].
+///
+/// ```
+/// use tower_health::{BoxError, HealthCache, http::unavailable_response};
+///
+/// let groq = HealthCache::default().provider("groq");
+/// groq.mark_unhealthy("timeout");
+/// groq.mark_unhealthy("timeout");
+/// let error: BoxError = groq.admit().unwrap_err().into();
+///
+/// let response = unavailable_response(&error);
+/// assert_eq!(response.status(), 503);
+/// assert_eq!(response.headers()["retry-after"], "60");
+/// assert_eq!(
+///     response.body(),
+///     r#"{"error":"circuit open","attempts":[{"provider":"groq","reason":"circuit open"}]}"#
+/// );
+/// ```
+///
+/// With axum: `HandleErrorLayer::new(async |error: BoxError| unavailable_response(&error))` around the stack.
+#[must_use]
+pub fn unavailable_response(error: &BoxError) -> Response<String> {
+    Answer::to(error).response(None)
+}
+
+/// [`unavailable_response`] with all that is known: the text of the error, and of the reason of each
+/// attempt. For callers who may see what providers say.
+///
+/// ```
+/// use tower_health::{BoxError, http::unavailable_response_with_details};
+///
+/// let error = BoxError::from("invalid certificate of 10.0.0.7");
+/// assert_eq!(
+///     unavailable_response_with_details(&error).body(),
+///     r#"{"error":"error","attempts":[],"details":"invalid certificate of 10.0.0.7"}"#
+/// );
+/// ```
+#[must_use]
+pub fn unavailable_response_with_details(error: &BoxError) -> Response<String> {
+    Answer::to(error).response(Some(Reason::error(&**error)))
+}
+
+struct Answer<'a> {
+    status: StatusCode,
+    retry_in: Option<Duration>,
+    error: &'static str,
+    attempts: Vec<Line<'a>>,
+}
+
+/// An attempt, as far as it is shown.
+struct Line<'a> {
+    provider: &'a str,
+    reason: &'a str,
+    details: &'a str,
+}
+
+impl<'a> Answer<'a> {
+    fn to(error: &'a BoxError) -> Self {
+        let to_chain = find(error).map(Self::to_chain);
+        let to_refusal = || find(error).map(Self::to_refusal);
+        to_chain
+            .or_else(to_refusal)
+            .unwrap_or_else(|| Self::to_failure(error))
+    }
+
+    fn to_chain(exhausted: &'a NoHealthyProvider) -> Self {
+        let NoHealthyProvider {
+            attempts, retry_in, ..
+        } = exhausted;
+        let waits = attempts.iter().filter_map(|attempt| attempt.retry_in);
+        Self {
+            status: unavailable(exhausted.is_throttled()),
+            retry_in: waits.chain(*retry_in).min(),
+            error: Kind::NoHealthyProvider.as_str(),
+            attempts: attempts.iter().map(Line::from).collect(),
+        }
+    }
+
+    fn to_refusal(refusal: &'a CircuitOpen) -> Self {
+        let reason = Kind::CircuitOpen.as_str();
+        let line = Line {
+            provider: &refusal.provider,
+            reason,
+            details: refusal.last_error.as_deref().unwrap_or(reason),
+        };
+        Self {
+            status: unavailable(refusal.cause == Some(Cause::Throttled)),
+            retry_in: Some(refusal.retry_in),
+            error: reason,
+            attempts: vec![line],
+        }
+    }
+
+    fn to_failure(error: &BoxError) -> Self {
+        let kind = Kind::of(&**error);
+        let is_too_large = matches!(find(error), Some(ReplayError::TooLarge { .. }));
+        let status = match kind {
+            Some(Kind::Request) if is_too_large => StatusCode::PAYLOAD_TOO_LARGE,
+            Some(Kind::Request) => StatusCode::BAD_REQUEST,
+            Some(Kind::Overloaded) => StatusCode::SERVICE_UNAVAILABLE,
+            Some(Kind::Timeout) => StatusCode::GATEWAY_TIMEOUT,
+            _ => StatusCode::BAD_GATEWAY,
+        };
+        Self {
+            status,
+            retry_in: None,
+            error: kind.map_or("error", Kind::as_str),
+            attempts: Vec::new(),
+        }
+    }
+
+    fn response(&self, details: Option<Reason>) -> Response<String> {
+        let mut response = Response::new(self.json(details));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(wait) = self.retry_in {
+            headers.insert(RETRY_AFTER, whole_seconds(wait).into());
+        }
+        response
+    }
+
+    fn json(&self, details: Option<Reason>) -> String {
+        let is_detailed = details.is_some();
+        let attempts = self.attempts.iter().map(|line| line.json(is_detailed));
+        let details = details.map(|text| ("details", json::string(&text)));
+        let members = [
+            ("error", json::string(self.error)),
+            ("attempts", json::list(attempts)),
+        ];
+        json::object(members.into_iter().chain(details))
+    }
+}
+
+impl Line<'_> {
+    fn json(&self, is_detailed: bool) -> String {
+        let details = is_detailed.then(|| ("details", json::string(self.details)));
+        let members = [
+            ("provider", json::string(self.provider)),
+            ("reason", json::string(self.reason)),
+        ];
+        json::object(members.into_iter().chain(details))
+    }
+}
+
+impl<'a> From<&'a Attempt> for Line<'a> {
+    fn from(attempt: &'a Attempt) -> Self {
+        Self {
+            provider: &attempt.provider,
+            reason: attempt.reason.label(),
+            details: &attempt.reason,
+        }
+    }
+}
+
+fn unavailable(is_throttled: bool) -> StatusCode {
+    if is_throttled {
+        StatusCode::TOO_MANY_REQUESTS
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    }
+}
+
+/// Rounded up: who comes back too early is refused again.
+fn whole_seconds(wait: Duration) -> u64 {
+    let begun = u64::from(wait.subsec_nanos() > 0);
+    wait.as_secs().saturating_add(begun)
+}

@@ -1,0 +1,220 @@
+use std::{any::Any, error::Error, fmt, io};
+
+use tokio::time::error::Elapsed;
+
+#[cfg(feature = "hyper")]
+use crate::http::kind::by_hyper;
+#[cfg(feature = "http")]
+use crate::http::{IdleBody, PeekError, ReplayError};
+use crate::{
+    BoxError, Reason,
+    error::{CircuitOpen, NoHealthyProvider, by_value_or_pointer, chain},
+};
+
+/// What kind of error a call ended with: a word or two that stay as they are, fit for a metric's label.
+///
+/// | kind | label | shown by |
+/// |---|---|---|
+/// | [`Dns`](Self::Dns) | `dns` | † `dns error` beneath a connect error of the client |
+/// | [`Connect`](Self::Connect) | `connect` | `io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable, NetworkDown, AddrNotAvailable}`; † any other connect error of the client |
+/// | [`Tls`](Self::Tls) | `tls` | † `io::ErrorKind::InvalidData` beneath a connect error of the client: rustls; with others it is `connect` |
+/// | [`Timeout`](Self::Timeout) | `timeout` | `io::ErrorKind::TimedOut`, when connecting too; `Elapsed` of tokio and of tower; `TimedOut` of reqwest; `http::IdleBody`, `http::PeekError::TimedOut`; † `is_timeout` |
+/// | [`Reset`](Self::Reset) | `reset` | `io::ErrorKind::{ConnectionReset, ConnectionAborted, BrokenPipe}`; † an HTTP/2 stream that the provider reset |
+/// | [`Closed`](Self::Closed) | `closed` | † `is_closed`, `is_canceled`; an HTTP/2 connection that the provider closed (`GOAWAY`) |
+/// | [`Incomplete`](Self::Incomplete) | `incomplete` | `io::ErrorKind::UnexpectedEof`; `http::PeekError::Ended`; † `is_incomplete_message` |
+/// | [`Protocol`](Self::Protocol) | `protocol` | † `is_parse`; a body in bad chunks; an error of HTTP/2 that the client detected |
+/// | [`NoHealthyProvider`](Self::NoHealthyProvider) | `no healthy provider` | [`error::NoHealthyProvider`](crate::error::NoHealthyProvider), unless its last error has a kind |
+/// | [`CircuitOpen`](Self::CircuitOpen) | `circuit open` | [`error::CircuitOpen`](crate::error::CircuitOpen) |
+/// | [`Overloaded`](Self::Overloaded) | `overloaded` | `Overloaded` of tower's `LoadShed` |
+/// | [`Request`](Self::Request) | `request` | `http::ReplayError`; † `is_user`, an HTTP/2 stream that this side reset; a method, version or URI that the client refuses |
+///
+/// † With feature `hyper`: of `hyper::Error`, and of the error of hyper-util's legacy client, which is also
+/// reqwest's.
+///
+/// Of errors around each other the innermost tells most, save that whatever goes wrong while connecting
+/// is one of the first four, and that what is [local](Self::is_local) stays so: a request whose body
+/// breaks off is a `request`, though the error of that body is a `reset`.
+///
+/// Tower and reqwest are no dependencies of this crate, so that their types cannot be named. They are
+/// known by what both `Debug` and `Display` print of them, the same in tower 0.4 and 0.5 and in reqwest
+/// 0.12 and 0.13; an error that only reads the same is not taken for them.
+///
+/// ```
+/// use std::io;
+/// use tower_health::{BoxError, error::Kind};
+///
+/// let refused: BoxError = io::Error::from(io::ErrorKind::ConnectionRefused).into();
+/// let shed: BoxError = tower::load_shed::error::Overloaded::new().into();
+/// let unknown: BoxError = "timeout".into();
+///
+/// assert_eq!(Kind::of(&*refused), Some(Kind::Connect));
+/// assert!(Kind::of(&*shed).is_some_and(Kind::is_local));
+/// assert_eq!(Kind::of(&*unknown), None);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Kind {
+    /// The provider's name could not be resolved.
+    Dns,
+    /// No connection could be made.
+    Connect,
+    /// A connection was made, but not a secure one.
+    Tls,
+    /// The time ran out.
+    Timeout,
+    /// The provider broke the connection, or the stream, off.
+    Reset,
+    /// The connection was closed before the request was sent.
+    Closed,
+    /// The connection was closed in the midst of a message, or before the response.
+    Incomplete,
+    /// What came was no HTTP.
+    Protocol,
+    /// A chain came to its end.
+    NoHealthyProvider,
+    /// Refused on this side, by a breaker.
+    CircuitOpen,
+    /// Refused on this side, by a stack that is full.
+    Overloaded,
+    /// The request is at fault: its body broke off or is too large, or it cannot be sent at all.
+    Request,
+}
+
+impl Kind {
+    /// The kind of an error, if it has one.
+    #[must_use]
+    pub fn of(error: &(dyn Error + 'static)) -> Option<Self> {
+        let mut known = None;
+        for error in chain(error) {
+            let shown = shown_by(error, known);
+            known = shown.filter(|kind| kind.adds_to(known)).or(known);
+            if known.is_some_and(Self::is_local) {
+                break;
+            }
+        }
+        known
+    }
+
+    /// Whether the error arose on this side, so that it says nothing of the provider's health.
+    #[must_use]
+    pub fn is_local(self) -> bool {
+        matches!(self, Self::CircuitOpen | Self::Overloaded | Self::Request)
+    }
+
+    /// The word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Dns => "dns",
+            Self::Connect => "connect",
+            Self::Tls => "tls",
+            Self::Timeout => "timeout",
+            Self::Reset => "reset",
+            Self::Closed => "closed",
+            Self::Incomplete => "incomplete",
+            Self::Protocol => "protocol",
+            Self::NoHealthyProvider => "no healthy provider",
+            Self::CircuitOpen => "circuit open",
+            Self::Overloaded => "overloaded",
+            Self::Request => "request",
+        }
+    }
+
+    /// Whether it tells more than the kind of an error around it.
+    fn adds_to(self, known: Option<Self>) -> bool {
+        match known {
+            Some(Self::Dns) => self.is_local(),
+            Some(Self::Connect) => {
+                self.is_local() || matches!(self, Self::Dns | Self::Tls | Self::Timeout)
+            }
+            _ => true,
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// What one error shows, without those beneath it; those around it have shown `known`.
+fn shown_by(error: &(dyn Error + 'static), known: Option<Kind>) -> Option<Kind> {
+    let shown = by_io(error, known)
+        .or_else(|| is::<CircuitOpen>(error).then_some(Kind::CircuitOpen))
+        .or_else(|| is::<NoHealthyProvider>(error).then_some(Kind::NoHealthyProvider))
+        .or_else(|| is::<Elapsed>(error).then_some(Kind::Timeout));
+    #[cfg(feature = "http")]
+    let shown = shown
+        .or_else(|| is::<ReplayError>(error).then_some(Kind::Request))
+        .or_else(|| is::<IdleBody>(error).then_some(Kind::Timeout))
+        .or_else(|| by_value_or_pointer::<PeekError>(error).and_then(by_peek));
+    #[cfg(feature = "hyper")]
+    let shown = shown.or_else(|| by_hyper(error, known));
+    shown.or_else(|| by_prints(error))
+}
+
+fn is<T: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
+    by_value_or_pointer::<T>(error).is_some()
+}
+
+#[cfg(feature = "http")]
+fn by_peek(error: &PeekError) -> Option<Kind> {
+    match error {
+        PeekError::TimedOut(_) => Some(Kind::Timeout),
+        PeekError::Ended => Some(Kind::Incomplete),
+        // What the provider says of itself is of no kind.
+        PeekError::Broken(_) => None,
+    }
+}
+
+fn by_io(error: &(dyn Error + 'static), known: Option<Kind>) -> Option<Kind> {
+    match by_value_or_pointer::<io::Error>(error)?.kind() {
+        io::ErrorKind::ConnectionRefused
+        | io::ErrorKind::HostUnreachable
+        | io::ErrorKind::NetworkUnreachable
+        | io::ErrorKind::NetworkDown
+        | io::ErrorKind::AddrNotAvailable => Some(Kind::Connect),
+        io::ErrorKind::ConnectionReset
+        | io::ErrorKind::ConnectionAborted
+        | io::ErrorKind::BrokenPipe => Some(Kind::Reset),
+        io::ErrorKind::TimedOut => Some(Kind::Timeout),
+        io::ErrorKind::UnexpectedEof => Some(Kind::Incomplete),
+        // Elsewhere it is anything that cannot be parsed.
+        io::ErrorKind::InvalidData if known == Some(Kind::Connect) => Some(Kind::Tls),
+        _ => None,
+    }
+}
+
+/// By all that can be seen of errors whose types cannot be named here.
+fn by_prints(error: &(dyn Error + 'static)) -> Option<Kind> {
+    let display = Reason::display(error);
+    let debug = Reason::display(format_args!("{error:?}"));
+    match (&*debug, &*display) {
+        ("Elapsed(())", "request timed out") | ("TimedOut", "operation timed out") => {
+            Some(Kind::Timeout)
+        }
+        ("Overloaded", "service overloaded") => Some(Kind::Overloaded),
+        _ => None,
+    }
+}
+
+/// The error of a service, which may be in a box or of a type of its own, of which only these are
+/// known to be errors: of the others there is nothing but their text.
+pub(crate) fn as_error(error: &dyn Any) -> Option<&(dyn Error + 'static)> {
+    let boxed = error.downcast_ref::<BoxError>();
+    let known = boxed
+        .map(|error| &**error as _)
+        .or_else(|| as_known::<io::Error>(error))
+        .or_else(|| as_known::<CircuitOpen>(error))
+        .or_else(|| as_known::<Elapsed>(error));
+    #[cfg(feature = "hyper")]
+    let known = known
+        .or_else(|| as_known::<hyper::Error>(error))
+        .or_else(|| as_known::<hyper_util::client::legacy::Error>(error));
+    known
+}
+
+fn as_known<T: Error + 'static>(error: &dyn Any) -> Option<&(dyn Error + 'static)> {
+    error.downcast_ref::<T>().map(|error| error as _)
+}

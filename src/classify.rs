@@ -44,6 +44,12 @@ impl Outcome {
         }
     }
 
+    /// Whether the provider did not serve the call.
+    #[cfg(feature = "http")]
+    pub(crate) fn speaks_against(&self) -> bool {
+        !matches!(self, Self::Success | Self::Neutral)
+    }
+
     /// What an error says by default: that the call failed, and why. One that is
     /// [of this side](Kind::is_local) says nothing: another breaker, beneath, has refused the call, say,
     /// so that the provider was not called.

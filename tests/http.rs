@@ -4,7 +4,9 @@
 use std::{future::ready, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, Uri, header::AUTHORIZATION};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header::AUTHORIZATION,
+};
 use http_body_util::{BodyExt, Full};
 use tokio::time::advance;
 use tokio_test::{assert_pending, assert_ready_eq, task};
@@ -132,8 +134,41 @@ mod table {
     fn changing_a_clone_leaves_the_original_alone() {
         let original = StatusClassifier::new().neutral_on([500]);
         let changed = original.clone().failure_on([500]);
-        assert!(!original.advances(StatusCode::INTERNAL_SERVER_ERROR));
-        assert!(changed.advances(StatusCode::INTERNAL_SERVER_ERROR));
+        let none = HeaderMap::new();
+        assert!(!original.advances(StatusCode::INTERNAL_SERVER_ERROR, &none));
+        assert!(changed.advances(StatusCode::INTERNAL_SERVER_ERROR, &none));
+    }
+
+    #[test]
+    fn a_closure_is_asked_before_the_table_in_both_columns() {
+        let classifier =
+            StatusClassifier::new()
+                .return_on([200])
+                .outcome_with(|status, headers: &HeaderMap| {
+                    let model = headers.get("x-model-status")?;
+                    Some(match model.to_str() {
+                        Ok("away") => Outcome::failure("model away"),
+                        _ if status == StatusCode::BAD_GATEWAY => Outcome::Neutral,
+                        _ => return None,
+                    })
+                });
+        let head =
+            |model| HeaderMap::from_iter([(HeaderName::from_static("x-model-status"), model)]);
+        let (away, there) = (
+            head(HeaderValue::from_static("away")),
+            head(HeaderValue::from_static("there")),
+        );
+        let (ok, bad_gateway) = (StatusCode::OK, StatusCode::BAD_GATEWAY);
+
+        assert_eq!(
+            classifier.outcome(ok, &away),
+            Outcome::failure("model away")
+        );
+        assert!(classifier.advances(ok, &away));
+        assert_eq!(classifier.outcome(bad_gateway, &there), Outcome::Neutral);
+        assert!(!classifier.advances(bad_gateway, &there));
+        assert_eq!(classifier.outcome(ok, &there), Outcome::Success);
+        assert!(classifier.advances(bad_gateway, &HeaderMap::new()));
     }
 
     #[test]
@@ -183,7 +218,8 @@ mod table {
     }
 
     fn advance_on(classifier: &StatusClassifier, status: u16) -> Advance {
-        if classifier.advances(StatusCode::from_u16(status).unwrap()) {
+        let status = StatusCode::from_u16(status).unwrap();
+        if classifier.advances(status, &HeaderMap::new()) {
             Advance::Yes
         } else {
             Advance::No

@@ -84,7 +84,14 @@ pub struct StatusClassifier {
 struct Columns {
     health: BTreeMap<StatusCode, Verdict>,
     advance: BTreeMap<StatusCode, bool>,
+    by_head: Option<ByHead>,
 }
+
+/// A closure that is asked before the table.
+#[derive(Clone)]
+struct ByHead(Arc<Judgement>);
+
+type Judgement = dyn Fn(StatusCode, &HeaderMap) -> Option<Outcome> + Send + Sync;
 
 /// What a status says of the provider's health: an [`Outcome`] without its particulars.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -203,10 +210,35 @@ impl StatusClassifier {
         }
     }
 
+    /// Asks a closure before the table: what it says of a response's health holds, and a chain goes
+    /// on where that is not in the provider's favour; where it says nothing, the table does. Default:
+    /// none is asked.
+    ///
+    /// ```
+    /// use tower_health::{Outcome, http::StatusClassifier};
+    ///
+    /// // A gateway that answers 200 for a model which is away.
+    /// let classifier = StatusClassifier::new().outcome_with(|_, headers| {
+    ///     let is_away = headers.get("x-model-status")? == "unavailable";
+    ///     is_away.then(|| Outcome::failure("model unavailable"))
+    /// });
+    /// # let _ = classifier;
+    /// ```
+    pub fn outcome_with<F>(mut self, by_head: F) -> Self
+    where
+        F: Fn(StatusCode, &HeaderMap) -> Option<Outcome> + Send + Sync + 'static,
+    {
+        self.columns().by_head = Some(ByHead(Arc::new(by_head)));
+        self
+    }
+
     /// What the status and headers of a response say of its provider's health: the table's first
     /// question, for clients whose responses are not of [`http::Response`](::http::Response).
     #[must_use]
     pub fn outcome(&self, status: StatusCode, headers: &HeaderMap) -> Outcome {
+        if let Some(outcome) = self.by_head(status, headers) {
+            return outcome;
+        }
         match self.verdict(status) {
             Verdict::Success => Outcome::Success,
             Verdict::Neutral => Outcome::Neutral,
@@ -221,11 +253,19 @@ impl StatusClassifier {
 
     /// Whether a chain should go on to the next provider: the table's second question.
     #[must_use]
-    pub fn advances(&self, status: StatusCode) -> bool {
+    pub fn advances(&self, status: StatusCode, headers: &HeaderMap) -> bool {
+        if let Some(outcome) = self.by_head(status, headers) {
+            return outcome.speaks_against();
+        }
         self.changed
             .as_ref()
             .and_then(|columns| columns.advance.get(&status).copied())
             .unwrap_or_else(|| self.verdict(status).speaks_against())
+    }
+
+    fn by_head(&self, status: StatusCode, headers: &HeaderMap) -> Option<Outcome> {
+        let ByHead(closure) = self.changed.as_ref()?.by_head.as_ref()?;
+        closure(status, headers)
     }
 
     /// Gives the verdict, or leaves it to the end of the body.
@@ -313,7 +353,8 @@ impl<B> Advance<Response<B>> for StatusClassifier {
         match result {
             Ok(response) => {
                 let status = response.status();
-                self.advances(status).then(|| reason(status))
+                self.advances(status, response.headers())
+                    .then(|| reason(status))
             }
             Err(error) => Some(Reason::error(&**error)),
         }
@@ -327,4 +368,10 @@ impl<B> Advance<Response<B>> for StatusClassifier {
 /// `503`
 pub(super) fn reason(status: StatusCode) -> Reason {
     Reason::labelled(status.as_str(), "")
+}
+
+impl fmt::Debug for ByHead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ByHead").finish_non_exhaustive()
+    }
 }

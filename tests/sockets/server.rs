@@ -1,0 +1,271 @@
+//! A server on loopback that does to each request exactly what a test says.
+
+use std::{
+    future::pending,
+    io,
+    net::{self, SocketAddr},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::{Notify, watch},
+    time::sleep,
+};
+
+const END_OF_HEAD: &str = "\r\n\r\n";
+
+/// Takes one request a connection.
+pub(crate) struct Server {
+    address: SocketAddr,
+    stage: Arc<Stage>,
+}
+
+/// What a server does to one request, of which it has read the head; then it closes the connection.
+#[derive(Clone, Default)]
+pub(crate) struct Script(Vec<Act>);
+
+#[derive(Clone)]
+enum Act {
+    TakeBody,
+    Send(Vec<u8>),
+    Pause(Duration),
+    AwaitCue,
+    Reset,
+    Hang,
+}
+
+struct Stage {
+    director: Mutex<Director>,
+    /// What has been read of each request, from the connection on.
+    requests: watch::Sender<Vec<String>>,
+    cue: Notify,
+}
+
+type Director = Arc<dyn Fn(&str) -> Script + Send + Sync>;
+
+impl Server {
+    /// `direct` is given the head of each request.
+    pub(crate) fn start(direct: impl Fn(&str) -> Script + Send + Sync + 'static) -> Self {
+        let listener = net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let listener = TcpListener::from_std(listener).unwrap();
+        let address = listener.local_addr().unwrap();
+        let stage = Arc::new(Stage {
+            director: Mutex::new(Arc::new(direct)),
+            requests: watch::Sender::default(),
+            cue: Notify::new(),
+        });
+        tokio::spawn(accept(listener, Arc::clone(&stage)));
+        Self { address, stage }
+    }
+
+    /// One that is well, and says who it is.
+    pub(crate) fn well(name: &'static str) -> Self {
+        Self::start(move |_| Script::well(name))
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Does so from now on.
+    pub(crate) fn becomes(&self, direct: impl Fn(&str) -> Script + Send + Sync + 'static) {
+        *self.stage.director.lock().unwrap() = Arc::new(direct);
+    }
+
+    /// Lets one script that awaits its cue go on.
+    pub(crate) fn cue(&self) {
+        self.stage.cue.notify_one();
+    }
+
+    /// How many requests have reached it.
+    pub(crate) fn requests(&self) -> usize {
+        self.stage.requests.borrow().len()
+    }
+
+    /// How many of them were a `POST`.
+    pub(crate) fn posts(&self) -> usize {
+        let is_post = |request: &&String| request.starts_with("POST ");
+        self.stage.requests.borrow().iter().filter(is_post).count()
+    }
+
+    /// What has been read of the last of them.
+    pub(crate) fn last_request(&self) -> String {
+        self.stage.requests.borrow().last().cloned().unwrap()
+    }
+
+    /// Waits until so many have, and the last of them has been heard.
+    pub(crate) async fn is_reached_by(&self, requests: usize) {
+        let is_heard = |request: &String| !request.is_empty();
+        let mut heard = self.stage.requests.subscribe();
+        let all_heard = heard.wait_for(|all| all.len() >= requests && all.iter().all(is_heard));
+        assert_eq!(all_heard.await.unwrap().len(), requests);
+    }
+}
+
+impl Script {
+    /// A short answer of a server that is well.
+    pub(crate) fn well(name: &str) -> Self {
+        Self::answer("200 OK", &[], &format!("from {name}"))
+    }
+
+    /// An answer without a body.
+    pub(crate) fn status(line: &str) -> Self {
+        Self::answer(line, &[], "")
+    }
+
+    /// A whole answer to the whole request.
+    pub(crate) fn answer(status: &str, headers: &[(&str, &str)], body: &str) -> Self {
+        let length = body.len().to_string();
+        let headers = [headers, &[("content-length", &length)]].concat();
+        Self(vec![Act::TakeBody]).head(status, &headers).send(body)
+    }
+
+    /// The head of an answer of any number of chunks.
+    pub(crate) fn stream() -> Self {
+        Self::default().head("200 OK", &[("transfer-encoding", "chunked")])
+    }
+
+    /// The head of a stream of server-sent events.
+    pub(crate) fn events() -> Self {
+        let headers = [
+            ("content-type", "text/event-stream"),
+            ("transfer-encoding", "chunked"),
+        ];
+        Self::default().head("200 OK", &headers)
+    }
+
+    pub(crate) fn chunk(self, data: &str) -> Self {
+        self.send(format!("{:x}\r\n{data}\r\n", data.len()))
+    }
+
+    pub(crate) fn last_chunk(self) -> Self {
+        self.send("0\r\n\r\n")
+    }
+
+    pub(crate) fn head(self, status: &str, headers: &[(&str, &str)]) -> Self {
+        let lines = headers
+            .iter()
+            .map(|(name, value)| format!("{name}: {value}\r\n"));
+        let headers: String = lines.collect();
+        self.send(format!("HTTP/1.1 {status}\r\n{headers}\r\n"))
+    }
+
+    pub(crate) fn send(self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.act(Act::Send(bytes.into()))
+    }
+
+    pub(crate) fn pause(self, pause: Duration) -> Self {
+        self.act(Act::Pause(pause))
+    }
+
+    /// Sends a byte at a time, after a pause each.
+    pub(crate) fn drip(self, bytes: &str, pause: Duration) -> Self {
+        bytes
+            .bytes()
+            .fold(self, |dripped, byte| dripped.pause(pause).send([byte]))
+    }
+
+    /// Waits for [`Server::cue`].
+    pub(crate) fn await_cue(self) -> Self {
+        self.act(Act::AwaitCue)
+    }
+
+    /// Breaks the connection off.
+    pub(crate) fn reset(self) -> Self {
+        self.act(Act::Reset)
+    }
+
+    /// Says no more, and keeps the connection.
+    pub(crate) fn hang(self) -> Self {
+        self.act(Act::Hang)
+    }
+
+    pub(crate) fn then(mut self, rest: Self) -> Self {
+        self.0.extend(rest.0);
+        self
+    }
+
+    fn act(mut self, act: Act) -> Self {
+        self.0.push(act);
+        self
+    }
+}
+
+async fn accept(listener: TcpListener, stage: Arc<Stage>) {
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        let number = stage.next_request();
+        let stage = Arc::clone(&stage);
+        // An error is that of a client who has gone away.
+        tokio::spawn(async move { stage.serve(stream, number).await });
+    }
+}
+
+impl Stage {
+    fn next_request(&self) -> usize {
+        self.requests.send_modify(|all| all.push(String::new()));
+        self.requests.borrow().len() - 1
+    }
+
+    async fn serve(&self, mut stream: TcpStream, number: usize) -> io::Result<()> {
+        let mut request = Vec::with_capacity(16 * 1024);
+        read_until(has_head, &mut request, &mut stream).await?;
+        self.heard(number, &request);
+        let direct = Arc::clone(&*self.director.lock().unwrap());
+        let Script(acts) = direct(&text(&request));
+        for act in acts {
+            match act {
+                Act::TakeBody => {
+                    read_until(is_whole, &mut request, &mut stream).await?;
+                    self.heard(number, &request);
+                }
+                Act::Send(bytes) => stream.write_all(&bytes).await?,
+                Act::Pause(pause) => sleep(pause).await,
+                Act::AwaitCue => self.cue.notified().await,
+                Act::Reset => return stream.set_zero_linger(),
+                Act::Hang => pending().await,
+            }
+        }
+        stream.shutdown().await
+    }
+
+    fn heard(&self, number: usize, request: &[u8]) {
+        self.requests.send_modify(|all| all[number] = text(request));
+    }
+}
+
+async fn read_until(
+    is_enough: fn(&str) -> bool,
+    request: &mut Vec<u8>,
+    stream: &mut TcpStream,
+) -> io::Result<()> {
+    while !is_enough(&text(request)) {
+        if stream.read_buf(request).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    Ok(())
+}
+
+/// What does not begin like HTTP has no head to wait for.
+fn has_head(request: &str) -> bool {
+    let is_http = |first: char| first.is_ascii_uppercase();
+    request.contains(END_OF_HEAD) || !request.chars().next().is_none_or(is_http)
+}
+
+fn is_whole(request: &str) -> bool {
+    let (head, body) = request.split_once(END_OF_HEAD).unwrap_or((request, ""));
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: "));
+    body.len() >= length.map_or(0, |length| length.parse().unwrap())
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}

@@ -62,7 +62,8 @@ async fn callers_who_walk_away_say_nothing() {
 #[tokio::test]
 async fn callers_who_walk_away_from_a_trial_leave_its_slot_free() {
     let a = Server::start(|_| Script::status("503 Service Unavailable"));
-    let policy = open_for(100 * MILLISECOND).trials(Trials::new(1).pause(50 * MILLISECOND));
+    let pause = 50 * MILLISECOND;
+    let policy = open_for(100 * MILLISECOND).trials(Trials::new(1).pause(pause));
     let mut pair = Pair::new(policy, client_of(&a));
     pair.trip_a().await;
 
@@ -70,6 +71,7 @@ async fn callers_who_walk_away_from_a_trial_leave_its_slot_free() {
     for walk in 3..=5 {
         pair.a_is_half_open().await;
         walk_away(&pair, &a, walk).await;
+        assert!(pair.a.health().retry_in <= Some(pause));
     }
 
     a.becomes(|_| Script::well("a"));

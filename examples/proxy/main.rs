@@ -1,0 +1,141 @@
+//! A reverse proxy: axum in front, and behind it two upstreams, in order of preference.
+//!
+//! Run with: `cargo run --example proxy`
+//!
+//! It sends requests through itself while the first upstream is well, fails, and is well again. Answers
+//! are streamed through; `/healthz` is the proxy's own, and tells how the upstreams are.
+
+mod upstream;
+
+use std::{fmt::Write, net::SocketAddr, time::Duration};
+
+use axum::{
+    Router,
+    body::Body,
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use http::{
+    Request, StatusCode,
+    header::{HOST, RETRY_AFTER},
+    request::Parts,
+};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use tokio::time::{Instant, sleep};
+use tower::{Service, ServiceBuilder, timeout::TimeoutLayer};
+use tower_health::{
+    Backoff, BoxError, FallbackChain, HealthCache, HealthLayer, HealthProbe, Policy,
+    error::{self, NoHealthyProvider},
+    http::{HttpCheck, PeekLayer},
+};
+
+use crate::upstream::{Upstream, serve, uri};
+
+type HttpRequest = Request<Full<Bytes>>;
+
+#[tokio::main]
+async fn main() -> Result<(), BoxError> {
+    let first = Upstream::start("first").await?;
+    let second = Upstream::start("second").await?;
+
+    // Production would keep the defaults: open for 60 s, checked every 30 s.
+    let cache = HealthCache::new(Policy::new().backoff(Backoff::constant(Duration::from_secs(1))));
+    let mut probe = HealthProbe::new(&cache).interval(Duration::from_millis(200));
+    let mut chain = FallbackChain::http();
+    let client = Client::builder(TokioExecutor::new()).build_http();
+    for upstream in [&first, &second] {
+        let provider = cache.provider(upstream.name);
+        let address = upstream.address;
+        let stack = ServiceBuilder::new()
+            .layer(HealthLayer::http(provider.clone()))
+            .layer(TimeoutLayer::new(Duration::from_secs(1)))
+            .layer(PeekLayer::first_frame())
+            .map_request(move |request| addressed_to(address, request))
+            .service(client.clone());
+        chain = chain.entry(provider, stack);
+        let check = HttpCheck::get(client.clone(), uri(address, "/healthz"));
+        probe = probe.check_with(upstream.name, check);
+    }
+    let probe = probe.spawn();
+    let transitions = cache.subscribe();
+    tokio::spawn(transitions.for_each(|transition| println!("  {transition}")));
+
+    // The body of a request is taken in whole, up to axum's limit: it may be sent twice.
+    let forwarding = move |head: Parts, body: Bytes| {
+        forward(chain.clone(), Request::from_parts(head, Full::new(body)))
+    };
+    let telling = move || async move { healthz(&cache) };
+    let router = Router::new().route("/healthz", get(telling));
+    let proxy = serve(router.fallback(forwarding)).await?;
+
+    for (is_well, how) in [(true, "well"), (false, "ill"), (true, "well again")] {
+        println!("\nThe first upstream is {how}.");
+        first.set_well(is_well);
+        for path in ["/story", "/story", "/story", "/healthz"] {
+            print(proxy, path).await?;
+        }
+        sleep(Duration::from_millis(500)).await;
+    }
+    probe.stop().await;
+    Ok(())
+}
+
+/// What was asked of the proxy, asked of an upstream. For production, the headers of RFC 9110 §7.6.1
+/// are to be removed too.
+fn addressed_to(upstream: SocketAddr, mut request: HttpRequest) -> HttpRequest {
+    let path = request.uri().path_and_query().map_or("/", |it| it.as_str());
+    *request.uri_mut() = uri(upstream, path);
+    request.headers_mut().remove(HOST);
+    request
+}
+
+async fn forward<S, B>(mut chain: S, request: HttpRequest) -> Response
+where
+    S: Service<HttpRequest, Response = Response<B>, Error = BoxError>,
+    B: hyper::body::Body<Data = Bytes, Error = BoxError> + Send + 'static,
+{
+    match chain.call(request).await {
+        Ok(response) => response.map(Body::new),
+        Err(error) => unavailable(&error),
+    }
+}
+
+/// Nobody serves, and when to come back.
+fn unavailable(error: &BoxError) -> Response {
+    let exhausted = error::find::<NoHealthyProvider>(error);
+    let wait = exhausted.and_then(|it| it.retry_in).unwrap_or_default();
+    let retry_after = wait.as_secs_f64().ceil().to_string();
+    let headers = [(RETRY_AFTER, retry_after)];
+    (StatusCode::SERVICE_UNAVAILABLE, headers, error.to_string()).into_response()
+}
+
+/// The proxy is well while an upstream is.
+fn healthz(cache: &HealthCache) -> (StatusCode, String) {
+    let providers = cache.snapshot().providers;
+    let status = if providers.iter().any(|it| it.healthy) {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    let rows = providers
+        .iter()
+        .map(|it| format!("{} is {}", it.id, it.state));
+    (status, rows.collect::<Vec<_>>().join(", "))
+}
+
+/// Asks the proxy, and prints what came when.
+async fn print(proxy: SocketAddr, path: &str) -> Result<(), BoxError> {
+    let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
+    let start = Instant::now();
+    let mut response = client.get(uri(proxy, path)).await?;
+    let mut line = format!("{path}: {}:", response.status().as_u16());
+    while let Some(frame) = response.frame().await {
+        let data = frame?.into_data().unwrap_or_default();
+        let text = String::from_utf8_lossy(&data);
+        write!(line, " {text} ({} ms)", start.elapsed().as_millis())?;
+    }
+    println!("{line}");
+    Ok(())
+}

@@ -43,7 +43,7 @@
 //!
 //! All state is in the [`HealthCache`], by provider. It comes first; layers, probes and chains are
 //! given its providers, so that however often something is layered, cloned or boxed, there is one
-//! breaker. While a provider is closed and well, a call costs two atomic loads, and a reference count
+//! breaker. While a provider is closed and well, a call costs three atomic loads, and a reference count
 //! that each clone of the service has to itself: no lock, no allocation, no clock. A rule that needs the
 //! clock or counts successes ([`Trip::failure_rate`], [`Trip::slow_call`], [`Trip::cancelled_after`])
 //! adds the clock, and a short lock where it counts them.

@@ -77,23 +77,20 @@ where
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.project().state;
-        let result = match state.as_mut().project() {
-            StateProj::Called { future, permit, .. } => {
-                let _running = Running::enter(permit.cell());
-                Some(ready!(future.poll(cx)))
+        if let StateProj::Called { future, permit, .. } = state.as_mut().project() {
+            let running = Running::enter(permit.cell());
+            let result = ready!(future.poll(cx));
+            drop(running);
+            if let StateTaken::Called {
+                permit, classifier, ..
+            } = state.project_replace(State::Done)
+            {
+                return Poll::Ready(classifier.classify(result, permit).map_err(Into::into));
             }
-            _ => None,
-        };
-        match (state.project_replace(State::Done), result) {
-            (
-                StateTaken::Called {
-                    permit, classifier, ..
-                },
-                Some(result),
-            ) => Poll::Ready(classifier.classify(result, permit).map_err(Into::into)),
-            (StateTaken::Refused { refusal }, _) => Poll::Ready(Err(refusal)),
-            _ => panic!("polled after it was done"),
+        } else if let StateTaken::Refused { refusal } = state.project_replace(State::Done) {
+            return Poll::Ready(Err(refusal));
         }
+        panic!("polled after it was done")
     }
 }
 

@@ -9,17 +9,8 @@ mod upstream;
 
 use std::{fmt::Write, net::SocketAddr, time::Duration};
 
-use axum::{
-    Router,
-    body::Body,
-    response::{IntoResponse, Response},
-    routing::get,
-};
-use http::{
-    Request, StatusCode,
-    header::{HOST, RETRY_AFTER},
-    request::Parts,
-};
+use axum::{Router, body::Body, response::Response, routing::get};
+use http::{Request, StatusCode, header::HOST, request::Parts};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
@@ -27,8 +18,7 @@ use tokio::time::{Instant, sleep};
 use tower::{Service, ServiceBuilder, timeout::TimeoutLayer};
 use tower_health::{
     Backoff, BoxError, FallbackChain, HealthCache, HealthLayer, HealthProbe, Policy,
-    error::{self, NoHealthyProvider},
-    http::{HttpCheck, PeekLayer},
+    http::{HttpCheck, PeekLayer, unavailable_response},
 };
 
 use crate::upstream::{Upstream, serve, uri};
@@ -98,17 +88,8 @@ where
 {
     match chain.call(request).await {
         Ok(response) => response.map(Body::new),
-        Err(error) => unavailable(&error),
+        Err(error) => unavailable_response(&error).map(Body::new),
     }
-}
-
-/// Nobody serves, and when to come back.
-fn unavailable(error: &BoxError) -> Response {
-    let exhausted = error::find::<NoHealthyProvider>(error);
-    let wait = exhausted.and_then(|it| it.retry_in).unwrap_or_default();
-    let retry_after = wait.as_secs_f64().ceil().to_string();
-    let headers = [(RETRY_AFTER, retry_after)];
-    (StatusCode::SERVICE_UNAVAILABLE, headers, error.to_string()).into_response()
 }
 
 /// The proxy is well while an upstream is.

@@ -253,7 +253,7 @@ impl<S, Req, R> Journey<S, Req, R> {
     fn exhausted(&mut self) -> BoxError {
         let waits = self.refused().map(|entry| {
             let cell = self.provider(entry).cell();
-            cell.update(|breaker, now| breaker.retry_in(now).unwrap_or_default())
+            cell.look(|breaker, now| breaker.retry_in(now).unwrap_or_default())
         });
         let retry_in = waits.min();
         NoHealthyProvider {

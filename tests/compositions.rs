@@ -1,5 +1,7 @@
 //! The layer among tower's other middleware: an outage is contained, and ends, in every stack.
 
+mod outage;
+
 use std::{
     future::{Ready, pending, ready},
     io,
@@ -20,6 +22,7 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::{TokioExecutor, TokioIo},
 };
+use outage::{OPEN_WINDOW, half_open, trip};
 use tokio::{
     net::{TcpListener, TcpStream},
     task::yield_now,
@@ -45,7 +48,6 @@ use tower_health::{
 };
 use tower_test::mock::{self, Spawn};
 
-const OPEN_WINDOW: Duration = Duration::from_secs(60);
 const TIMEOUT: Duration = Duration::from_secs(3);
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
@@ -560,18 +562,6 @@ fn assert_refused<T>(result: Result<T, BoxError>) {
 
 fn provider() -> Provider {
     HealthCache::default().provider("search")
-}
-
-fn trip(provider: &Provider) {
-    for _ in 0..2 {
-        provider.mark_unhealthy("connection refused");
-    }
-}
-
-async fn half_open(provider: &Provider) {
-    trip(provider);
-    advance(OPEN_WINDOW).await;
-    assert_eq!(provider.health().state, State::HalfOpen);
 }
 
 /// A client whose provider can be down.

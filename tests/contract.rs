@@ -1,5 +1,7 @@
 //! What tower asks of a service, and what this one promises beyond it: one test a law.
 
+mod outage;
+
 use std::{
     cell::Cell,
     convert::Infallible,
@@ -18,6 +20,7 @@ use std::{
     time::Duration,
 };
 
+use outage::{OPEN_WINDOW, half_open, trip};
 use tokio::time::advance;
 use tokio_test::{assert_pending, assert_ready_err, assert_ready_ok, task};
 use tower::{Layer, Service, ServiceExt, service_fn};
@@ -27,7 +30,6 @@ use tower_health::{
 };
 use tower_test::mock::{self, Mock, Spawn};
 
-const OPEN_WINDOW: Duration = Duration::from_secs(60);
 const TRIAL_LEASE: Duration = Duration::from_secs(60);
 const TRIAL_PAUSE: Duration = Duration::from_secs(1);
 
@@ -673,18 +675,6 @@ impl<S: Service<Req>, Req> Service<Req> for Tallied<S> {
         self.tally.calls.fetch_add(1, Ordering::SeqCst);
         self.inner.call(request)
     }
-}
-
-fn trip(provider: &Provider) {
-    for _ in 0..2 {
-        provider.mark_unhealthy("connection refused");
-    }
-}
-
-async fn half_open(provider: &Provider) {
-    trip(provider);
-    advance(OPEN_WINDOW).await;
-    assert_eq!(provider.health().state, State::HalfOpen);
 }
 
 /// Calls `service` as a trial that panics, and sees that the next trial is admitted after the pause.

@@ -1,5 +1,7 @@
 //! What the layer makes of calls: who judges them, what the caller receives, what is remembered.
 
+mod outage;
+
 use std::{
     cell::Cell,
     convert::Infallible,
@@ -12,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use outage::{OPEN_WINDOW, half_open, trip};
 use tokio::time::{advance, sleep, timeout};
 use tokio_test::{assert_pending, assert_ready_ok, task};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, buffer::BufferLayer, service_fn};
@@ -22,7 +25,6 @@ use tower_health::{
 };
 use tower_test::mock;
 
-const OPEN_WINDOW: Duration = Duration::from_secs(60);
 const TRIAL_LEASE: Duration = Duration::from_secs(60);
 const TRIAL_PAUSE: Duration = Duration::from_secs(1);
 
@@ -649,17 +651,6 @@ impl Error for Because {
 
 fn provider() -> Provider {
     HealthCache::default().provider("search")
-}
-
-fn trip(provider: &Provider) {
-    for _ in 0..2 {
-        provider.mark_unhealthy("connection refused");
-    }
-}
-
-async fn half_open(provider: &Provider) {
-    trip(provider);
-    advance(OPEN_WINDOW).await;
 }
 
 fn open_circuit() -> CircuitOpen {

@@ -7,12 +7,12 @@
 mod round;
 mod ticket;
 
-use std::{mem, num::NonZeroU32, sync::Arc, time::Duration};
+use std::{mem, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use self::round::Round;
 pub(crate) use self::ticket::Ticket;
+use self::{round::Round, ticket::Slot};
 use crate::{
     Cause, Outcome, Override, Policy, Reason, State,
     time::{after, random},
@@ -57,7 +57,7 @@ pub(crate) struct Breaker {
     /// Trials that failed, as the backoff counts them.
     level: u32,
     recovery: Option<Recovery>,
-    next_slot: NonZeroU32,
+    next_slot: Slot,
     last_grant: Option<Instant>,
     last_error: Option<Reason>,
     last_check: Option<Instant>,
@@ -66,8 +66,9 @@ pub(crate) struct Breaker {
 #[derive(Debug)]
 enum Phase {
     Closed,
-    Open(OpenWindow),
-    HalfOpen(OpenWindow, Round),
+    // In a box, because most providers are closed, and there may be many of them.
+    Open(Box<OpenWindow>),
+    HalfOpen(Box<OpenWindow>, Round),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -99,13 +100,13 @@ struct Recovery {
 
 /// Views. Those that depend on time expect a settled breaker.
 impl Breaker {
-    pub(crate) fn new(policy: Arc<Policy>, now: Instant) -> Self {
+    pub(crate) fn new(policy: Arc<Policy>, epoch: u64, now: Instant) -> Self {
         let window = window(&policy, now);
         Self {
             policy,
             phase: Phase::Closed,
             forced: None,
-            epoch: 0,
+            epoch,
             since: None,
             streak: 0,
             last_failure: None,
@@ -114,7 +115,7 @@ impl Breaker {
             proven_live: false,
             level: 0,
             recovery: None,
-            next_slot: NonZeroU32::MIN,
+            next_slot: Slot::FIRST,
             last_grant: None,
             last_error: None,
             last_check: None,
@@ -293,19 +294,21 @@ impl Breaker {
         }
         let is_refused_beneath = self.admits_at().is_some_and(|at| at > now);
         if is_refused_beneath {
-            return Ok(Ticket::VOID);
+            return Ok(Ticket::uncounted(self.epoch));
         }
-        let started = self.policy.trip.is_timed().then_some(now);
-        let ticket = Ticket::live(self.epoch, started);
-        Ok(match self.take_slot(now) {
-            Some(slot) => ticket.of_trial(slot),
-            None => ticket,
-        })
+        let mut ticket = Ticket::live(self.epoch);
+        if self.policy.trip.is_timed() {
+            ticket = ticket.started(now);
+        }
+        if let Some(slot) = self.take_slot(now) {
+            ticket = ticket.of_trial(slot);
+        }
+        Ok(ticket)
     }
 
     /// A call has ended, or its permit was told so.
     pub(crate) fn record(&mut self, ticket: Ticket, outcome: Outcome, now: Instant) {
-        let is_late = ticket.epoch() != self.epoch;
+        let is_late = !ticket.is_of(self.epoch);
         match outcome {
             // The one verdict that is never late: the provider spoke of its future.
             Outcome::Throttled {
@@ -571,21 +574,23 @@ impl Breaker {
             named,
             disproved,
         };
-        self.enter(Phase::Open(window), now);
+        self.enter(Phase::Open(window.into()), now);
     }
 
     /// Open → open, later; half-open → open again: somebody else than a trial says that it is ill.
     fn hold(&mut self, now: Instant) {
         let wait = self.backoff();
-        let (Phase::Open(window) | Phase::HalfOpen(window, _)) = self.phase else {
+        let (Phase::Open(window) | Phase::HalfOpen(window, _)) = &self.phase else {
             return;
         };
+        let window = **window;
         let held = after(now, wait).min(self.held_until(&window));
         let until = window.until.max(held);
         match &mut self.phase {
             Phase::Open(window) => window.until = until,
             Phase::HalfOpen(..) if until > now => {
-                self.enter(Phase::Open(OpenWindow { until, ..window }), now);
+                let window = OpenWindow { until, ..window };
+                self.enter(Phase::Open(window.into()), now);
             }
             _ => {}
         }
@@ -593,7 +598,8 @@ impl Breaker {
 
     /// Open → half-open, from `since` on.
     fn half_open(&mut self, granted: bool, since: Instant) {
-        if let Phase::Open(window) = self.phase {
+        if let Phase::Open(window) = &self.phase {
+            let window = window.clone();
             self.enter(Phase::HalfOpen(window, Round::new(granted)), since);
         }
     }
@@ -681,12 +687,12 @@ impl Breaker {
     }
 
     /// A slot for a trial that is admitted; none is needed while closed.
-    fn take_slot(&mut self, now: Instant) -> Option<NonZeroU32> {
+    fn take_slot(&mut self, now: Instant) -> Option<Slot> {
         let Phase::HalfOpen(_, round) = &mut self.phase else {
             return None;
         };
         let holder = self.next_slot;
-        self.next_slot = holder.checked_add(1).unwrap_or(NonZeroU32::MIN);
+        self.next_slot = holder.next();
         round.take(Some(holder), after(now, self.policy.trials.lease));
         Some(holder)
     }

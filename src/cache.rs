@@ -123,7 +123,7 @@ impl HealthCache {
         let Registry {
             policy, listeners, ..
         } = &*self.registry;
-        Arc::new(Cell::new(id, Arc::clone(policy), Arc::clone(listeners)))
+        Cell::new(id, Arc::clone(policy), Arc::clone(listeners))
     }
 
     /// The provider of this id, with rules of its own; one that is known keeps its state.

@@ -11,7 +11,7 @@ use std::{
     pin::{Pin, pin},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU8, AtomicU64, Ordering},
+        atomic::{AtomicU8, Ordering},
     },
     time::Duration,
 };
@@ -27,6 +27,7 @@ use crate::{
     error::CircuitOpen,
     events::Listeners,
     health::ProviderHealth,
+    sign::{Lease, Sign, Word},
     time::after,
 };
 
@@ -34,13 +35,13 @@ pub(crate) type AdmissionChanged = Pin<Box<dyn Future<Output = ()> + Send + Sync
 
 pub(crate) struct Cell {
     id: Arc<str>,
-    word: AtomicU64,
+    sign: Lease,
     /// [`UNUSED`], [`USED`] or [`FORGOTTEN`].
     usage: AtomicU8,
     locked: Mutex<Locked>,
     /// Notified whenever a call would be admitted at another time than was told before, now or once an
     /// override ends.
-    admission_changed: Arc<Notify>,
+    admission_changed: Notify,
     listeners: Arc<Listeners>,
 }
 
@@ -64,52 +65,29 @@ const USED: u8 = 1;
 /// The cache knows it no more; whoever asks for it is to ask the cache.
 const FORGOTTEN: u8 = 2;
 
-/// What the path of a healthy call needs to know of a breaker.
-#[derive(Clone, Copy)]
-struct Word(u64);
-
-impl Word {
-    /// A call is admitted, whatever the time.
-    const FREE: u64 = 1;
-    /// A success changes nothing.
-    const WELL: u64 = 1 << 1;
-    /// A permit must know when it was given.
-    const TIMED: u64 = 1 << 2;
-    const EPOCH_SHIFT: u32 = 3;
-
-    fn of(breaker: &Breaker) -> Self {
-        let flag = |is_set, flag| if is_set { flag } else { 0 };
-        Self(
-            flag(breaker.admits_freely(), Self::FREE)
-                | flag(breaker.is_settled_well(), Self::WELL)
-                | flag(breaker.policy().trip.is_timed(), Self::TIMED)
-                | (breaker.epoch() << Self::EPOCH_SHIFT),
-        )
-    }
-
-    fn has(self, flag: u64) -> bool {
-        self.0 & flag != 0
-    }
-
-    fn epoch(self) -> u64 {
-        self.0 >> Self::EPOCH_SHIFT
-    }
-}
-
 impl Cell {
-    pub(crate) fn new(id: Arc<str>, policy: Arc<Policy>, listeners: Arc<Listeners>) -> Self {
-        let breaker = Breaker::new(policy, Instant::now());
-        Self {
+    pub(crate) fn new(id: Arc<str>, policy: Arc<Policy>, listeners: Arc<Listeners>) -> Arc<Self> {
+        let sign = Lease::new();
+        let breaker = Breaker::new(policy, sign.word().epoch(), Instant::now());
+        sign.show(Word::of(&breaker));
+        let cell = Arc::new(Self {
             id,
-            word: AtomicU64::new(Word::of(&breaker).0),
+            sign,
             usage: AtomicU8::new(UNUSED),
             locked: Mutex::new(Locked {
                 breaker,
                 outbox: Outbox::default(),
             }),
-            admission_changed: Arc::default(),
+            admission_changed: Notify::new(),
             listeners,
-        }
+        });
+        cell.sign.let_to(Arc::downgrade(&cell));
+        cell
+    }
+
+    #[inline]
+    pub(crate) fn sign(&self) -> &'static Sign {
+        self.sign.sign()
     }
 
     pub(crate) fn id(&self) -> &Arc<str> {
@@ -142,21 +120,24 @@ impl Cell {
     /// Whether forgetting it would lose what speaks against the provider. Tells no listener anything,
     /// so that it may be asked under a lock.
     pub(crate) fn is_ill(&self, now: Instant) -> bool {
-        !self.word().has(Word::WELL) && self.lock().breaker.is_ill(now)
+        !self.sign().word().is_well() && self.lock().breaker.is_ill(now)
     }
 
     /// Whether a call now would be admitted.
     #[inline]
     pub(crate) fn is_healthy(&self) -> bool {
-        self.word().has(Word::FREE) || self.look(|breaker, now| breaker.retry_in(now).is_none())
+        self.sign().word().is_free() || self.look(|breaker, now| breaker.retry_in(now).is_none())
     }
 
-    #[inline]
     pub(crate) fn admit(&self) -> Result<Ticket, CircuitOpen> {
-        let word = self.word();
-        if word.has(Word::FREE) {
-            let started = word.has(Word::TIMED).then(Instant::now);
-            return Ok(Ticket::live(word.epoch(), started));
+        let word = self.sign().word();
+        if word.is_free() {
+            let ticket = Ticket::live(word.epoch());
+            return Ok(if word.is_timed() {
+                ticket.started(Instant::now())
+            } else {
+                ticket
+            });
         }
         self.update(|breaker, now| {
             breaker
@@ -173,22 +154,16 @@ impl Cell {
         })
     }
 
-    #[inline]
-    pub(crate) fn record(&self, ticket: &Ticket, outcome: Outcome) {
-        let word = self.word();
-        let is_nothing_new = matches!(outcome, Outcome::Success)
-            && word.has(Word::WELL)
-            && word.epoch() == ticket.epoch();
-        if !is_nothing_new {
-            self.update(|breaker, now| breaker.record(*ticket, outcome, now));
-        }
+    pub(crate) fn record(&self, ticket: Ticket, outcome: Outcome) {
+        self.update(|breaker, now| breaker.record(ticket, outcome, now));
     }
 
-    #[inline]
-    pub(crate) fn dropped(&self, ticket: &Ticket) {
-        if ticket.minds_drop() {
-            self.update(|breaker, now| breaker.dropped(*ticket, now));
-        }
+    pub(crate) fn dropped(&self, ticket: Ticket) {
+        self.update(|breaker, now| breaker.dropped(ticket, now));
+    }
+
+    pub(crate) fn answered(&self, ticket: &mut Ticket) {
+        self.update(|breaker, now| breaker.answered(ticket, now));
     }
 
     pub(crate) fn health(&self) -> ProviderHealth {
@@ -210,11 +185,10 @@ impl Cell {
     }
 
     /// Ends when a call would be admitted at another time than now; it must be polled to listen.
-    pub(crate) fn admission_changed(&self) -> AdmissionChanged {
-        let changed = Arc::clone(&self.admission_changed).notified_owned();
-        let lifts_at = self.look(|breaker, _| breaker.lifts_at());
+    pub(crate) fn admission_changed(self: Arc<Self>) -> AdmissionChanged {
         Box::pin(async move {
-            match lifts_at {
+            let changed = self.admission_changed.notified();
+            match self.look(|breaker, _| breaker.lifts_at()) {
                 // Nobody tells that an override has run out.
                 Some(at) => drop(timeout_at(at, changed).await),
                 None => changed.await,
@@ -280,7 +254,7 @@ impl Cell {
         let result = then(breaker, outbox, now);
 
         let has_mail = !outbox.queue.is_empty() && !mem::replace(&mut outbox.is_attended, true);
-        self.word.store(Word::of(breaker).0, Ordering::Release);
+        self.sign.show(Word::of(breaker));
         drop(locked);
         if has_mail {
             self.deliver();
@@ -329,11 +303,6 @@ impl Cell {
             retry_in,
             last_error: breaker.last_error().cloned(),
         }
-    }
-
-    #[inline]
-    fn word(&self) -> Word {
-        Word(self.word.load(Ordering::Acquire))
     }
 
     /// A panic under the lock can only be one of this crate; the state is whole after every step.

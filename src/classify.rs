@@ -109,10 +109,11 @@ pub struct ErrorsAsFailures;
 impl<Res, E: fmt::Display + 'static> Classify<Res, E> for ErrorsAsFailures {
     type Response = Res;
 
+    #[inline]
     fn classify(&self, result: Result<Res, E>, permit: Permit) -> Result<Res, E> {
         match &result {
             Ok(_) => permit.success(),
-            Err(error) => permit.record(Outcome::of_error(error)),
+            Err(error) => permit.record_with(|| Outcome::of_error(error)),
         }
         result
     }

@@ -8,7 +8,7 @@ use pin_project_lite::pin_project;
 
 use tower_service::Service;
 
-use crate::{BoxError, Classify, Permit, error::CircuitOpen, nesting::Running};
+use crate::{BoxError, Classify, Permit, nesting::Running};
 
 pin_project! {
     /// The response of [`Health`](crate::Health).
@@ -25,19 +25,20 @@ pin_project! {
 
 pin_project! {
     #[project = StateProj]
-    #[project_replace = StateTaken]
     enum State<F, C> {
-        Refused { refusal: BoxError },
-        Called { #[pin] future: F, permit: Permit, classifier: C },
-        Done,
+        Called { #[pin] future: F, permit: Option<Permit>, classifier: C },
+        Refused { refusal: Option<BoxError> },
     }
 }
 
+const DONE: &str = "polled after it was done";
+
 impl<F, C> ResponseFuture<F, C> {
-    pub(crate) fn refused(refusal: CircuitOpen) -> Self {
+    #[inline]
+    pub(crate) fn refused(refusal: BoxError) -> Self {
         Self {
             state: State::Refused {
-                refusal: refusal.into(),
+                refusal: Some(refusal),
             },
         }
     }
@@ -53,13 +54,13 @@ impl<F, C> ResponseFuture<F, C> {
     where
         S: Service<Req, Future = F>,
     {
-        let running = Running::enter(permit.cell());
+        let running = Running::enter(permit.sign());
         let future = service.call(request);
         drop(running);
         Self {
             state: State::Called {
                 future,
-                permit,
+                permit: Some(permit),
                 classifier,
             },
         }
@@ -76,21 +77,20 @@ where
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut state = self.project().state;
-        if let StateProj::Called { future, permit, .. } = state.as_mut().project() {
-            let running = Running::enter(permit.cell());
-            let result = ready!(future.poll(cx));
-            drop(running);
-            if let StateTaken::Called {
-                permit, classifier, ..
-            } = state.project_replace(State::Done)
-            {
-                return Poll::Ready(classifier.classify(result, permit).map_err(Into::into));
+        match self.project().state.project() {
+            StateProj::Called {
+                future,
+                permit,
+                classifier,
+            } => {
+                let running = Running::enter(permit.as_ref().expect(DONE).sign());
+                let result = ready!(future.poll(cx));
+                drop(running);
+                let permit = permit.take().expect(DONE);
+                Poll::Ready(classifier.classify(result, permit).map_err(Into::into))
             }
-        } else if let StateTaken::Refused { refusal } = state.project_replace(State::Done) {
-            return Poll::Ready(Err(refusal));
+            StateProj::Refused { refusal } => Poll::Ready(Err(refusal.take().expect(DONE))),
         }
-        panic!("polled after it was done")
     }
 }
 

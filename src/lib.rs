@@ -117,6 +117,7 @@ mod probe;
 mod provider;
 mod reason;
 mod service;
+mod sign;
 mod state;
 mod time;
 mod window;

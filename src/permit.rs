@@ -1,6 +1,6 @@
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, mem::ManuallyDrop, sync::Arc, time::Duration};
 
-use crate::{Outcome, Reason, breaker::Ticket, cell::Cell, provider::Handle};
+use crate::{Outcome, Reason, breaker::Ticket, sign::Sign};
 
 /// The right to make one call, and the duty to say what came of it.
 ///
@@ -23,24 +23,28 @@ use crate::{Outcome, Reason, breaker::Ticket, cell::Cell, provider::Handle};
 /// ```
 #[must_use = "a permit that is dropped unused says nothing of the provider"]
 pub struct Permit {
-    handle: Arc<Handle>,
+    sign: &'static Sign,
     ticket: Ticket,
 }
 
 impl Permit {
-    pub(crate) fn new(handle: Arc<Handle>, ticket: Ticket) -> Self {
-        Self { handle, ticket }
+    #[inline]
+    pub(crate) fn new(sign: &'static Sign, ticket: Ticket) -> Self {
+        Self { sign, ticket }
     }
 
     #[inline]
-    pub(crate) fn cell(&self) -> &Cell {
-        self.handle.cell()
+    pub(crate) fn sign(&self) -> &'static Sign {
+        self.sign
     }
 
     /// The provider has served the call.
     #[inline]
     pub fn success(self) {
-        self.record(Outcome::Success);
+        let (sign, ticket) = self.into_parts();
+        if !sign.is_well(ticket) {
+            sign.record(ticket, Outcome::Success);
+        }
     }
 
     /// The provider has failed.
@@ -60,16 +64,42 @@ impl Permit {
 
     /// Gives the verdict.
     #[inline]
-    pub fn record(mut self, outcome: Outcome) {
-        self.cell().record(&self.ticket, outcome);
-        // The drop has nothing to add.
-        self.ticket = Ticket::VOID;
+    pub fn record(self, outcome: Outcome) {
+        if let Outcome::Success = outcome {
+            return self.success();
+        }
+        let (sign, ticket) = self.into_parts();
+        sign.record(ticket, outcome);
     }
 
-    /// Whose call this is.
+    /// Gives a verdict that is long in the making.
+    #[inline]
+    pub(crate) fn record_with(self, outcome: impl FnOnce() -> Outcome) {
+        let (sign, ticket) = self.into_parts();
+        Self::judge(sign, ticket, outcome);
+    }
+
+    // Out of line and in parts, so that what is inlined into a healthy call stays small.
+    #[inline(never)]
+    fn judge(sign: &'static Sign, ticket: Ticket, outcome: impl FnOnce() -> Outcome) {
+        // Dropped, should this panic.
+        let permit = Self::new(sign, ticket);
+        let outcome = outcome();
+        permit.record(outcome);
+    }
+
+    /// What it was made of, without its drop: there is nothing more to say then.
+    fn into_parts(self) -> (&'static Sign, Ticket) {
+        let permit = ManuallyDrop::new(self);
+        (permit.sign, permit.ticket)
+    }
+
+    /// Whose call this is; `None` where every handle of the provider is gone.
     #[must_use]
-    pub fn provider(&self) -> &Arc<str> {
-        self.cell().id()
+    pub fn provider(&self) -> Option<Arc<str>> {
+        self.sign
+            .cell(self.ticket)
+            .map(|cell| Arc::clone(cell.id()))
     }
 
     /// Whether this call is one of the few that decide over a half-open provider.
@@ -85,10 +115,9 @@ impl Permit {
     /// long is not a slow one. Doing it again does nothing.
     pub fn release_slot(&mut self) {
         if self.ticket.minds_answer() {
-            let ticket = &mut self.ticket;
-            self.handle
-                .cell()
-                .update(|breaker, now| breaker.answered(ticket, now));
+            if let Some(cell) = self.sign.cell(self.ticket) {
+                cell.answered(&mut self.ticket);
+            }
         }
     }
 }
@@ -96,14 +125,16 @@ impl Permit {
 impl Drop for Permit {
     #[inline]
     fn drop(&mut self) {
-        self.cell().dropped(&self.ticket);
+        if self.ticket.minds_drop() {
+            self.sign.dropped(self.ticket);
+        }
     }
 }
 
 impl fmt::Debug for Permit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Permit")
-            .field("provider", self.cell().id())
+            .field("provider", &self.provider().as_deref().unwrap_or_default())
             .field("is_trial", &self.is_trial())
             .finish_non_exhaustive()
     }

@@ -10,37 +10,19 @@ use crate::{
 /// One thing that can be ill on its own, and its circuit breaker: a host, a model, a shard.
 ///
 /// A cheap handle; all handles of one id of one [`HealthCache`](crate::HealthCache) see one breaker.
+#[derive(Clone)]
 pub struct Provider {
-    handle: Arc<Handle>,
-}
-
-/// The cell behind a reference count of each clone's own: permits count on this one, so that threads
-/// with a clone each do not write to one cache line at every call.
-pub(crate) struct Handle {
     cell: Arc<Cell>,
-    /// With the counts it fills a cache line, so that no two handles' counts are in one. Not done by
-    /// `repr(align)`, because an aligned allocation takes much longer.
-    _rest_of_line: [u64; 5],
-}
-
-impl Handle {
-    pub(crate) fn cell(&self) -> &Cell {
-        &self.cell
-    }
 }
 
 impl Provider {
     pub(crate) fn new(cell: Arc<Cell>) -> Self {
-        Self {
-            handle: Arc::new(Handle {
-                cell,
-                _rest_of_line: [0; 5],
-            }),
-        }
+        Self { cell }
     }
 
-    pub(crate) fn cell(&self) -> &Cell {
-        self.handle.cell()
+    #[inline]
+    pub(crate) fn cell(&self) -> &Arc<Cell> {
+        &self.cell
     }
 
     /// The name that it was asked for by.
@@ -57,12 +39,13 @@ impl Provider {
     #[inline]
     pub fn admit(&self) -> Result<Permit, CircuitOpen> {
         let ticket = self.cell().admit()?;
-        Ok(Permit::new(Arc::clone(&self.handle), ticket))
+        Ok(Permit::new(self.cell().sign(), ticket))
     }
 
     /// Admits a call that another permit judges.
     pub(crate) fn admit_uncounted(&self) -> Permit {
-        Permit::new(Arc::clone(&self.handle), Ticket::VOID)
+        let sign = self.cell().sign();
+        Permit::new(sign, Ticket::uncounted(sign.word().epoch()))
     }
 
     /// Whether a call now would be admitted.
@@ -128,13 +111,6 @@ impl Provider {
         let policy = Arc::new(policy);
         self.cell()
             .update(|breaker, now| breaker.set_policy(policy, now));
-    }
-}
-
-// By hand: a clone has a reference count of its own; see `Handle`.
-impl Clone for Provider {
-    fn clone(&self) -> Self {
-        Self::new(Arc::clone(&self.handle.cell))
     }
 }
 

@@ -1,13 +1,14 @@
 use std::{
     fmt,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
 use tower_service::Service;
 
 use crate::{
-    BoxError, Classify, ErrorsAsFailures, Provider, Reason, ResponseFuture, cell::AdmissionChanged,
-    nesting,
+    BoxError, Classify, ErrorsAsFailures, Permit, Provider, Reason, ResponseFuture,
+    cell::AdmissionChanged, nesting,
 };
 
 /// A service whose calls are refused while its provider's breaker is open; made by
@@ -68,7 +69,17 @@ impl<S, C> Health<S, C> {
 impl<S, C> Health<S, C> {
     /// Whether a call would be made. Inside another layer of the provider, that one has decided.
     fn is_admitting(&self) -> bool {
-        self.provider.is_healthy() || nesting::is_inside(self.provider.cell())
+        self.provider.is_healthy() || nesting::is_inside(&self.provider)
+    }
+
+    #[inline]
+    fn admit(&self) -> Result<Permit, BoxError> {
+        if self.is_inner_ready {
+            nesting::admit(&self.provider)
+        } else {
+            // A window that ran out since `poll_ready` does not make an unready service callable.
+            Err(self.provider.cell().refuse().into())
+        }
     }
 
     /// Ends when there is no need to wait for the inner service any more, because the breaker would refuse.
@@ -76,7 +87,7 @@ impl<S, C> Health<S, C> {
         let cell = self.provider.cell();
         let changed = self
             .admission_changed
-            .get_or_insert_with(|| cell.admission_changed());
+            .get_or_insert_with(|| Arc::clone(cell).admission_changed());
         let is_unchanged = changed.as_mut().poll(cx).is_pending();
         // Looked at once more, now that no change can be missed.
         if is_unchanged && self.is_admitting() {
@@ -129,17 +140,13 @@ where
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
         self.is_ready_to_refuse = false;
-        // A window that ran out since `poll_ready` does not make an unready service callable.
-        if !self.is_inner_ready {
-            return ResponseFuture::refused(self.provider.cell().refuse());
-        }
-        match nesting::admit(&self.provider) {
+        match self.admit() {
             Ok(permit) => {
                 self.is_inner_ready = false;
                 let classifier = self.classifier.clone();
                 ResponseFuture::called(&mut self.inner, request, permit, classifier)
             }
-            // The inner service stays ready: it was not called.
+            // The inner service stays ready, where it is: it was not called.
             Err(refusal) => ResponseFuture::refused(refusal),
         }
     }

@@ -2,6 +2,8 @@
 
 use std::{
     hash::{BuildHasher, RandomState},
+    num::NonZeroU64,
+    sync::LazyLock,
     time::Duration,
 };
 
@@ -13,6 +15,33 @@ pub(crate) const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 /// `start + wait`, or [`FAR`] ahead where that is sooner.
 pub(crate) fn after(start: Instant, wait: Duration) -> Instant {
     start + wait.min(FAR)
+}
+
+/// An instant as a number, which an atomic can hold: to the nanosecond, for five centuries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Stamp(NonZeroU64);
+
+/// What stamps count from: before any clock of this process was started, or stopped by a test.
+static ORIGIN: LazyLock<Instant> = LazyLock::new(|| {
+    let now = std::time::Instant::now();
+    // As long as the platform's clock reaches back.
+    let mut hours = (0..=24)
+        .rev()
+        .map(|hours| Duration::from_secs(hours * 60 * 60));
+    let origin = hours.find_map(|ago| now.checked_sub(ago));
+    origin.unwrap_or(now).into()
+});
+
+impl Stamp {
+    pub(crate) fn of(at: Instant) -> Self {
+        let nanos = at.saturating_duration_since(*ORIGIN).as_nanos();
+        let nanos = u64::try_from(nanos).unwrap_or(u64::MAX);
+        Self(NonZeroU64::new(nanos).unwrap_or(NonZeroU64::MIN))
+    }
+
+    pub(crate) fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.get().saturating_sub(earlier.0.get()))
+    }
 }
 
 /// A number in `[0, 1)`: enough to spread deadlines, not to keep secrets.

@@ -7,8 +7,8 @@ use std::fmt::Debug;
 use rig::{Race, Rig, assert_same, secs};
 use tokio::time::{Instant, advance};
 use tower_health::{
-    Backoff, HealthCache, HealthLayer, Permit, Policy, Provider, ProviderHealth, Snapshot, State,
-    Transition, Transitions, Trip, error::CircuitOpen,
+    Backoff, HealthCache, HealthLayer, Override, Permit, Policy, Provider, ProviderHealth,
+    Snapshot, State, Transition, Transitions, Trip, error::CircuitOpen,
 };
 
 fn ids(snapshot: &Snapshot) -> Vec<&str> {
@@ -28,6 +28,35 @@ async fn unknown_ids_are_healthy_and_asking_creates_nothing() {
         cache.remove(&id);
     }
     assert!(cache.snapshot().providers.is_empty());
+}
+
+/// Rule 1: what a breaker leaves behind is used again, and its permits are late for the next one.
+#[tokio::test(start_paused = true)]
+async fn permit_of_a_provider_that_is_gone_says_nothing_of_a_new_one() {
+    let gone: Vec<_> = (0..100).map(|_| Rig::new(Policy::new())).collect();
+    let mut permits = Vec::new();
+    for rig in gone {
+        permits.extend([rig.admit().unwrap(), rig.admit().unwrap()]);
+        rig.trip();
+        rig.provider.force(Override::Closed, secs(1), "drill");
+        permits.extend([rig.admit().unwrap(), rig.admit().unwrap()]);
+    }
+    let open: Vec<_> = (0..50).map(|_| Rig::open(Policy::new())).collect();
+    let closed: Vec<_> = (0..50).map(|_| Rig::new(Policy::new())).collect();
+
+    let mut permits = permits.into_iter();
+    while let (Some(one), Some(other)) = (permits.next(), permits.next()) {
+        assert_eq!(one.provider(), None);
+        one.failure("late");
+        other.throttled(Some(secs(300)), "late");
+    }
+    for rig in open {
+        assert_eq!(rig.health().retry_in, Some(secs(60)));
+    }
+    for rig in closed {
+        assert_eq!(rig.health().consecutive_failures, 0);
+        assert_eq!(rig.health().state, State::Closed);
+    }
 }
 
 #[tokio::test(start_paused = true)]

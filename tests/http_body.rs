@@ -664,7 +664,8 @@ mod by_itself {
 
     #[tokio::test(start_paused = true)]
     async fn debug_shows_whose_verdict_is_to_come() {
-        let mut body = respond(&with_a_strike(), full("text")).await;
+        let provider = with_a_strike();
+        let mut body = respond(&provider, full("text")).await;
         assert!(format!("{body:?}").contains("groq"), "{body:?}");
 
         data(&mut body).await;

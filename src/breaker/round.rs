@@ -1,8 +1,6 @@
-use std::num::NonZeroU32;
-
 use tokio::time::Instant;
 
-use super::Ticket;
+use super::ticket::{self, Ticket};
 use crate::Trials;
 
 /// The trials of one half-open time.
@@ -18,7 +16,7 @@ pub(super) struct Round {
 /// A place of a trial; without a holder it is the pause after a dropped one.
 #[derive(Debug)]
 struct Slot {
-    holder: Option<NonZeroU32>,
+    holder: Option<ticket::Slot>,
     until: Instant,
 }
 
@@ -44,7 +42,7 @@ impl Round {
         self.slots.iter().any(|slot| slot.holder.is_some())
     }
 
-    pub(super) fn take(&mut self, holder: Option<NonZeroU32>, until: Instant) {
+    pub(super) fn take(&mut self, holder: Option<ticket::Slot>, until: Instant) {
         let place = self.slots.partition_point(|slot| slot.until <= until);
         self.slots.insert(place, Slot { holder, until });
     }

@@ -1,79 +1,124 @@
-use std::{num::NonZeroU32, time::Duration};
+use std::{num::NonZeroU64, time::Duration};
 
 use tokio::time::Instant;
 
-/// What a permit remembers of its admission.
+use crate::time::Stamp;
+
+/// What a permit remembers of its admission: two words, which a healthy call keeps in registers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ticket {
-    epoch: u64,
-    slot: Option<NonZeroU32>,
-    started: Option<Instant>,
-    /// Whether the answer was too long in coming; unknown until it comes. A byte that costs nothing,
-    /// where a time would make every permit larger.
-    was_slow: Option<bool>,
+    /// The epoch, the slot of a trial, and marks; of a healthy call's ticket the epoch alone.
+    word: u64,
+    started: Option<Stamp>,
+}
+
+/// At a thousand changes of state a second, enough for five centuries.
+const EPOCH: u64 = (1 << SLOT_SHIFT) - 1;
+const SLOT_SHIFT: u32 = 44;
+const SLOT: u64 = (ANSWERED - 1) & !EPOCH;
+/// Its answer has begun, soon enough or not.
+const ANSWERED: u64 = 1 << 61;
+/// Its answer was too long in coming.
+const SLOW: u64 = 1 << 62;
+/// Its verdict is always late.
+const UNCOUNTED: u64 = 1 << 63;
+
+/// Which trial of a half-open time it is; never two of those that are under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Slot(NonZeroU64);
+
+impl Slot {
+    pub(super) const FIRST: Self = Self(NonZeroU64::MIN);
+
+    pub(super) fn next(self) -> Self {
+        let next = (self.0.get() + 1) & (SLOT >> SLOT_SHIFT);
+        NonZeroU64::new(next).map_or(Self::FIRST, Self)
+    }
 }
 
 impl Ticket {
-    /// A ticket whose verdict is always late, for no epoch is ever this one: that of a call which is
-    /// made although the state machine refused it, and what is left of a ticket after its verdict.
-    pub(crate) const VOID: Self = Self {
-        epoch: u64::MAX,
-        slot: None,
-        started: None,
-        was_slow: None,
-    };
-
-    pub(crate) fn live(epoch: u64, started: Option<Instant>) -> Self {
+    #[inline]
+    pub(crate) fn live(epoch: u64) -> Self {
         Self {
-            epoch,
-            slot: None,
-            started,
-            was_slow: None,
+            word: epoch,
+            started: None,
         }
     }
 
-    pub(super) fn of_trial(self, slot: NonZeroU32) -> Self {
+    /// That of a call which is made although the state machine refused it, or which another judges.
+    pub(crate) fn uncounted(epoch: u64) -> Self {
+        Self::live(epoch | UNCOUNTED)
+    }
+
+    /// Where its policy has to know when the call began.
+    pub(crate) fn started(self, now: Instant) -> Self {
         Self {
-            slot: Some(slot),
+            started: Some(Stamp::of(now)),
             ..self
         }
     }
 
-    pub(crate) fn epoch(&self) -> u64 {
-        self.epoch
+    pub(super) fn of_trial(self, slot: Slot) -> Self {
+        Self {
+            word: self.word | (slot.0.get() << SLOT_SHIFT),
+            ..self
+        }
     }
 
-    pub(super) fn slot(&self) -> Option<NonZeroU32> {
-        self.slot
+    /// Whether its verdict is one on the present.
+    pub(super) fn is_of(self, epoch: u64) -> bool {
+        self.word & (EPOCH | UNCOUNTED) == epoch
     }
 
-    pub(crate) fn is_trial(&self) -> bool {
-        self.slot.is_some()
+    /// As [`is_of`](Self::is_of), of a healthy call.
+    #[inline]
+    pub(crate) fn is_plainly_of(self, epoch: u64) -> bool {
+        self.word == epoch
+    }
+
+    /// Whether it was given before `epoch` began.
+    pub(crate) fn is_from_before(self, epoch: u64) -> bool {
+        self.word & EPOCH < epoch
+    }
+
+    pub(super) fn slot(self) -> Option<Slot> {
+        NonZeroU64::new((self.word & SLOT) >> SLOT_SHIFT).map(Slot)
+    }
+
+    pub(crate) fn is_trial(self) -> bool {
+        self.word & SLOT != 0
     }
 
     /// Whether dropping the permit can change anything.
-    pub(crate) fn minds_drop(&self) -> bool {
-        self.slot.is_some() || self.started.is_some()
+    #[inline]
+    pub(crate) fn minds_drop(self) -> bool {
+        self.is_trial() || self.started.is_some()
     }
 
     /// Whether the beginning of an answer can change anything.
-    pub(crate) fn minds_answer(&self) -> bool {
-        self.minds_drop() && self.was_slow.is_none()
+    pub(crate) fn minds_answer(self) -> bool {
+        self.minds_drop() && self.word & ANSWERED == 0
     }
 
     /// The answer has begun: from now on it is known whether it was too long in coming.
     pub(super) fn answered(&mut self, limit: Option<Duration>, now: Instant) {
-        self.was_slow = Some(self.was_slow(limit, now));
+        if self.was_slow(limit, now) {
+            self.word |= SLOW;
+        }
+        self.word |= ANSWERED;
     }
 
-    pub(super) fn was_slow(&self, limit: Option<Duration>, now: Instant) -> bool {
-        self.was_slow
-            .unwrap_or_else(|| self.has_run_for(limit, now))
+    pub(super) fn was_slow(self, limit: Option<Duration>, now: Instant) -> bool {
+        if self.word & ANSWERED != 0 {
+            self.word & SLOW != 0
+        } else {
+            self.has_run_for(limit, now)
+        }
     }
 
-    pub(super) fn has_run_for(&self, limit: Option<Duration>, now: Instant) -> bool {
+    pub(super) fn has_run_for(self, limit: Option<Duration>, now: Instant) -> bool {
         match (self.started, limit) {
-            (Some(started), Some(limit)) => now - started >= limit,
+            (Some(started), Some(limit)) => Stamp::of(now).since(started) >= limit,
             _ => false,
         }
     }

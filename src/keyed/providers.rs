@@ -1,6 +1,6 @@
 use std::{collections::HashMap, sync::Arc};
 
-use crate::{HealthCache, Permit, Provider, error::CircuitOpen, nesting};
+use crate::{BoxError, HealthCache, Permit, Provider, nesting};
 
 /// How many providers a service finds without asking the cache. A handle on one that the cache has
 /// forgotten keeps it in memory, so there may not be many of these either.
@@ -25,7 +25,7 @@ impl Providers {
         }
     }
 
-    pub(super) fn admit(&mut self, key: &str) -> Result<Permit, CircuitOpen> {
+    pub(super) fn admit(&mut self, key: &str) -> Result<Permit, BoxError> {
         if key.is_empty() {
             return Ok(self.admit_nobody());
         }
@@ -36,7 +36,7 @@ impl Providers {
     }
 
     /// Admits the first call to a provider, as far as this service can remember.
-    fn admit_first(&mut self, key: &str) -> Result<Permit, CircuitOpen> {
+    fn admit_first(&mut self, key: &str) -> Result<Permit, BoxError> {
         let provider = self.cache.keyed_provider(key, self.bound);
         let permit = nesting::admit(&provider);
         if self.called.len() >= CALLED {

@@ -56,7 +56,8 @@ pub(crate) struct Breaker {
     proven_live: bool,
     /// Trials that failed, as the backoff counts them.
     level: u32,
-    recovery: Option<Recovery>,
+    /// When the backoff starts anew, if nothing happens until then.
+    forgiven_at: Option<Instant>,
     next_slot: Slot,
     last_grant: Option<Instant>,
     last_error: Option<Reason>,
@@ -91,13 +92,6 @@ struct Forced {
     reason: Reason,
 }
 
-/// The backoff starts anew once the provider has been closed for `stable_after`.
-#[derive(Clone, Copy, Debug)]
-struct Recovery {
-    at: Instant,
-    stable_after: Duration,
-}
-
 /// Views. Those that depend on time expect a settled breaker.
 impl Breaker {
     pub(crate) fn new(policy: Arc<Policy>, epoch: u64, now: Instant) -> Self {
@@ -114,7 +108,7 @@ impl Breaker {
             failed_checks: 0,
             proven_live: false,
             level: 0,
-            recovery: None,
+            forgiven_at: None,
             next_slot: Slot::FIRST,
             last_grant: None,
             last_error: None,
@@ -189,13 +183,24 @@ impl Breaker {
         matches!(self.phase, Phase::Closed) && !self.is_forced()
     }
 
-    /// A success changes nothing, however long it took.
+    /// A success changes nothing but a failure rate, however long it took.
     pub(crate) fn is_settled_well(&self) -> bool {
         self.admits_freely()
             && self.proven_live
             && self.streak == 0
-            && self.window.is_none()
             && self.policy.trip.slow_call.is_none()
+    }
+
+    /// Whether successes change a failure rate.
+    pub(crate) fn counts_successes(&self) -> bool {
+        self.window.is_some()
+    }
+
+    /// Until when it is enough to count successes, and to say later [how many](Self::tallied) there
+    /// were; `None`: each must be recorded, or none.
+    pub(crate) fn tallies_until(&self, now: Instant) -> Option<Instant> {
+        let window = self.window.as_ref().filter(|_| self.is_settled_well())?;
+        Some(window.next_tick_at(now))
     }
 
     /// Something that is not yet history speaks against the provider, or an operator has spoken.
@@ -331,6 +336,20 @@ impl Breaker {
         }
     }
 
+    /// From now on successes are counted elsewhere.
+    pub(crate) fn tally(&mut self, now: Instant) {
+        if let Some(window) = &mut self.window {
+            window.tally(now);
+        }
+    }
+
+    /// So many calls have succeeded, as was counted elsewhere.
+    pub(crate) fn tallied(&mut self, successes: u64) {
+        if let Some(window) = self.window.as_mut().filter(|_| successes > 0) {
+            window.add(successes);
+        }
+    }
+
     /// A permit was dropped without a verdict.
     pub(crate) fn dropped(&mut self, ticket: Ticket, now: Instant) {
         if ticket.has_run_for(self.policy.trip.cancelled_after, now) {
@@ -408,7 +427,7 @@ impl Breaker {
         }
         self.forget();
         self.level = 0;
-        self.recovery = None;
+        self.forgiven_at = None;
         self.last_error = None;
         self.last_check = Some(now);
     }
@@ -617,10 +636,8 @@ impl Breaker {
     /// Open or half-open → closed.
     fn close(&mut self, now: Instant) {
         if let Phase::Open(window) | Phase::HalfOpen(window, _) = &self.phase {
-            self.recovery = Some(Recovery {
-                at: now,
-                stable_after: window.until - window.began,
-            });
+            let as_long_again = window.until - window.began;
+            self.forgiven_at = Some(after(now, as_long_again));
         }
         self.forget();
         self.enter(Phase::Closed, now);
@@ -676,8 +693,7 @@ impl Breaker {
 
     /// Starts the backoff anew, where the provider has been closed for long enough.
     fn forgive(&mut self, now: Instant) {
-        let is_stable = |recovery: Recovery| now - recovery.at >= recovery.stable_after;
-        if self.recovery.is_some_and(is_stable) {
+        if self.forgiven_at.is_some_and(|at| now >= at) {
             self.level = 0;
         }
     }

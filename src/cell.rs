@@ -10,8 +10,8 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU8, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicU8, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -22,13 +22,13 @@ use tokio::{
 };
 
 use crate::{
-    Outcome, Policy, State, Transition,
+    Outcome, Policy, Reason, State, Transition,
     breaker::{Breaker, Seen, Ticket},
     error::CircuitOpen,
     events::Listeners,
     health::ProviderHealth,
     sign::{Lease, Sign, Word},
-    time::after,
+    time::{Stamp, after},
 };
 
 pub(crate) type AdmissionChanged = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
@@ -39,10 +39,22 @@ pub(crate) struct Cell {
     /// [`UNUSED`], [`USED`] or [`FORGOTTEN`].
     usage: AtomicU8,
     locked: Mutex<Locked>,
+    /// Until when calls are refused, as [`Stamp::bits`]; of a breaker that is not free.
+    refuses_until: AtomicU64,
+    /// What they are told.
+    refusal: RwLock<Option<Box<Refusal>>>,
     /// Notified whenever a call would be admitted at another time than was told before, now or once an
     /// override ends.
     admission_changed: Notify,
     listeners: Arc<Listeners>,
+}
+
+/// What the calls of one time are told.
+#[derive(PartialEq)]
+struct Refusal {
+    seen: Seen,
+    until: Instant,
+    last_error: Option<Reason>,
 }
 
 struct Locked {
@@ -78,6 +90,8 @@ impl Cell {
                 breaker,
                 outbox: Outbox::default(),
             }),
+            refuses_until: AtomicU64::new(0),
+            refusal: RwLock::default(),
             admission_changed: Notify::new(),
             listeners,
         });
@@ -126,7 +140,15 @@ impl Cell {
     /// Whether a call now would be admitted.
     #[inline]
     pub(crate) fn is_healthy(&self) -> bool {
-        self.sign().word().is_free() || self.look(|breaker, now| breaker.retry_in(now).is_none())
+        self.sign().word().is_free() || self.is_healthy_again()
+    }
+
+    // Out of line, so that what is inlined into a healthy call stays small.
+    #[inline(never)]
+    fn is_healthy_again(&self) -> bool {
+        let refuses_until = self.refuses_until.load(Ordering::Acquire);
+        Stamp::of(Instant::now()).bits() >= refuses_until
+            && self.look(|breaker, now| breaker.retry_in(now).is_none())
     }
 
     pub(crate) fn admit(&self) -> Result<Ticket, CircuitOpen> {
@@ -139,19 +161,48 @@ impl Cell {
                 ticket
             });
         }
-        self.update(|breaker, now| {
-            breaker
-                .admit(now)
-                .map_err(|wait| self.refusal(breaker, wait))
-        })
+        self.standing_refusal().map_or_else(
+            || {
+                self.update(|breaker, now| {
+                    breaker
+                        .admit(now)
+                        .map_err(|wait| self.refused(&Refusal::of(breaker, now + wait), wait))
+                })
+            },
+            Err,
+        )
     }
 
     /// The refusal of a call now; one that would be admitted is told to come back at once.
     pub(crate) fn refuse(&self) -> CircuitOpen {
-        self.look(|breaker, now| {
-            let wait = breaker.retry_in(now).unwrap_or_default();
-            self.refusal(breaker, wait)
+        self.standing_refusal().unwrap_or_else(|| {
+            self.look(|breaker, now| {
+                let wait = breaker.retry_in(now).unwrap_or_default();
+                self.refused(&Refusal::of(breaker, now + wait), wait)
+            })
         })
+    }
+
+    /// What a call is told now where no lock is needed to know that it is refused.
+    fn standing_refusal(&self) -> Option<CircuitOpen> {
+        if self.sign().word().is_free() {
+            return None;
+        }
+        // Never waits: where it is being changed, the breaker knows.
+        let refusal = self.refusal.try_read().ok()?;
+        let refusal = refusal.as_deref()?;
+        let wait = refusal.until.checked_duration_since(Instant::now())?;
+        (!wait.is_zero()).then(|| self.refused(refusal, wait))
+    }
+
+    fn refused(&self, refusal: &Refusal, retry_in: Duration) -> CircuitOpen {
+        CircuitOpen {
+            provider: Arc::clone(&self.id),
+            state: refusal.seen.state,
+            cause: refusal.seen.cause,
+            retry_in,
+            last_error: refusal.last_error.clone(),
+        }
     }
 
     pub(crate) fn record(&self, ticket: Ticket, outcome: Outcome) {
@@ -248,13 +299,14 @@ impl Cell {
         // Under the lock, so that time does not run backwards for the breaker.
         let now = Instant::now();
 
+        breaker.tallied(self.sign.tally.take());
         let before = breaker.seen();
         breaker.settle(now);
         self.announce(outbox, before, breaker);
         let result = then(breaker, outbox, now);
 
         let has_mail = !outbox.queue.is_empty() && !mem::replace(&mut outbox.is_attended, true);
-        self.sign.show(Word::of(breaker));
+        self.show(breaker, now);
         drop(locked);
         if has_mail {
             self.deliver();
@@ -294,20 +346,41 @@ impl Cell {
         }
     }
 
-    fn refusal(&self, breaker: &Breaker, retry_in: Duration) -> CircuitOpen {
-        let Seen { state, cause } = breaker.seen();
-        CircuitOpen {
-            provider: Arc::clone(&self.id),
-            state,
-            cause,
-            retry_in,
-            last_error: breaker.last_error().cloned(),
+    /// What can be read without the lock.
+    fn show(&self, breaker: &mut Breaker, now: Instant) {
+        let word = Word::of(breaker);
+        if !word.is_free() {
+            let until = breaker.retry_in(now).map(|wait| now + wait);
+            let refusal = until.map(|until| Refusal::of(breaker, until).into());
+            if *self.refusal.read().unwrap_or_else(PoisonError::into_inner) != refusal {
+                *self.refusal.write().unwrap_or_else(PoisonError::into_inner) = refusal;
+            }
+            let until = until.map_or(0, |until| Stamp::of(until).bits());
+            self.refuses_until.store(until, Ordering::Release);
         }
+        let until = breaker
+            .tallies_until(now)
+            .map_or(0, |at| Stamp::of(at).bits());
+        if until != self.sign.tally.until() {
+            breaker.tallied(self.sign.tally.restart(until));
+            breaker.tally(now);
+        }
+        self.sign.show(word);
     }
 
     /// A panic under the lock can only be one of this crate; the state is whole after every step.
     fn lock(&self) -> MutexGuard<'_, Locked> {
         self.locked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Refusal {
+    fn of(breaker: &Breaker, until: Instant) -> Self {
+        Self {
+            seen: breaker.seen(),
+            until,
+            last_error: breaker.last_error().cloned(),
+        }
     }
 }
 

@@ -7,8 +7,9 @@ use crate::http::kind::by_hyper;
 #[cfg(feature = "http")]
 use crate::http::{IdleBody, PeekError, ReplayError};
 use crate::{
-    BoxError, Reason,
+    BoxError,
     error::{CircuitOpen, NoHealthyProvider, by_value_or_pointer, chain},
+    reason::beginning_of,
 };
 
 /// What kind of error a call ended with: a word or two that stay as they are, fit for a metric's label.
@@ -188,8 +189,8 @@ fn by_io(error: &(dyn Error + 'static), known: Option<Kind>) -> Option<Kind> {
 
 /// By all that can be seen of errors whose types cannot be named here.
 fn by_prints(error: &(dyn Error + 'static)) -> Option<Kind> {
-    let display = Reason::display(error);
-    let debug = Reason::display(format_args!("{error:?}"));
+    let display = beginning_of(error);
+    let debug = beginning_of(format_args!("{error:?}"));
     match (&*debug, &*display) {
         ("Elapsed(())", "request timed out") | ("TimedOut", "operation timed out") => {
             Some(Kind::Timeout)

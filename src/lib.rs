@@ -119,6 +119,7 @@ mod reason;
 mod service;
 mod sign;
 mod state;
+mod tally;
 mod time;
 mod window;
 

@@ -43,7 +43,7 @@ impl Permit {
     pub fn success(self) {
         let (sign, ticket) = self.into_parts();
         if !sign.is_well(ticket) {
-            sign.record(ticket, Outcome::Success);
+            sign.succeeded(ticket);
         }
     }
 

@@ -2,6 +2,7 @@ use std::{
     error::Error,
     fmt::{self, Write as _},
     hash::{Hash, Hasher},
+    mem,
     ops::Deref,
     sync::Arc,
 };
@@ -47,18 +48,14 @@ impl Reason {
 
     /// The beginning of what `value` displays.
     pub fn display(value: impl fmt::Display) -> Self {
-        let mut text = Bounded(String::new());
-        // The only error is that of a full `Bounded`, which has what it needs.
-        let _ = write!(text, "{value}");
-        text.into_reason(0)
+        Bounded::of(value).into_reason(0)
     }
 
     /// A [label](Self::label), and the beginning of what there is to say beyond it, which may be nothing.
     pub fn labelled(label: impl fmt::Display, detail: impl fmt::Display) -> Self {
-        let mut text = Bounded(String::new());
-        let _ = write!(text, "{label}");
+        let mut text = Bounded::of(label);
         let label = text.0.len();
-        text.add(&Self::display(detail));
+        text.add(&Bounded::of(detail));
         text.into_reason(label)
     }
 
@@ -75,14 +72,15 @@ impl Reason {
     /// assert_eq!(Reason::error(&error), "client error: connection refused");
     /// ```
     pub fn error(error: &(dyn Error + 'static)) -> Self {
-        let mut text = Bounded(String::new());
         let kind = Kind::of(error).map_or("", Kind::as_str);
-        if !begins_with_word(&Self::display(error), kind) {
-            text.add(kind);
+        let mut text = Bounded::of(error);
+        if !begins_with_word(&text.0, kind) {
+            let said = mem::replace(&mut text, Bounded::of(kind));
+            text.add(&said);
         }
-        let mut next = Some(error);
+        let mut next = error.source();
         while let Some(error) = next {
-            text.add(&Self::display(error));
+            text.add(&Bounded::of(error));
             next = error.source();
         }
         text.into_reason(kind.len())
@@ -131,12 +129,24 @@ fn prefix(text: &str, max: usize) -> &str {
     &text[..end]
 }
 
+/// The beginning of what `value` displays.
+pub(crate) fn beginning_of(value: impl fmt::Display) -> String {
+    Bounded::of(value).0
+}
+
 /// Takes text until it is full, then ends the formatting with an error.
 struct Bounded(String);
 
 impl Bounded {
+    fn of(value: impl fmt::Display) -> Self {
+        let mut text = Self(String::new());
+        // The only error is that it is full, and has what it needs.
+        let _ = write!(text, "{value}");
+        text
+    }
+
     /// Adds what is not there yet: many errors repeat their source.
-    fn add(&mut self, said: &str) {
+    fn add(&mut self, Self(said): &Self) {
         if !self.0.contains(said) {
             let separator = if self.0.is_empty() { "" } else { ": " };
             let _ = write!(self, "{separator}{said}");

@@ -18,6 +18,7 @@ use crate::{
     Outcome,
     breaker::{Breaker, Ticket},
     cell::Cell,
+    tally::Tally,
 };
 
 /// How many are made at once.
@@ -31,6 +32,7 @@ static VACANT: Mutex<Vec<&'static Sign>> = Mutex::new(Vec::new());
 #[derive(Default)]
 pub(crate) struct Sign {
     word: AtomicU64,
+    pub(crate) tally: Tally,
     tenant: Mutex<Tenant>,
 }
 
@@ -55,13 +57,18 @@ impl Word {
     const WELL: u64 = 1 << 1;
     /// A permit must know when it was given.
     const TIMED: u64 = 1 << 2;
-    const EPOCH_SHIFT: u32 = 3;
+    /// A success need only be counted.
+    const COUNTED: u64 = 1 << 3;
+    const EPOCH_SHIFT: u32 = 4;
 
     pub(crate) fn of(breaker: &Breaker) -> Self {
         let flag = |is_set, flag| if is_set { flag } else { 0 };
+        let is_well = breaker.is_settled_well();
+        let is_counted = breaker.counts_successes();
         Self(
             flag(breaker.admits_freely(), Self::FREE)
-                | flag(breaker.is_settled_well(), Self::WELL)
+                | flag(is_well && !is_counted, Self::WELL)
+                | flag(is_well && is_counted, Self::COUNTED)
                 | flag(breaker.policy().trip.is_timed(), Self::TIMED)
                 | (breaker.epoch() << Self::EPOCH_SHIFT),
         )
@@ -117,6 +124,18 @@ impl Sign {
     pub(crate) fn is_well(&self, ticket: Ticket) -> bool {
         let word = self.word();
         word.is_well() && ticket.is_plainly_of(word.epoch())
+    }
+
+    // Out of line, so that what is inlined into a healthy call stays small.
+    #[inline(never)]
+    pub(crate) fn succeeded(&self, ticket: Ticket) {
+        let is_live = || {
+            let word = self.word();
+            word.has(Word::COUNTED) && ticket.is_plainly_of(word.epoch())
+        };
+        if !self.tally.count(is_live) {
+            self.record(ticket, Outcome::Success);
+        }
     }
 
     /// Tells the breaker that has given this ticket, unless it is gone, and nobody could see it.

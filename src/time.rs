@@ -39,6 +39,11 @@ impl Stamp {
         Self(NonZeroU64::new(nanos).unwrap_or(NonZeroU64::MIN))
     }
 
+    /// Greater for what is later.
+    pub(crate) fn bits(self) -> u64 {
+        self.0.get()
+    }
+
     pub(crate) fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.get().saturating_sub(earlier.0.get()))
     }

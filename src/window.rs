@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::policy::FailureRate;
+use crate::{policy::FailureRate, time::after};
 
 const BUCKETS: usize = 10;
 
@@ -14,6 +14,8 @@ pub(crate) struct Window {
     rule: FailureRate,
     origin: Instant,
     buckets: [Bucket; BUCKETS],
+    /// The bucket whose successes are counted elsewhere, and [added](Self::add) later.
+    tallied: u64,
 }
 
 /// What happened in the `tick`th tenth of a window since the origin.
@@ -30,6 +32,7 @@ impl Window {
             rule,
             origin: now,
             buckets: [Bucket::default(); BUCKETS],
+            tallied: 0,
         }
     }
 
@@ -44,7 +47,30 @@ impl Window {
     }
 
     pub(crate) fn record(&mut self, failed: bool, now: Instant) {
-        let tick = self.tick(now);
+        let bucket = self.bucket(self.tick(now));
+        bucket.calls = bucket.calls.saturating_add(1);
+        bucket.failures = bucket.failures.saturating_add(u32::from(failed));
+    }
+
+    /// When the present bucket's time is over.
+    pub(crate) fn next_tick_at(&self, now: Instant) -> Instant {
+        let end = self.width().saturating_mul(self.tick(now) + 1);
+        after(self.origin, Duration::from_nanos(end))
+    }
+
+    /// From now on the successes of the present bucket are counted elsewhere.
+    pub(crate) fn tally(&mut self, now: Instant) {
+        self.tallied = self.tick(now);
+    }
+
+    /// Adds successes that were counted elsewhere.
+    pub(crate) fn add(&mut self, successes: u64) {
+        let bucket = self.bucket(self.tallied);
+        let successes = u32::try_from(successes).unwrap_or(u32::MAX);
+        bucket.calls = bucket.calls.saturating_add(successes);
+    }
+
+    fn bucket(&mut self, tick: u64) -> &mut Bucket {
         // Taken modulo before it is cut, or buckets would be skipped where `usize` is short.
         #[allow(clippy::cast_possible_truncation)]
         let bucket = &mut self.buckets[(tick % BUCKETS as u64) as usize];
@@ -54,8 +80,7 @@ impl Window {
                 ..Bucket::default()
             };
         }
-        bucket.calls = bucket.calls.saturating_add(1);
-        bucket.failures = bucket.failures.saturating_add(u32::from(failed));
+        bucket
     }
 
     pub(crate) fn reset(&mut self) {
@@ -81,8 +106,11 @@ impl Window {
     }
 
     fn tick(&self, now: Instant) -> u64 {
-        let width = nanos(self.rule.window) / BUCKETS as u64;
-        nanos(now.saturating_duration_since(self.origin)) / width
+        nanos(now.saturating_duration_since(self.origin)) / self.width()
+    }
+
+    fn width(&self) -> u64 {
+        nanos(self.rule.window) / BUCKETS as u64
     }
 }
 

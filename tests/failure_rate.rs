@@ -1,0 +1,121 @@
+//! The failure rate of a window: every call counts in it once, for as long as its bucket lasts.
+
+mod rig;
+
+use rig::{MOMENT, Race, Rig, just_under, secs};
+use tokio::time::advance;
+use tower_health::{Policy, Trip};
+
+const WINDOW: u64 = 10;
+
+fn policy() -> Policy {
+    Policy::new().trip(Trip::failure_rate(0.5, secs(WINDOW)).min_calls(1))
+}
+
+fn succeed(rig: &Rig, times: usize) {
+    for _ in 0..times {
+        rig.admit().unwrap().success();
+    }
+}
+
+/// How many failures it takes now: as many as there are successes in the window.
+fn failures_to_trip(rig: &Rig) -> usize {
+    let failures = (1..).find(|_| {
+        rig.admit().unwrap().failure("down");
+        !rig.provider.is_healthy()
+    });
+    failures.expect("it trips")
+}
+
+#[tokio::test(start_paused = true)]
+async fn successes_count_until_the_window_has_passed_to_the_nanosecond() {
+    for (age, counted) in [(just_under(secs(WINDOW)), 100), (secs(WINDOW), 1)] {
+        let rig = Rig::new(policy());
+        succeed(&rig, 100);
+        advance(age).await;
+        assert_eq!(failures_to_trip(&rig), counted);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_success_expires_with_its_own_bucket() {
+    let rig = Rig::new(policy());
+    for bucket in 1..=10 {
+        succeed(&rig, bucket);
+        advance(secs(1)).await;
+    }
+    // The first bucket is gone, with its one success.
+    assert_eq!(failures_to_trip(&rig), (2..=10).sum::<usize>());
+}
+
+#[tokio::test(start_paused = true)]
+async fn success_at_the_end_of_a_bucket_is_of_the_next() {
+    let rig = Rig::new(policy());
+    succeed(&rig, 3);
+    advance(just_under(secs(1))).await;
+    succeed(&rig, 20);
+    advance(MOMENT).await;
+    succeed(&rig, 30);
+
+    advance(secs(9)).await;
+    assert_eq!(failures_to_trip(&rig), 30);
+}
+
+/// Rule 1.
+#[tokio::test(start_paused = true)]
+async fn success_from_before_a_trip_does_not_count_after_it() {
+    let rig = Rig::new(policy());
+    succeed(&rig, 10);
+    let late: Vec<_> = (0..10).map(|_| rig.admit().unwrap()).collect();
+    rig.trip();
+    rig.provider.mark_healthy();
+    succeed(&rig, 3);
+    for permit in late {
+        permit.success();
+    }
+    assert_eq!(failures_to_trip(&rig), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn successes_from_before_a_trip_are_forgotten() {
+    let rig = Rig::new(policy());
+    succeed(&rig, 10);
+    rig.trip();
+    rig.provider.mark_healthy();
+    succeed(&rig, 3);
+    assert_eq!(failures_to_trip(&rig), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn successes_survive_a_new_ratio_and_not_a_new_window() {
+    let stricter = Trip::failure_rate(0.25, secs(WINDOW)).min_calls(1);
+    let longer = Trip::failure_rate(0.5, secs(2 * WINDOW)).min_calls(1);
+    for (trip, counted) in [(stricter, 10), (longer, 1)] {
+        let rig = Rig::new(policy());
+        succeed(&rig, 30);
+        rig.provider.set_policy(Policy::new().trip(trip));
+        assert_eq!(failures_to_trip(&rig), counted);
+    }
+}
+
+/// Section 9: they are counted without a lock.
+#[test]
+fn every_success_counts_whoever_else_has_one_or_looks() {
+    const THREADS: usize = 4;
+    const CALLS: usize = 10_000;
+    let hours = Policy::new().trip(Trip::failure_rate(0.5, secs(60 * 60)).min_calls(1));
+    let race = Race::default();
+    for _ in race.rounds(3) {
+        let rig = Rig::new(hours.clone());
+        race.run(THREADS, |number| {
+            for call in 0..CALLS {
+                rig.admit().unwrap().success();
+                if number == 0 && call % 100 == 0 {
+                    rig.cache.snapshot();
+                }
+            }
+        });
+        assert_eq!(failures_to_trip(&rig), THREADS * CALLS);
+    }
+    race.assert_contended();
+}

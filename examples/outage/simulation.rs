@@ -1,0 +1,78 @@
+//! Ten minutes of two hundred calls a second, in paused time.
+
+use std::time::{self, Duration};
+
+use tokio::{
+    runtime,
+    task::JoinSet,
+    time::{Instant, interval},
+};
+use tower::ServiceExt;
+
+use crate::world::{Client, Source, TIMEOUT};
+
+pub(crate) const LASTS: Duration = Duration::from_secs(600);
+const BETWEEN_CALLS: Duration = Duration::from_millis(5);
+
+/// A call as its caller saw it.
+pub(crate) struct Call {
+    /// Since the beginning of the simulation.
+    pub(crate) began: Duration,
+    pub(crate) took: Duration,
+    /// Who answered, if anybody did.
+    pub(crate) answer: Option<Source>,
+}
+
+impl Call {
+    pub(crate) fn ended(&self) -> Duration {
+        self.began + self.took
+    }
+
+    pub(crate) fn paid_the_timeout(&self) -> bool {
+        self.took >= TIMEOUT
+    }
+
+    pub(crate) fn reached_the_provider(&self) -> bool {
+        self.paid_the_timeout() || self.answer == Some(Source::Provider)
+    }
+}
+
+pub(crate) fn simulate<C: Client>(design: fn() -> C) -> Vec<Call> {
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build();
+    runtime
+        .expect("without I/O there is nothing to fail")
+        .block_on(async {
+            let (start, on_the_clock) = (Instant::now(), time::Instant::now());
+            let calls = call(design()).await;
+            assert_eq!(
+                on_the_clock.elapsed(),
+                start.elapsed(),
+                "the clock of the system, by which the peers go, must follow tokio's"
+            );
+            calls
+        })
+}
+
+/// Each caller is a task with a clone of the client, whether or not those before it have ended.
+async fn call(client: impl Client) -> Vec<Call> {
+    let start = Instant::now();
+    let mut ticks = interval(BETWEEN_CALLS);
+    let mut callers = JoinSet::new();
+    for _ in 0..LASTS.as_millis() / BETWEEN_CALLS.as_millis() {
+        ticks.tick().await;
+        let client = client.clone();
+        callers.spawn(async move {
+            let called = Instant::now();
+            let answer = client.oneshot(()).await.ok();
+            Call {
+                began: called - start,
+                took: called.elapsed(),
+                answer,
+            }
+        });
+    }
+    callers.join_all().await
+}

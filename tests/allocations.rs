@@ -1,20 +1,20 @@
 //! What calls and providers take of memory: the budgets.
 
 use std::{
-    convert::Infallible,
     future::ready,
+    io::{self, ErrorKind},
     pin::pin,
     task::{Context, Poll, Waker},
 };
 
 use allocation_counter::measure;
 use tower::{Layer, Service, service_fn};
-use tower_health::{BoxError, HealthCache, HealthLayer, Provider};
+use tower_health::{BoxError, FallbackChain, HealthCache, HealthLayer, Provider};
 
 /// Section 9.
 #[test]
 fn a_success_allocates_nothing() {
-    let mut service = service(HealthCache::default().provider("groq"));
+    let mut service = service(HealthCache::default().provider("groq"), Ok(()));
 
     let three_calls = measure(|| {
         for _ in 0..3 {
@@ -25,15 +25,60 @@ fn a_success_allocates_nothing() {
     assert_eq!(three_calls.count_total, 0);
 }
 
+/// Section 9, to the end of the body.
+#[cfg(feature = "http")]
+#[test]
+fn a_success_over_http_allocates_nothing() {
+    use http::Response;
+    use http_body_util::{BodyExt, Empty};
+
+    type Body = Empty<&'static [u8]>;
+    let answer = service_fn(|()| ready(Ok::<_, io::Error>(Response::new(Body::new()))));
+    let mut service = HealthLayer::http(HealthCache::default().provider("groq")).layer(answer);
+
+    let one_call = measure(|| {
+        let mut body = call(&mut service).unwrap().into_body();
+        assert!(at_once(body.frame()).is_none());
+    });
+
+    assert_eq!(one_call.count_total, 0);
+}
+
+/// What is allocated is the box of the error, and the text of the reason on its way to what is kept.
+#[test]
+fn a_failure_below_the_trip_allocates_nine_times() {
+    let provider = HealthCache::default().provider("groq");
+    let mut service = service(provider.clone(), Err(ErrorKind::ConnectionRefused));
+
+    let one_call = measure(|| assert!(call(&mut service).is_err()));
+
+    assert_eq!(one_call.count_total, 9);
+    assert!(provider.is_healthy());
+}
+
 /// Section 9: what is allocated is the box of the error.
 #[test]
 fn a_refusal_allocates_once() {
     let provider = HealthCache::default().provider("groq");
-    let mut service = service(provider.clone());
+    let mut service = service(provider.clone(), Ok(()));
     provider.mark_unhealthy("connection refused".to_owned());
     provider.mark_unhealthy("connection refused".to_owned());
 
     let one_call = measure(|| assert!(call(&mut service).is_err()));
+
+    assert_eq!(one_call.count_total, 1);
+}
+
+/// What is allocated is in the clone of the entry's service: its own handle of the provider.
+#[test]
+fn a_chain_over_a_well_provider_allocates_once() {
+    let cache = HealthCache::default();
+    let (groq, together) = (cache.provider("groq"), cache.provider("together"));
+    let mut chain = FallbackChain::new()
+        .entry(groq.clone(), service(groq, Ok(())))
+        .entry(together.clone(), service(together, Ok(())));
+
+    let one_call = measure(|| assert!(call(&mut chain).is_ok()));
 
     assert_eq!(one_call.count_total, 1);
 }
@@ -54,19 +99,27 @@ fn a_provider_takes_at_most_512_bytes() {
     assert!((1..=512).contains(&bytes), "{bytes} bytes a provider");
 }
 
-fn service(provider: Provider) -> impl Service<(), Response = (), Error = BoxError> {
-    HealthLayer::new(provider).layer(service_fn(|()| ready(Ok::<_, Infallible>(()))))
+fn service(
+    provider: Provider,
+    answer: Result<(), ErrorKind>,
+) -> impl Service<(), Response = (), Error = BoxError> + Clone {
+    let inner = service_fn(move |()| ready(answer.map_err(io::Error::from)));
+    HealthLayer::new(provider).layer(inner)
 }
 
-/// Drives a call by hand: an executor would allocate too.
-fn call<S>(service: &mut S) -> Result<(), BoxError>
+fn call<S>(service: &mut S) -> Result<S::Response, S::Error>
 where
-    S: Service<(), Response = (), Error = BoxError>,
+    S: Service<()>,
 {
     let mut context = Context::from_waker(Waker::noop());
     assert!(service.poll_ready(&mut context).is_ready());
-    match pin!(service.call(())).poll(&mut context) {
-        Poll::Ready(result) => result,
+    at_once(service.call(()))
+}
+
+/// Drives a future by hand: an executor would allocate too.
+fn at_once<F: Future>(future: F) -> F::Output {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => output,
         Poll::Pending => unreachable!("the inner service answers at once"),
     }
 }

@@ -189,15 +189,13 @@ fn by_io(error: &(dyn Error + 'static), known: Option<Kind>) -> Option<Kind> {
 
 /// By all that can be seen of errors whose types cannot be named here.
 fn by_prints(error: &(dyn Error + 'static)) -> Option<Kind> {
-    let display = beginning_of(error);
-    let debug = beginning_of(format_args!("{error:?}"));
-    match (&*debug, &*display) {
-        ("Elapsed(())", "request timed out") | ("TimedOut", "operation timed out") => {
-            Some(Kind::Timeout)
-        }
-        ("Overloaded", "service overloaded") => Some(Kind::Overloaded),
-        _ => None,
-    }
+    let (debug, kind) = match &*beginning_of(error) {
+        "request timed out" => ("Elapsed(())", Kind::Timeout),
+        "operation timed out" => ("TimedOut", Kind::Timeout),
+        "service overloaded" => ("Overloaded", Kind::Overloaded),
+        _ => return None,
+    };
+    (beginning_of(format_args!("{error:?}")) == debug).then_some(kind)
 }
 
 /// The error of a service, which may be in a box or of a type of its own, of which only these are

@@ -139,7 +139,7 @@ struct Bounded(String);
 
 impl Bounded {
     fn of(value: impl fmt::Display) -> Self {
-        let mut text = Self(String::new());
+        let mut text = Self(String::with_capacity(Reason::MAX_BYTES));
         // The only error is that it is full, and has what it needs.
         let _ = write!(text, "{value}");
         text

@@ -1,14 +1,15 @@
-//! What a breaker costs a call, beside its peers, in one run: `cargo bench`.
+//! What a breaker costs a call, beside its peers, in one run: `cargo bench --bench peers`.
 //!
 //! The inner service is always ready and answers at once, so that all above `bare` is the breaker.
 //! Times are those of one call, from `poll_ready` to the answer.
 
 mod by_rate;
 mod in_a_row;
+mod references;
 mod services;
 
 use std::{
-    fmt::Debug,
+    fmt::{self, Debug},
     hint,
     pin::pin,
     sync::Barrier,
@@ -21,163 +22,180 @@ use criterion::{
     BenchmarkGroup, Criterion, criterion_group, criterion_main, measurement::WallTime,
 };
 use tower::Service;
-use tower_health::error::{self, CircuitOpen};
+use tower_health::{
+    Permit,
+    error::{self, CircuitOpen},
+};
 use tower_resilience_circuitbreaker::CircuitBreakerError;
 
-use self::services::{ILL, WELL};
+use self::{
+    references::{Leaked, PerClone, Reads, Shared, Striped},
+    services::{ILL, WELL},
+};
 
 criterion_main!(benches);
 criterion_group! {
     name = benches;
     config = Criterion::default()
-        .warm_up_time(Duration::from_millis(500))
-        .measurement_time(Duration::from_secs(2));
-    targets = closed, closed_on_two_threads, closed_with_a_clone_for_each_call, failure_rate, failing, refused
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_secs(1));
+    targets = closed, failure_rate, failing, refused, a_permit_alone, references
 }
 
-type Table<'a> = BenchmarkGroup<'a, WallTime>;
+/// How a service is called again and again.
+#[derive(Clone, Copy)]
+enum Caller {
+    One,
+    /// On two threads at once, each with its own clone of the one service.
+    Two,
+    /// With a clone for each call, as in `oneshot`.
+    OneCloning,
+    TwoCloning,
+}
+
+impl Caller {
+    const ALL: [Self; 4] = [Self::One, Self::Two, Self::OneCloning, Self::TwoCloning];
+}
+
+impl fmt::Display for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::One => "one thread",
+            Self::Two => "two threads",
+            Self::OneCloning => "a clone for each call",
+            Self::TwoCloning => "a clone for each call, two threads",
+        })
+    }
+}
 
 /// Two failures in a row would trip, but each call succeeds.
 fn closed(criterion: &mut Criterion) {
-    let mut table = criterion.benchmark_group("closed");
-    row(&mut table, "bare", WELL);
-    row(&mut table, "tower-health", in_a_row::health(2, WELL));
-    row(&mut table, "failsafe", in_a_row::failsafe(2, WELL));
-    // It knows only the rate of the last hundred calls.
-    row(&mut table, "recloser", by_rate::recloser(WELL));
-    row(
-        &mut table,
-        "tower-resilience",
-        in_a_row::resilience(2, WELL),
-    );
-}
-
-/// The same on two threads at once, each with its own clone of the one service.
-fn closed_on_two_threads(criterion: &mut Criterion) {
-    let mut table = criterion.benchmark_group("closed, two threads");
-    row_on_two_threads(&mut table, "bare", WELL);
-    row_on_two_threads(&mut table, "tower-health", in_a_row::health(2, WELL));
-    row_on_two_threads(&mut table, "failsafe", in_a_row::failsafe(2, WELL));
-    row_on_two_threads(&mut table, "recloser", by_rate::recloser(WELL));
-    row_on_two_threads(
-        &mut table,
-        "tower-resilience",
-        in_a_row::resilience(2, WELL),
-    );
-}
-
-/// The same where each call has a clone of its own, as with `oneshot`.
-fn closed_with_a_clone_for_each_call(criterion: &mut Criterion) {
-    let mut table = criterion.benchmark_group("closed, a clone for each call");
-    row_of_clones(&mut table, "bare", WELL);
-    row_of_clones(&mut table, "tower-health", in_a_row::health(2, WELL));
-    row_of_clones(&mut table, "failsafe", in_a_row::failsafe(2, WELL));
-    row_of_clones(&mut table, "recloser", by_rate::recloser(WELL));
-    row_of_clones(
-        &mut table,
-        "tower-resilience",
-        in_a_row::resilience(2, WELL),
-    );
+    for caller in Caller::ALL {
+        let mut table = Table::new(criterion, "closed", caller);
+        table.row("bare", WELL);
+        table.row("tower-health", in_a_row::health(2, WELL));
+        table.row("failsafe", in_a_row::failsafe(2, WELL));
+        // It knows only the rate of the last hundred calls.
+        table.row("recloser", by_rate::recloser(WELL));
+        table.row("tower-resilience", in_a_row::resilience(2, WELL));
+    }
 }
 
 /// Half of the calls of a window would trip, but each call succeeds.
 fn failure_rate(criterion: &mut Criterion) {
-    let mut table = criterion.benchmark_group("closed, failure rate");
-    row(&mut table, "bare", WELL);
-    row(&mut table, "tower-health", by_rate::health(WELL));
-    row(&mut table, "failsafe", by_rate::failsafe(WELL));
-    row(&mut table, "recloser", by_rate::recloser(WELL));
-    row(&mut table, "tower-resilience", by_rate::resilience(WELL));
+    for caller in [Caller::One, Caller::Two] {
+        let mut table = Table::new(criterion, "failure rate", caller);
+        table.row("bare", WELL);
+        table.row("tower-health", by_rate::health(WELL));
+        table.row("failsafe", by_rate::failsafe(WELL));
+        table.row("recloser", by_rate::recloser(WELL));
+        table.row("tower-resilience", by_rate::resilience(WELL));
+    }
 }
 
 /// Each call fails, and no number of failures trips.
 fn failing(criterion: &mut Criterion) {
-    let mut table = criterion.benchmark_group("failing");
-    row(&mut table, "bare", ILL);
-    row(&mut table, "tower-health", in_a_row::health(u32::MAX, ILL));
-    row(&mut table, "failsafe", in_a_row::failsafe(u32::MAX, ILL));
-    row(
-        &mut table,
-        "recloser",
-        by_rate::recloser_that_never_trips(ILL),
-    );
-    row(
-        &mut table,
-        "tower-resilience",
-        in_a_row::resilience(u32::MAX, ILL),
-    );
+    let mut table = Table::new(criterion, "failing", Caller::One);
+    table.row("bare", ILL);
+    table.row("tower-health", in_a_row::health(u32::MAX, ILL));
+    table.row("failsafe", in_a_row::failsafe(u32::MAX, ILL));
+    table.row("recloser", by_rate::recloser_that_never_trips(ILL));
+    table.row("tower-resilience", in_a_row::resilience(u32::MAX, ILL));
 }
 
 /// The breaker is open.
 fn refused(criterion: &mut Criterion) {
-    let mut table = criterion.benchmark_group("refused");
-    row(
-        &mut table,
-        "tower-health",
-        opened(in_a_row::health(2, ILL), |error| {
+    for caller in [Caller::One, Caller::Two] {
+        let mut table = Table::new(criterion, "refused", caller);
+        let health = opened(in_a_row::health(2, ILL), |error| {
             error::find::<CircuitOpen>(error).is_some()
-        }),
-    );
-    row(
-        &mut table,
-        "failsafe",
-        opened(in_a_row::failsafe(2, ILL), |error| {
+        });
+        table.row("tower-health", health);
+        let failsafe = opened(in_a_row::failsafe(2, ILL), |error| {
             matches!(error, failsafe::Error::Rejected)
-        }),
-    );
-    row(
-        &mut table,
-        "recloser",
-        opened(by_rate::recloser(ILL), |error| {
+        });
+        table.row("failsafe", failsafe);
+        let recloser = opened(by_rate::recloser(ILL), |error| {
             matches!(error, recloser::Error::Rejected)
-        }),
-    );
-    row(
-        &mut table,
-        "tower-resilience",
-        opened(
-            in_a_row::resilience(2, ILL),
-            CircuitBreakerError::is_circuit_open,
-        ),
-    );
+        });
+        table.row("recloser", recloser);
+        let resilience = in_a_row::resilience(2, ILL);
+        let resilience = opened(resilience, CircuitBreakerError::is_circuit_open);
+        table.row("tower-resilience", resilience);
+    }
 }
 
-fn row<S>(table: &mut Table, name: &str, mut service: S)
-where
-    S: Service<(), Error: Debug>,
-{
-    table.bench_function(name, |bencher| bencher.iter(|| call(&mut service)));
-}
-
-fn row_of_clones<S>(table: &mut Table, name: &str, service: S)
-where
-    S: Service<(), Error: Debug> + Clone,
-{
-    table.bench_function(name, move |bencher| {
-        bencher.iter(|| call(&mut service.clone()));
+/// Without a service around it: one question and one answer.
+fn a_permit_alone(criterion: &mut Criterion) {
+    let mut table = criterion.benchmark_group("a permit alone");
+    let health = in_a_row::health(2, WELL);
+    table.bench_function("admitted", |bencher| {
+        let provider = hint::black_box(health.provider());
+        bencher.iter(|| provider.admit().map(Permit::success).is_ok());
+    });
+    let health = in_a_row::health(2, WELL);
+    while health.provider().is_healthy() {
+        health.provider().mark_unhealthy("down");
+    }
+    table.bench_function("refused", |bencher| {
+        let provider = hint::black_box(health.provider());
+        bencher.iter(|| provider.admit().is_err());
     });
 }
 
-fn row_on_two_threads<S>(table: &mut Table, name: &str, service: S)
-where
-    S: Service<(), Error: Debug> + Clone + Send,
-{
-    table.bench_function(name, move |bencher| {
-        bencher.iter_custom(|calls| on_two_threads(&service, calls));
-    });
+/// What may keep a breaker alive until a call has ended; see the module.
+fn references(criterion: &mut Criterion) {
+    for caller in Caller::ALL {
+        let mut table = Table::new(criterion, "references", caller);
+        table.row("leaked", Reads(Leaked::new()));
+        table.row("shared", Reads(Shared::default()));
+        table.row("a count per clone", Reads(PerClone::default()));
+        table.row("striped counts", Reads(Striped::new()));
+    }
+}
+
+struct Table<'a> {
+    group: BenchmarkGroup<'a, WallTime>,
+    caller: Caller,
+}
+
+impl<'a> Table<'a> {
+    fn new(criterion: &'a mut Criterion, title: &str, caller: Caller) -> Self {
+        let group = criterion.benchmark_group(format!("{title}, {caller}"));
+        Self { group, caller }
+    }
+
+    fn row<S>(&mut self, name: &str, mut service: S)
+    where
+        S: Service<(), Error: Debug> + Clone + Send,
+    {
+        let Self { group, caller } = self;
+        group.bench_function(name, |bencher| match caller {
+            Caller::One => bencher.iter(|| call(&mut service).is_ok()),
+            Caller::OneCloning => bencher.iter(|| call(&mut service.clone()).is_ok()),
+            Caller::Two => bencher.iter_custom(|calls| {
+                on_two_threads(&service, calls, |service| call(service).is_ok())
+            }),
+            Caller::TwoCloning => bencher.iter_custom(|calls| {
+                on_two_threads(&service, calls, |service| {
+                    call(&mut service.clone()).is_ok()
+                })
+            }),
+        });
+    }
 }
 
 /// How long the slower of two threads takes for so many calls, both starting together.
-fn on_two_threads<S>(service: &S, calls: u64) -> Duration
+fn on_two_threads<S>(service: &S, calls: u64, call: impl Fn(&mut S) -> bool + Sync) -> Duration
 where
-    S: Service<(), Error: Debug> + Clone + Send,
+    S: Clone + Send,
 {
     let start = Barrier::new(2);
     let calls_of = |mut service: S| {
         start.wait();
         let began = Instant::now();
         for _ in 0..calls {
-            let _ = hint::black_box(call(&mut service));
+            hint::black_box(call(&mut service));
         }
         began.elapsed()
     };
@@ -197,6 +215,8 @@ where
     service
 }
 
+// In line, so that no answer is moved about: that would be measured too.
+#[inline]
 fn call<S>(service: &mut S) -> Result<S::Response, S::Error>
 where
     S: Service<(), Error: Debug>,

@@ -10,7 +10,7 @@ mod services;
 
 use std::{
     fmt::{self, Debug},
-    hint,
+    hint, iter,
     pin::pin,
     sync::Barrier,
     task::{Context, Poll, Waker},
@@ -26,7 +26,6 @@ use tower_health::{
     Permit,
     error::{self, CircuitOpen},
 };
-use tower_resilience_circuitbreaker::CircuitBreakerError;
 
 use self::{
     references::{Leaked, PerClone, Reads, Shared, Striped},
@@ -119,9 +118,7 @@ fn refused(criterion: &mut Criterion) {
             matches!(error, recloser::Error::Rejected)
         });
         table.row("recloser", recloser);
-        let resilience = in_a_row::resilience(2, ILL);
-        let resilience = opened(resilience, CircuitBreakerError::is_circuit_open);
-        table.row("tower-resilience", resilience);
+        // Not tower-resilience: while its breaker is open, a clone of its service is not ready.
     }
 }
 
@@ -165,32 +162,33 @@ impl<'a> Table<'a> {
         Self { group, caller }
     }
 
-    fn row<S>(&mut self, name: &str, mut service: S)
+    fn row<S>(&mut self, name: &str, service: S)
     where
         S: Service<(), Error: Debug> + Clone + Send,
     {
-        let Self { group, caller } = self;
-        group.bench_function(name, |bencher| match caller {
-            Caller::One => bencher.iter(|| call(&mut service).is_ok()),
-            Caller::OneCloning => bencher.iter(|| call(&mut service.clone()).is_ok()),
-            Caller::Two => bencher.iter_custom(|calls| {
-                on_two_threads(&service, calls, |service| call(service).is_ok())
-            }),
-            Caller::TwoCloning => bencher.iter_custom(|calls| {
-                on_two_threads(&service, calls, |service| {
-                    call(&mut service.clone()).is_ok()
-                })
-            }),
+        let caller = self.caller;
+        self.group.bench_function(name, move |bencher| {
+            bencher.iter_custom(|calls| match caller {
+                Caller::One => on_threads(1, &service, calls, is_ok),
+                Caller::Two => on_threads(2, &service, calls, is_ok),
+                Caller::OneCloning => on_threads(1, &service, calls, is_clone_ok),
+                Caller::TwoCloning => on_threads(2, &service, calls, is_clone_ok),
+            });
         });
     }
 }
 
-/// How long the slower of two threads takes for so many calls, both starting together.
-fn on_two_threads<S>(service: &S, calls: u64, call: impl Fn(&mut S) -> bool + Sync) -> Duration
+/// How long the slowest of so many threads takes for so many calls, all starting together.
+fn on_threads<S>(
+    threads: usize,
+    service: &S,
+    calls: u64,
+    call: impl Fn(&mut S) -> bool + Sync,
+) -> Duration
 where
     S: Clone + Send,
 {
-    let start = Barrier::new(2);
+    let start = Barrier::new(threads);
     let calls_of = |mut service: S| {
         start.wait();
         let began = Instant::now();
@@ -199,11 +197,24 @@ where
         }
         began.elapsed()
     };
-    let (here, there) = (service.clone(), service.clone());
     thread::scope(|scope| {
-        let other = scope.spawn(|| calls_of(there));
-        calls_of(here).max(other.join().unwrap())
+        let running: Vec<_> = iter::repeat_n(service, threads)
+            .map(|service| {
+                let service = service.clone();
+                scope.spawn(move || calls_of(service))
+            })
+            .collect();
+        let times = running.into_iter().map(|thread| thread.join().unwrap());
+        times.max().unwrap()
     })
+}
+
+fn is_ok<S: Service<(), Error: Debug>>(service: &mut S) -> bool {
+    call(service).is_ok()
+}
+
+fn is_clone_ok<S: Service<(), Error: Debug> + Clone>(service: &mut S) -> bool {
+    call(&mut service.clone()).is_ok()
 }
 
 /// Fails until the breaker is open.

@@ -382,18 +382,6 @@ async fn rule_3_trial_dropped_after_its_slot_was_released_takes_no_pause() {
     assert!(rig.is_healthy());
 }
 
-/// Rule 3.
-#[tokio::test(start_paused = true)]
-async fn rule_3_trial_outlives_its_cache_and_its_handles() {
-    let cache = HealthCache::new(Policy::new());
-    let provider = cache.provider("a");
-    let calls = [provider.admit().unwrap(), provider.admit().unwrap()];
-    drop((cache, provider));
-    for call in calls {
-        call.failure("down");
-    }
-}
-
 // Rule 4: no stampede.
 
 /// Rule 4; scenarios 6 and 42.

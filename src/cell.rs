@@ -54,6 +54,8 @@ pub(crate) struct Cell {
 struct Refusal {
     seen: Seen,
     until: Instant,
+    /// When time alone changes what is seen, or ends it.
+    holds_until: Instant,
     last_error: Option<Reason>,
 }
 
@@ -191,8 +193,8 @@ impl Cell {
         // Never waits: where it is being changed, the breaker knows.
         let refusal = self.refusal.try_read().ok()?;
         let refusal = refusal.as_deref()?;
-        let wait = refusal.until.checked_duration_since(Instant::now())?;
-        (!wait.is_zero()).then(|| self.refused(refusal, wait))
+        let now = Instant::now();
+        (now < refusal.holds_until).then(|| self.refused(refusal, refusal.until - now))
     }
 
     fn refused(&self, refusal: &Refusal, retry_in: Duration) -> CircuitOpen {
@@ -379,6 +381,7 @@ impl Refusal {
         Self {
             seen: breaker.seen(),
             until,
+            holds_until: breaker.changes_at().map_or(until, |at| at.min(until)),
             last_error: breaker.last_error().cloned(),
         }
     }

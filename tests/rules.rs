@@ -6,7 +6,7 @@ mod rig;
 
 use std::{collections::HashSet, convert::Infallible, mem, time::Duration};
 
-use rig::{MOMENT, Race, Rig, assert_same, just_under, secs};
+use rig::{MOMENT, Race, Rig, assert_same, just_under, received, secs};
 use tokio::{
     runtime::Handle,
     time::{Instant, advance},
@@ -680,6 +680,21 @@ async fn rule_7_window_that_has_run_out_reads_half_open_to_whoever_looks_first()
         assert_eq!(rig.state(), State::HalfOpen);
         assert_eq!(rig.health().since, Some(tripped + secs(60)));
     }
+}
+
+/// Rule 7: a refusal too, however long ago it was clear that there would be one.
+#[tokio::test(start_paused = true)]
+async fn rule_7_refusal_says_what_is_seen_now() {
+    let rig = Rig::open(by_probe_only(1));
+    let mut transitions = rig.cache.subscribe();
+    advance(secs(60)).await;
+    assert_eq!(rig.admit().unwrap_err().state, State::HalfOpen);
+    assert_eq!(received(&mut transitions).len(), 1, "a call has seen it");
+
+    let rig = Rig::open(Policy::new());
+    rig.force(Override::Open, secs(10), "maintenance");
+    advance(secs(10)).await;
+    assert_eq!(rig.admit().unwrap_err().cause, Some(Cause::Failures));
 }
 
 /// Rule 7: at each deadline, and a moment to either side of it.

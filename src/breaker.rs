@@ -275,7 +275,7 @@ impl Breaker {
 
 /// Events.
 impl Breaker {
-    /// Does what the passing of time alone does.
+    /// Does what the passing of time alone does; what [was due](Self::changes_at) earlier is settled by then.
     pub(crate) fn settle(&mut self, now: Instant) {
         match &mut self.phase {
             Phase::Closed => {}
@@ -643,13 +643,13 @@ impl Breaker {
         self.enter(Phase::Closed, now);
     }
 
-    /// Forced → what is beneath, which may have changed after the override ended unseen.
+    /// Forced → what is beneath.
     fn lift(&mut self, forced: &Forced, at: Instant) {
         let was_there_already = self.seen().state == State::from(forced.to);
         self.since = if was_there_already {
             forced.since
         } else {
-            self.since.max(Some(at))
+            Some(at)
         };
     }
 

@@ -302,9 +302,16 @@ impl Cell {
         let now = Instant::now();
 
         breaker.tallied(self.sign.tally.take());
-        let before = breaker.seen();
-        breaker.settle(now);
-        self.announce(outbox, before, breaker);
+        // One change after the other, so that each is announced.
+        loop {
+            let due = breaker.changes_at().map_or(now, |at| at.min(now));
+            let before = breaker.seen();
+            breaker.settle(due);
+            self.announce(outbox, before, breaker);
+            if due == now {
+                break;
+            }
+        }
         let result = then(breaker, outbox, now);
 
         let has_mail = !outbox.queue.is_empty() && !mem::replace(&mut outbox.is_attended, true);

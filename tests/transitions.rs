@@ -187,6 +187,28 @@ async fn half_open_is_announced_once_when_it_is_first_seen_with_the_time_it_bega
 }
 
 #[tokio::test(start_paused = true)]
+async fn changes_that_nobody_saw_are_announced_one_after_the_other() {
+    let rig = Rig::open(Policy::new());
+    let tripped = Instant::now();
+    rig.force(Override::Closed, secs(10), "trust me");
+    let mut transitions = rig.cache.subscribe();
+    advance(secs(100)).await;
+
+    assert!(rig.is_healthy());
+    let all = received(&mut transitions);
+    let displayed: Vec<_> = all.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        displayed,
+        [
+            "a: closed -> open (failures: down)",
+            "a: open -> half-open (failures)",
+        ]
+    );
+    let at: Vec<_> = all.iter().map(|seen| seen.at - tripped).collect();
+    assert_eq!(at, [secs(10), secs(60)]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn verdict_that_comes_after_the_window_ended_is_seen_after_its_end() {
     let rig = Rig::open(touchy());
     let mut transitions = rig.cache.subscribe();

@@ -492,17 +492,16 @@ impl Breaker {
     }
 
     fn succeeded(&mut self, ticket: Ticket, now: Instant) {
+        self.streak = 0;
+        self.proven_live = true;
         match &self.phase {
             Phase::Closed => {
-                self.streak = 0;
-                self.proven_live = true;
                 if let Some(window) = &mut self.window {
                     window.record(false, now);
                 }
             }
             Phase::HalfOpen(..) => {
                 self.release(ticket);
-                self.proven_live = true;
                 self.last_check = Some(now);
                 self.proved(now);
             }

@@ -407,6 +407,16 @@ async fn half_open_closes_after_as_many_successes_as_it_takes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn success_of_a_trial_ends_the_streak_though_it_takes_more_to_close() {
+    let rig = Rig::half_open(Policy::new().trials(Trials::new(1).to_close(2))).await;
+    assert_eq!(rig.health().consecutive_failures, 2);
+    rig.trial().success();
+    assert_eq!(rig.health().consecutive_failures, 0);
+    rig.trial().failure("down");
+    assert_eq!(rig.health().consecutive_failures, 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn trials_at_once_count_together_and_one_failure_undoes_them() {
     let rig = Rig::half_open(doubling().trials(Trials::new(3).to_close(3))).await;
     let trials = [rig.trial(), rig.trial(), rig.trial()];

@@ -33,6 +33,7 @@ pin_project! {
 }
 
 impl<S: Service<Req>, Req, R> FallbackFuture<S, Req, R> {
+    #[inline]
     pub(super) fn new(chain: FallbackChain<S, Req, R>, request: Req) -> Self {
         let ends = chain.deadline.map(|limit| after(Instant::now(), limit));
         Self {
@@ -54,18 +55,16 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let result = match this.journey.poll(this.stage.as_mut(), cx) {
-            Poll::Ready(result) => result,
-            Poll::Pending => match this.deadline.as_pin_mut() {
-                None => return Poll::Pending,
-                Some(deadline) => {
-                    ready!(deadline.poll(cx));
-                    Err(this.journey.cut_off())
-                }
-            },
-        };
+        let mut polled = this.journey.poll(this.stage.as_mut(), cx);
+        if polled.is_pending() {
+            let Some(deadline) = this.deadline.as_pin_mut() else {
+                return Poll::Pending;
+            };
+            ready!(deadline.poll(cx));
+            polled = Poll::Ready(Err(this.journey.cut_off()));
+        }
         this.stage.set(Stage::Done);
-        Poll::Ready(result)
+        polled
     }
 }
 

@@ -193,12 +193,12 @@ where
 
     /// The request for the entry that is being tried.
     fn request(&mut self) -> Req {
-        let request = if self.may_need_request_again() {
-            self.request.clone()
+        const KEPT: &str = "kept for as long as an entry may take it";
+        if self.may_need_request_again() {
+            self.request.as_ref().expect(KEPT).clone()
         } else {
-            self.request.take()
-        };
-        request.expect("kept for as long as an entry may take it")
+            self.request.take().expect(KEPT)
+        }
     }
 
     fn may_need_request_again(&self) -> bool {

@@ -4,9 +4,10 @@
 //! to find that its success changes nothing. All else goes through [`Cell::update`], which holds the
 //! lock for a few arithmetic steps and never across a callback, a log line or an `.await`.
 
+mod outbox;
+
 use std::{
-    collections::VecDeque,
-    fmt, mem,
+    fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
     sync::{
@@ -21,6 +22,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
+use self::outbox::Outbox;
 use crate::{
     Outcome, Policy, Reason, State, Transition,
     breaker::{Breaker, Seen, Ticket},
@@ -62,14 +64,6 @@ struct Refusal {
 struct Locked {
     breaker: Breaker,
     outbox: Outbox,
-}
-
-/// Transitions on their way to the listeners. They are sent without the lock, so that no listener's
-/// waker runs under it, by one thread at a time, so that they stay in order.
-#[derive(Default)]
-struct Outbox {
-    queue: VecDeque<Transition>,
-    is_attended: bool,
 }
 
 /// Nobody has asked for it by its key since the cache last looked.
@@ -314,7 +308,7 @@ impl Cell {
         }
         let result = then(breaker, outbox, now);
 
-        let has_mail = !outbox.queue.is_empty() && !mem::replace(&mut outbox.is_attended, true);
+        let has_mail = outbox.attend();
         self.show(breaker, now);
         drop(locked);
         if has_mail {
@@ -332,7 +326,7 @@ impl Cell {
         let reason = breaker
             .reason()
             .filter(|_| !explains_itself && cause.is_some());
-        outbox.queue.push_back(Transition {
+        outbox.add(Transition {
             provider: Arc::clone(&self.id),
             from: before.state,
             to: state,
@@ -345,8 +339,7 @@ impl Cell {
     fn deliver(&self) {
         loop {
             let mut locked = self.lock();
-            let Some(transition) = locked.outbox.queue.pop_front() else {
-                locked.outbox.is_attended = false;
+            let Some(transition) = locked.outbox.next() else {
                 return;
             };
             drop(locked);

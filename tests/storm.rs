@@ -35,7 +35,7 @@ where
             task.await
         }
     });
-    JoinSet::from_iter(tasks.take(TASKS)).join_all().await
+    tasks.take(TASKS).collect::<JoinSet<_>>().join_all().await
 }
 
 /// Section 3: the first two open the breaker, once, and all that come later change nothing.
@@ -56,7 +56,7 @@ async fn thousand_failures_at_once_make_one_outage() {
     assert_eq!(health.cause, Some(Cause::Failures));
     assert_eq!(health.consecutive_failures, 2);
     let retry_in = health.retry_in.unwrap();
-    assert!(retry_in <= HOUR && retry_in > HOUR - MINUTE, "{retry_in:?}");
+    assert!(retry_in <= HOUR && retry_in + MINUTE > HOUR, "{retry_in:?}");
     assert_eq!(transitions.recv().await.unwrap().to, State::Open);
     drop((cache, provider));
     assert!(transitions.recv().await.is_none(), "once");

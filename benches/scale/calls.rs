@@ -42,9 +42,11 @@ pub(super) fn print() {
         row("to 100 in turn", |client, _| in_turn(client, 100));
         row("to all in turn", in_turn);
         row("to one, by a clone each", |client, _| {
-            clones_in_turn(client, 1)
+            clones_in_turn(&client, 1);
         });
-        row("to all in turn, by a clone each", clones_in_turn);
+        row("to all in turn, by a clone each", |client, all| {
+            clones_in_turn(&client, all);
+        });
         let row = |what: &str, calls: fn()| table.row(what, |_| rate(threads, calls));
         row("to one, by its authority", by_authority);
         row("the same without a layer", without_a_layer);
@@ -81,7 +83,7 @@ fn in_turn(mut client: Client, providers: usize) {
     }
 }
 
-fn clones_in_turn(client: Client, providers: usize) {
+fn clones_in_turn(client: &Client, providers: usize) {
     for number in scattered(providers).cycle().take(CALLS) {
         call(&mut client.clone(), &IDS[number]).unwrap();
     }

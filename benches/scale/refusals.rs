@@ -82,11 +82,8 @@ fn refuse(provider: &Provider, tasks: usize) -> Vec<Duration> {
             times
         }
     };
+    let callers = repeat_with(caller).take(tasks);
     runtime
-        .block_on(async {
-            JoinSet::from_iter(repeat_with(caller).take(tasks))
-                .join_all()
-                .await
-        })
+        .block_on(async { callers.collect::<JoinSet<_>>().join_all().await })
         .concat()
 }

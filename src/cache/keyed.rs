@@ -7,6 +7,8 @@ use tokio::time::Instant;
 
 use crate::cell::Cell;
 
+type ByKey = HashMap<Arc<str>, Arc<Cell>>;
+
 /// How many of the ill are looked at for each eviction: where there are more, one that has recovered may
 /// be found some evictions late.
 const LOOKS: usize = 32;
@@ -16,15 +18,18 @@ const LOOKS: usize = 32;
 ///
 /// They queue for their eviction. At its turn, one that was asked for since the last goes to the end
 /// of the queue, and one that is ill is set aside. Each of these steps is paid for by a call that was
-/// made, so that an eviction takes a constant number of them on average.
+/// made, so that an eviction takes a constant number of them on average. One that is removed leaves its
+/// place behind, to be passed over: looking for it would take the longer the more there are.
 #[derive(Default)]
 pub(super) struct KeyedCells {
-    by_key: HashMap<Arc<str>, Arc<Cell>>,
+    by_key: ByKey,
     queue: VecDeque<Arc<Cell>>,
     /// Those that were ill at their turn, which come after all others.
     ill: VecDeque<Arc<Cell>>,
     /// Whoever of the ill is looked at next.
     next_look: usize,
+    /// How many places may be those of the removed.
+    removed: usize,
 }
 
 impl KeyedCells {
@@ -47,15 +52,22 @@ impl KeyedCells {
 
     pub(super) fn remove(&mut self, key: &str) -> Option<Arc<Cell>> {
         let removed = self.by_key.remove(key)?;
-        for cells in [&mut self.queue, &mut self.ill] {
-            cells.retain(|cell| !Arc::ptr_eq(cell, &removed));
+        self.removed += 1;
+        // Seldom enough to cost each removal a constant time on average.
+        if self.removed > self.by_key.len() {
+            for cells in [&mut self.queue, &mut self.ill] {
+                cells.retain(|cell| is_known(&self.by_key, cell));
+            }
+            self.removed = 0;
         }
         Some(removed)
     }
 
     fn evict(&mut self, now: Instant) {
         self.recall(now);
-        let evicted = self.next_well(now).or_else(|| next_unused(&mut self.ill));
+        let evicted = self
+            .next_well(now)
+            .or_else(|| next_unused(&mut self.ill, &self.by_key));
         if let Some(cell) = evicted {
             self.by_key.remove(cell.id());
             cell.forget();
@@ -75,7 +87,7 @@ impl KeyedCells {
     }
 
     fn next_well(&mut self, now: Instant) -> Option<Arc<Cell>> {
-        while let Some(cell) = next_unused(&mut self.queue) {
+        while let Some(cell) = next_unused(&mut self.queue, &self.by_key) {
             if !cell.is_ill(now) {
                 return Some(cell);
             }
@@ -86,13 +98,22 @@ impl KeyedCells {
 }
 
 /// The first that was not asked for since its last turn, or the first where all were.
-fn next_unused(queue: &mut VecDeque<Arc<Cell>>) -> Option<Arc<Cell>> {
+fn next_unused(queue: &mut VecDeque<Arc<Cell>>, by_key: &ByKey) -> Option<Arc<Cell>> {
     for _ in 0..queue.len() {
         let cell = queue.pop_front()?;
+        if !is_known(by_key, &cell) {
+            continue;
+        }
         if !cell.take_touch() {
             return Some(cell);
         }
         queue.push_back(cell);
     }
     queue.pop_front()
+}
+
+/// Whether it was not removed; another may be there by its key since.
+fn is_known(by_key: &ByKey, cell: &Arc<Cell>) -> bool {
+    let known = by_key.get(cell.id());
+    known.is_some_and(|known| Arc::ptr_eq(known, cell))
 }

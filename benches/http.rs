@@ -217,7 +217,7 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
 fn latency(rounds: &[Round], percent: usize) -> String {
     let all = rounds.iter().flat_map(|round| &round.latencies);
     let micros = sorted(all.map(|latency| latency.as_secs_f64() * 1e6));
-    format!("{:.0}", percentile(&micros, percent))
+    format!("{:.1}", percentile(&micros, percent))
 }
 
 fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {

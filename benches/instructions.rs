@@ -33,11 +33,11 @@ library_benchmark_group!(name = instructions, benchmarks = one_call);
 #[library_benchmark(setup = warmed_up)]
 #[bench::closed(args = (closed()), config = figure(115))]
 #[bench::closed_by_rate(args = (closed_by_rate()), config = figure(302))]
-#[bench::closed_over_http(args = (closed_over_http()), config = figure(548))]
-#[bench::refused(args = (refused()), config = figure(589))]
+#[bench::closed_over_http(args = (closed_over_http()), config = figure(546))]
+#[bench::refused(args = (refused()), config = figure(600))]
 #[bench::admitted(args = (admitted()), config = figure(50))]
-#[bench::not_admitted(args = (not_admitted()), config = figure(244))]
-#[bench::chain(args = (chain()), config = figure(586))]
+#[bench::not_admitted(args = (not_admitted()), config = figure(255))]
+#[bench::chain(args = (chain()), config = figure(660))]
 fn one_call<F: FnMut()>(call: &'static mut F) {
     call();
 }

@@ -1,0 +1,112 @@
+//! What it is to the services around it, and to the process.
+
+use std::{
+    pin::pin,
+    sync::{Arc, Barrier, atomic::Ordering::Relaxed},
+    task::Poll,
+    thread,
+};
+
+use allocation_counter::measure;
+use tower::{ServiceExt, buffer::Buffer};
+
+use crate::{
+    breaker::{Breaker, FAILURES, Lacks, Rules, Service},
+    clock::Clock,
+    rig::{Judgement, Rig, ensure, poll},
+    work::{Problem, work},
+};
+
+/// Which is judging the result of another call.
+pub(super) fn sleepless_refusals<B: Breaker>(clock: &Clock) -> Judgement {
+    let rig = Rig::<B>::new(clock, Rules::default())?;
+    let other = rig.admitted()?;
+    rig.trip()?;
+    let judging = Arc::new(Barrier::new(2));
+    let problem = Problem::SlowToJudge(Arc::clone(&judging));
+    let refused = thread::scope(|scope| {
+        scope.spawn(|| {
+            let _entered = clock.enter();
+            other.end(Err(problem));
+        });
+        judging.wait();
+        let refused = rig.begin();
+        judging.wait();
+        refused
+    });
+    // If it waited for a lock, it is over now.
+    let sleeps = refused.is_some_and(|mut refused| refused.poll().is_pending());
+    ensure(!sleeps, "it sleeps")
+}
+
+pub(super) fn layered_twice<B: Breaker>(clock: &Clock) -> Judgement {
+    let rig = Rig::<B>::new(clock, Rules::default())?;
+    let other = rig.with(rig.breaker.layered_again()?);
+    rig.fail(FAILURES - 1);
+    other.fail(1);
+    ensure(!rig.admits() && !other.admits(), "there are two")
+}
+
+pub(super) fn readiness<B: Breaker>(clock: &Clock) -> Judgement {
+    let rig = Rig::<B>::new(clock, Rules::default())?;
+    let is_ready = || Ok::<_, Lacks>(is_ready(rig.breaker.service()?));
+    let buffer = Buffer::new(rig.breaker.service()?, 8);
+    let buffer_admits = || {
+        let (work, backend) = work();
+        let is_reached = backend.answer(Ok(()));
+        drop(clock.block_on(buffer.clone().oneshot(work)));
+        is_reached.load(Relaxed)
+    };
+
+    rig.trip()?;
+    ensure(is_ready()?, "it is not ready while open")?;
+    ensure(!buffer_admits(), "it admits a call while open")?;
+    rig.await_half_open();
+    let trial = rig.admitted()?;
+    ensure(is_ready()?, "it is not ready while a trial is out")?;
+    ensure(!buffer_admits(), "it admits a call while a trial is out")?;
+    trial.end(Ok(()));
+    ensure(buffer_admits(), "`Buffer` does not live on")
+}
+
+fn is_ready(mut service: Service) -> bool {
+    matches!(poll(pin!(service.ready())), Poll::Ready(Ok(_)))
+}
+
+pub(super) fn names<B: Breaker>(clock: &Clock) -> Judgement {
+    let rig = Rig::<B>::new(clock, Rules::default())?;
+    let known = rig.breaker.known_providers()?;
+    for number in 0..10_000 {
+        let is_healthy = rig.breaker.is_healthy(&format!("unknown-{number}"))?;
+        ensure(is_healthy, "one that is unknown is not healthy")?;
+    }
+    ensure(
+        rig.breaker.known_providers()? == known,
+        "those that were asked about are kept",
+    )?;
+    rig.with(rig.breaker.named("")?).trip()
+}
+
+pub(super) fn memory<B: Breaker>(clock: &Clock) -> Judgement {
+    const A_BIT: i64 = 16 << 10;
+
+    let rig = Rig::<B>::new(clock, Rules::default())?;
+    let flap = |times| {
+        (0..times).try_for_each(|_| {
+            rig.trip()?;
+            rig.await_half_open();
+            rig.succeed(5);
+            ensure(rig.admits(), "it does not come back")
+        })
+    };
+    flap(100)?;
+    let mut flapped = Ok(());
+    let kept = measure(|| flapped = flap(1_000)).bytes_current;
+    flapped?;
+    ensure(kept < A_BIT, "each outage takes a bit, for good")?;
+
+    let kept = measure(|| {
+        rig.answer(FAILURES, &Err(Problem::Down("x".repeat(1 << 20))));
+    });
+    ensure(kept.bytes_current < A_BIT, "an error is kept whole")
+}

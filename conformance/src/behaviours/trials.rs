@@ -1,0 +1,127 @@
+//! How it comes back.
+
+use super::{MINUTE, SECOND};
+use crate::{
+    breaker::{Breaker, Rules, Trip},
+    clock::Clock,
+    rig::{Call, Judgement, Rig, all_of, down, ensure},
+    work::Problem,
+};
+
+pub(super) fn late_success<B: Breaker>(clock: &Clock) -> Judgement {
+    let rig = Rig::<B>::new(clock, Rules::default())?;
+    let late = rig.calls(10);
+    rig.trip()?;
+    rig.await_half_open();
+    let trial = rig.admitted()?;
+    for call in late {
+        call.end(Ok(()));
+    }
+    trial.end(down());
+    ensure(
+        !rig.is_closed(),
+        "the trial failed, and calls were admitted",
+    )
+}
+
+pub(super) fn late_failure<B: Breaker>(clock: &Clock) -> Judgement {
+    let rig = Rig::<B>::new(clock, Rules::default())?;
+    let (late, later) = (rig.calls(5), rig.calls(5));
+    rig.trip()?;
+    clock.pass(MINUTE / 2);
+    for call in late {
+        call.end(down());
+    }
+    clock.pass(MINUTE / 2 + SECOND);
+    let trial = rig.admitted()?;
+    for call in later {
+        call.end(down());
+    }
+    trial.end(Ok(()));
+    ensure(
+        rig.admits(),
+        "the trial succeeded, and no call was admitted",
+    )
+}
+
+pub(super) fn dropped_trial<B: Breaker>(clock: &Clock) -> Judgement {
+    let rig = Rig::<B>::half_open(clock, Rules::default())?;
+    drop(rig.admitted()?);
+    clock.pass(10 * SECOND);
+    ensure(rig.admits(), "no other was admitted 10 s later")
+}
+
+pub(super) fn hanging_trial<B: Breaker>(clock: &Clock) -> Judgement {
+    let rig = Rig::<B>::half_open(clock, Rules::default())?;
+    let _hangs = rig.admitted()?;
+    clock.pass(10 * MINUTE);
+    ensure(rig.admits(), "no other was admitted 10 min later")
+}
+
+/// Ninety callers in a second, each of whom gives up.
+pub(super) fn hasty_callers<B: Breaker>(clock: &Clock) -> Judgement {
+    let rig = Rig::<B>::half_open(clock, Rules::default())?;
+    let mut admitted = 0;
+    for _ in 0..90 {
+        admitted += u32::from(rig.admits());
+        clock.leap(SECOND / 90);
+    }
+    ensure(
+        admitted <= 2,
+        format_args!("{admitted} of 90 were admitted in a second"),
+    )
+}
+
+pub(super) fn stampede<B: Breaker>(clock: &Clock) -> Judgement {
+    for trials in [1, 3] {
+        let rig = Rig::<B>::half_open(clock, Rules::default().trials(trials))?;
+        let admitted = rig.calls(1_000).len();
+        ensure(
+            admitted == trials as usize,
+            format_args!("{admitted} of 1000 were admitted at once, not {trials}"),
+        )?;
+    }
+    Ok(())
+}
+
+pub(super) fn neutral_trials<B: Breaker>(clock: &Clock) -> Judgement {
+    all_of([
+        ten_trials_decide_nothing::<B>(clock, "a 400", |trial| {
+            trial.end(Err(Problem::BadRequest));
+        }),
+        ten_trials_decide_nothing::<B>(clock, "a cancellation", drop),
+    ])
+}
+
+fn ten_trials_decide_nothing<B: Breaker>(clock: &Clock, that: &str, end: fn(Call)) -> Judgement {
+    let rig = Rig::<B>::half_open(clock, Rules::default())?;
+    for _ in 0..10 {
+        let trial = rig.call();
+        ensure(trial.is_some(), format_args!("{that} opens it again"))?;
+        trial.map(end);
+        clock.pass(2 * SECOND);
+    }
+    ensure(!rig.is_closed(), format_args!("{that} closes it"))
+}
+
+/// Two trials must succeed, and lie further apart than the window is long.
+pub(super) fn aged_success<B: Breaker>(clock: &Clock) -> Judgement {
+    let trip = Trip::RateInTime {
+        share: 0.5,
+        window: MINUTE / 2,
+        at_least: 3,
+    };
+    let rig = Rig::<B>::new(clock, Rules::new(trip).trials(2))?;
+    // Some rates know nothing until their window has once passed.
+    clock.pass(MINUTE);
+    rig.trip()?;
+    rig.await_half_open();
+    rig.succeed(1);
+    clock.pass(MINUTE);
+    rig.succeed(1);
+    clock.pass(10 * MINUTE);
+    ensure(
+        rig.admits(),
+        "both trials succeeded, and no call was admitted 10 min later",
+    )
+}

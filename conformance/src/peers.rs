@@ -1,0 +1,11 @@
+//! The crates under judgement, each in its own words.
+
+mod failsafe;
+mod recloser;
+mod tower_health;
+mod tower_resilience;
+
+pub(crate) use self::{
+    failsafe::Failsafe, recloser::Recloser, tower_health::TowerHealth,
+    tower_resilience::TowerResilience,
+};

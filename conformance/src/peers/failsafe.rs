@@ -1,0 +1,115 @@
+use failsafe::{
+    Config, FailurePolicy, Instrument, StateMachine, backoff, failure_policy,
+    futures::CircuitBreaker,
+};
+
+use crate::{
+    breaker::{BoxFuture, Breaker, Cause, Lacks, Listener, Rules, State, Trip},
+    work::{Problem, Work},
+};
+
+pub(crate) struct Failsafe(Box<dyn Machine>);
+
+impl Breaker for Failsafe {
+    const NAME: &'static str = "failsafe 1.3.0";
+
+    #[rustfmt::skip]
+    const CAUSES: &'static [Cause] = &[
+        (&["1", "2"], "`on_success` and `on_error` go by the state in which a call ends, whichever call it is (`state_machine.rs`)."),
+        (&["5", "6"], "`is_call_permitted` is true for everybody while half-open (`state_machine.rs`)."),
+        (&["7"], "An error that the predicate lets pass is a success (`futures/mod.rs`)."),
+        (&["11"], "`reset` calls `on_closed` under the lock; all else is told outside it (`state_machine.rs`)."),
+        (&["12"], "`reset` does nothing while closed (`state_machine.rs`)."),
+        (&["16"], "`WindowedAdder::new` does not look at its window, by which the first result is then divided, and panics (`windowed_adder.rs`)."),
+        (&["18"], "`ConsecutiveFailures` has no clock (`failure_policy.rs`). A success rate over time forgets, but does not count failures in a row."),
+    ];
+
+    fn new(rules: Rules) -> Result<Self, Lacks> {
+        if rules.trials == 0 {
+            return Err(Lacks("has no number of trials"));
+        }
+        let config = Config::new().instrument(Told(rules.listener));
+        let pause = backoff::constant(rules.open_for);
+        Ok(Self(match rules.trip {
+            Trip::InARow(failures) => {
+                let policy = failure_policy::consecutive_failures(failures, pause);
+                Box::new(config.failure_policy(policy).build())
+            }
+            Trip::RateInTime {
+                share,
+                window,
+                at_least,
+            } => {
+                let policy = failure_policy::success_rate_over_time_window(
+                    1.0 - f64::from(share),
+                    at_least,
+                    window,
+                    pause,
+                );
+                Box::new(config.failure_policy(policy).build())
+            }
+            Trip::RateOfCalls { .. } => return Err(Lacks("has rates of a time only")),
+        }))
+    }
+
+    fn call(&self, work: Work) -> BoxFuture<()> {
+        self.0.call(work)
+    }
+
+    fn reset(&self) -> Result<(), Lacks> {
+        self.0.reset();
+        Ok(())
+    }
+
+    fn views(&self) -> Result<Vec<bool>, Lacks> {
+        Ok(vec![self.0.is_call_permitted()])
+    }
+}
+
+/// A state machine, whatever its policy.
+trait Machine: Send + Sync {
+    fn call(&self, work: Work) -> BoxFuture<()>;
+    fn reset(&self);
+    fn is_call_permitted(&self) -> bool;
+}
+
+impl<P: FailurePolicy + Send + Sync + 'static> Machine for StateMachine<P, Told> {
+    fn call(&self, work: Work) -> BoxFuture<()> {
+        let call = self.call_with(Problem::is_failure, work);
+        Box::pin(async { drop(call.await) })
+    }
+
+    fn reset(&self) {
+        self.reset();
+    }
+
+    fn is_call_permitted(&self) -> bool {
+        self.is_call_permitted()
+    }
+}
+
+struct Told(Option<Listener>);
+
+impl Told {
+    fn tell(&self, state: State) {
+        if let Some(listener) = &self.0 {
+            listener(state);
+        }
+    }
+}
+
+impl Instrument for Told {
+    fn on_call_rejected(&self) {}
+
+    fn on_open(&self) {
+        self.tell(State::Open);
+    }
+
+    fn on_half_open(&self) {
+        self.tell(State::HalfOpen);
+    }
+
+    fn on_closed(&self) {
+        self.tell(State::Closed);
+    }
+}

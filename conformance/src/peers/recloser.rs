@@ -1,0 +1,46 @@
+use recloser::AsyncRecloser;
+
+use crate::{
+    breaker::{BoxFuture, Breaker, Cause, Lacks, Rules, Trip},
+    work::{Problem, Work},
+};
+
+pub(crate) struct Recloser(AsyncRecloser);
+
+impl Breaker for Recloser {
+    const NAME: &'static str = "recloser 1.4.0";
+
+    #[rustfmt::skip]
+    const CAUSES: &'static [Cause] = &[
+        (&["1", "2"], "`on_success` and `on_error` go by the state in which a call ends, whichever call it is (`recloser.rs`)."),
+        (&["5", "6"], "`call_permitted` is true for everybody while half-open; `half_open_len` counts results (`recloser.rs`)."),
+        (&["7"], "An error that the predicate lets pass is a success (`async.rs`)."),
+        (&["16"], "`RecloserBuilder::build` checks nothing (`recloser.rs`). With a length of 0 the first result panics (`ring_buffer.rs`)."),
+        (&["18"], "`RingBuffer` has no clock (`ring_buffer.rs`)."),
+        (&["23"], "Each change of state puts a new one in the place of the old, which nothing frees (`call_permitted` and `transition_state` in `recloser.rs`)."),
+    ];
+
+    fn new(rules: Rules) -> Result<Self, Lacks> {
+        if rules.listener.is_some() {
+            return Err(Lacks("has no listeners, only events of `tracing`"));
+        }
+        let (share, calls) = match rules.trip {
+            // Once there have been so many calls, this is the same.
+            Trip::InARow(failures) => (1.0, failures),
+            Trip::RateOfCalls { share, calls } => (share, calls),
+            Trip::RateInTime { .. } => return Err(Lacks("has rates of a number of calls only")),
+        };
+        let breaker = recloser::Recloser::custom()
+            .error_rate_closed(share)
+            .closed_len(calls as usize)
+            .half_open_len(rules.trials as usize)
+            .open_wait(rules.open_for)
+            .build();
+        Ok(Self(breaker.into()))
+    }
+
+    fn call(&self, work: Work) -> BoxFuture<()> {
+        let call = self.0.call_with(Problem::is_failure, work);
+        Box::pin(async { drop(call.await) })
+    }
+}

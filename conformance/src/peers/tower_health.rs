@@ -1,0 +1,150 @@
+use std::{sync::Arc, time::Duration};
+
+use tower::{Layer, ServiceExt, service_fn};
+use tower_health::{
+    Backoff, Check, HealthCache, HealthLayer, HealthProbe, Outcome, Override, Policy, ProbeHandle,
+    Provider, Scope, Trials,
+};
+
+use crate::{
+    breaker::{BoxFuture, Breaker, Cause, Lacks, Probe, Probing, Rules, Service, State, Trip},
+    work::{Problem, Work},
+};
+
+pub(crate) struct TowerHealth {
+    cache: HealthCache,
+    provider: Provider,
+}
+
+impl Breaker for TowerHealth {
+    const NAME: &'static str = "tower-health";
+
+    const CAUSES: &'static [Cause] = &[];
+
+    fn new(rules: Rules) -> Result<Self, Lacks> {
+        let trip = match rules.trip {
+            Trip::InARow(failures) => tower_health::Trip::consecutive(failures),
+            Trip::RateInTime {
+                share,
+                window,
+                at_least,
+            } => tower_health::Trip::failure_rate(share.into(), window).min_calls(at_least),
+            Trip::RateOfCalls { .. } => return Err(Lacks("has rates of a time only")),
+        };
+        let policy = Policy::new()
+            .trip(trip)
+            .backoff(Backoff::constant(rules.open_for))
+            .trials(Trials::new(rules.trials).to_close(rules.trials));
+        let cache = HealthCache::new(policy);
+        if let Some(listener) = rules.listener {
+            let transitions = cache.subscribe();
+            tokio::spawn(transitions.for_each(move |transition| listener(transition.to.into())));
+        }
+        let provider = cache.provider("provider");
+        Ok(Self { cache, provider })
+    }
+
+    fn call(&self, work: Work) -> BoxFuture<()> {
+        let call = self.layered().oneshot(work);
+        Box::pin(async { drop(call.await) })
+    }
+
+    fn reset(&self) -> Result<(), Lacks> {
+        self.provider.mark_healthy();
+        Ok(())
+    }
+
+    fn force_open(&self, ttl: Duration) -> Result<(), Lacks> {
+        self.provider.force(Override::Open, ttl, "maintenance");
+        Ok(())
+    }
+
+    fn views(&self) -> Result<Vec<bool>, Lacks> {
+        let health = self.provider.health();
+        let snapshot = self.cache.snapshot();
+        let row = snapshot.get(self.provider.id()).expect("it is known");
+        Ok(vec![
+            self.provider.is_healthy(),
+            self.cache.is_healthy(self.provider.id()),
+            health.healthy,
+            health.retry_in.is_none(),
+            row.healthy,
+            row.retry_in.is_none(),
+        ])
+    }
+
+    fn service(&self) -> Result<Service, Lacks> {
+        Ok(self.layered())
+    }
+
+    fn layered_again(&self) -> Result<Self, Lacks> {
+        self.named(self.provider.id())
+    }
+
+    fn named(&self, id: &str) -> Result<Self, Lacks> {
+        Ok(Self {
+            cache: self.cache.clone(),
+            provider: self.cache.provider(id),
+        })
+    }
+
+    fn is_healthy(&self, id: &str) -> Result<bool, Lacks> {
+        Ok(self.cache.is_healthy(id))
+    }
+
+    fn known_providers(&self) -> Result<usize, Lacks> {
+        Ok(self.cache.snapshot().providers.len())
+    }
+
+    fn probe(&self, probing: Probing) -> Result<Box<dyn Probe>, Lacks> {
+        let scope = if probing.suspects_only {
+            Scope::Suspect
+        } else {
+            Scope::All
+        };
+        let mut probe = HealthProbe::new(&self.cache)
+            .interval(probing.every)
+            .timeout(probing.timeout)
+            .concurrency(probing.at_once)
+            .scope(scope);
+        for (number, check) in probing.checks.into_iter().enumerate() {
+            let id: Arc<str> = match number {
+                0 => Arc::clone(self.provider.id()),
+                _ => format!("provider-{number}").into(),
+            };
+            probe = probe.check_with(id, Check::new(move || check()));
+        }
+        Ok(Box::new(probe.spawn()))
+    }
+}
+
+impl TowerHealth {
+    fn layered(&self) -> Service {
+        let layer = HealthLayer::new(self.provider.clone()).classify_with(judge);
+        Service::new(layer.layer(service_fn(|work: Work| work)))
+    }
+}
+
+fn judge(result: Result<&(), &Problem>) -> Outcome {
+    match result {
+        Ok(()) => Outcome::Success,
+        Err(problem) if problem.is_failure() => Outcome::failure(problem.to_string()),
+        Err(_) => Outcome::Neutral,
+    }
+}
+
+impl Probe for ProbeHandle {
+    fn stop(&self) -> BoxFuture<()> {
+        Box::pin(ProbeHandle::stop(self))
+    }
+}
+
+impl From<tower_health::State> for State {
+    fn from(state: tower_health::State) -> Self {
+        match state {
+            tower_health::State::Closed => Self::Closed,
+            tower_health::State::Open => Self::Open,
+            tower_health::State::HalfOpen => Self::HalfOpen,
+        }
+    }
+}

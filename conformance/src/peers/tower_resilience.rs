@@ -1,0 +1,184 @@
+mod gauges;
+
+use std::{sync::Arc, time::Duration};
+
+use tower::{BoxError, Layer, ServiceExt, service_fn};
+use tower_resilience_circuitbreaker::{
+    CircuitBreakerHandle, CircuitBreakerLayer, CircuitState, FnClassifier, SlidingWindowType,
+};
+use tower_resilience_healthcheck::{HealthCheckWrapper, HealthChecker, HealthStatus};
+
+use self::gauges::Gauges;
+use crate::{
+    breaker::{BoxFuture, Breaker, Cause, Lacks, Probe, Probing, Rules, Service, State, Trip},
+    rig::at_once,
+    work::{Answer, Problem, Work},
+};
+
+type Classifier = FnClassifier<fn(&Answer) -> bool>;
+
+/// Its circuit breaker, and its health check, which triggers it.
+#[derive(Clone)]
+pub(crate) struct TowerResilience {
+    layer: CircuitBreakerLayer<Classifier>,
+    handle: CircuitBreakerHandle<Classifier>,
+    gauges: Gauges,
+    trip: Trip,
+}
+
+impl Breaker for TowerResilience {
+    const NAME: &'static str = "tower-resilience 0.14.0";
+
+    #[rustfmt::skip]
+    const CAUSES: &'static [Cause] = &[
+        (&["1", "2"], "`record_success` and `record_failure` go by the state in which a call ends, whichever call it is (`circuit.rs`)."),
+        (&["4"], "A trial keeps its permit for as long as it runs (`circuit.rs`). A timeout inside the breaker ends it."),
+        (&["5"], "The permit of a trial that is dropped is free at once (`circuit.rs`)."),
+        (&["7"], "What the classifier does not call a failure is a success (`lib.rs`)."),
+        (&["8c"], "No call leaves that window: `evaluate_window` divides by all since the last change of state (`circuit.rs`). It is the default rule; the others, 8a and 8b, forget."),
+        (&["9"], "Trials that succeeded are counted in the window, out of which they age, while their permits are spent for good (`record_success` in `circuit.rs`). In the other windows nothing ages."),
+        (&["10"], "Where another has the lock, `poll_circuit_gate` sleeps for a millisecond (`lib.rs`)."),
+        (&["11"], "`transition_to` tells listeners first, and then changes the state (`circuit.rs`)."),
+        (&["12"], "`transition_to` does nothing where the state is the same (`circuit.rs`)."),
+        (&["13"], "`force_open` begins a window like any other, which ends after `wait_duration_in_open` (`circuit.rs`). With `manual_mode` it stays open, but then no failure ever trips it."),
+        (&["14"], "`transition_to` sets the gauge of the new state to 1, and none to 0 (`circuit.rs`). A listener is told both states, and can do better."),
+        (&["16"], "`into_config` checks neither `permitted_calls_in_half_open` nor `sliding_window_duration` (`config.rs`). It does refuse a rate of NaN."),
+        (&["18"], "`consecutive_failures` has no clock (`circuit.rs`). A rate in a window of time forgets, but does not count failures in a row."),
+        (&["19"], "The state is `Open` until a call is admitted (`try_acquire` in `circuit.rs`), and `is_open`, `health_status` and `http_status` go by it."),
+        (&["24"], "What became of the task of a check is thrown away (`wrapper.rs`)."),
+        (&["25"], "`stop` ends the loop, and not the tasks of its checks (`wrapper.rs`)."),
+        (&["26"], "A round ends with the last of its checks; of an interval of 0 the loop panics, unseen (`wrapper.rs`)."),
+        (&["28"], "The trigger forces the breaker open, whatever calls have shown (`health_integration.rs`)."),
+        (&["30"], "The loop knows its interval only (`wrapper.rs`)."),
+        (&["31"], "There is neither jitter nor a limit nor a choice of whom to check (`wrapper.rs`). `with_initial_delay` can spread replicas by hand."),
+    ];
+
+    fn new(rules: Rules) -> Result<Self, Lacks> {
+        let gauges = Gauges::new();
+        let is_failed: fn(&Answer) -> bool =
+            |answer| answer.as_ref().is_err_and(Problem::is_failure);
+        let builder = CircuitBreakerLayer::builder()
+            .failure_classifier(is_failed)
+            .wait_duration_in_open(rules.open_for)
+            .permitted_calls_in_half_open(rules.trials as usize)
+            .name(gauges.name());
+        let builder = match rules.trip {
+            Trip::InARow(failures) => builder.consecutive_failures(failures as usize),
+            Trip::RateInTime {
+                share,
+                window,
+                at_least,
+            } => builder
+                .failure_rate_threshold(share.into())
+                .sliding_window_type(SlidingWindowType::TimeBased)
+                .sliding_window_duration(window)
+                .minimum_number_of_calls(at_least as usize),
+            Trip::RateOfCalls { share, calls } => builder
+                .failure_rate_threshold(share.into())
+                .sliding_window_size(calls as usize),
+        };
+        let builder = match rules.listener {
+            Some(listener) => builder.on_state_transition(move |_, to| listener(to.into())),
+            None => builder,
+        };
+        let (layer, handle) = builder.build_with_handle().expect("rules that make sense");
+        Ok(Self {
+            layer,
+            handle,
+            gauges,
+            trip: rules.trip,
+        })
+    }
+
+    fn call(&self, work: Work) -> BoxFuture<()> {
+        let call = self.layered().oneshot(work);
+        Box::pin(async { drop(call.await) })
+    }
+
+    fn reset(&self) -> Result<(), Lacks> {
+        at_once(self.handle.reset());
+        Ok(())
+    }
+
+    fn force_open(&self, _ttl: Duration) -> Result<(), Lacks> {
+        at_once(self.handle.force_open());
+        Ok(())
+    }
+
+    fn views(&self) -> Result<Vec<bool>, Lacks> {
+        Ok(vec![
+            self.handle.state() != CircuitState::Open,
+            !self.handle.is_open(),
+            self.handle.health_status() != "unhealthy",
+            self.handle.http_status() == 200,
+        ])
+    }
+
+    fn gauges(&self) -> Result<Vec<bool>, Lacks> {
+        Ok(self.gauges.read())
+    }
+
+    fn service(&self) -> Result<Service, Lacks> {
+        Ok(self.layered())
+    }
+
+    fn layered_again(&self) -> Result<Self, Lacks> {
+        Ok(self.clone())
+    }
+
+    fn probe(&self, probing: Probing) -> Result<Box<dyn Probe>, Lacks> {
+        let Trip::InARow(failures) = self.trip else {
+            return Err(Lacks("counts failed checks in a row only"));
+        };
+        let checks = probing.checks;
+        let numbers = 0..checks.len();
+        let checker = move |number: &usize| {
+            let check = checks[*number]();
+            async { status(check.await) }
+        };
+        let wrapper = HealthCheckWrapper::builder()
+            .with_checker(checker)
+            .with_interval(probing.every)
+            .with_timeout(probing.timeout)
+            .with_failure_threshold(failures)
+            .with_trigger(Arc::new(self.handle.clone()));
+        let wrapper = numbers.fold(wrapper, |wrapper, number| {
+            wrapper.with_context(number, format!("provider-{number}"))
+        });
+        let wrapper = Arc::new(wrapper.build());
+        at_once(wrapper.start());
+        Ok(Box::new(wrapper))
+    }
+}
+
+impl TowerResilience {
+    fn layered(&self) -> Service {
+        let service = self.layer.layer(service_fn(|work: Work| work));
+        Service::new(service.map_err(BoxError::from))
+    }
+}
+
+fn status(passed: bool) -> HealthStatus {
+    if passed {
+        HealthStatus::Healthy
+    } else {
+        HealthStatus::Unhealthy
+    }
+}
+
+impl<C: HealthChecker<usize> + 'static> Probe for Arc<HealthCheckWrapper<usize, C>> {
+    fn stop(&self) -> BoxFuture<()> {
+        let wrapper = Arc::clone(self);
+        Box::pin(async move { HealthCheckWrapper::stop(&wrapper).await })
+    }
+}
+
+impl From<CircuitState> for State {
+    fn from(state: CircuitState) -> Self {
+        match state {
+            CircuitState::Closed => Self::Closed,
+            CircuitState::Open => Self::Open,
+            CircuitState::HalfOpen => Self::HalfOpen,
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! What the provider does for a call: it waits to be told how to answer.
+
+use std::{
+    error::Error,
+    fmt,
+    pin::Pin,
+    sync::{
+        Arc, Barrier,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    task::{Context, Poll, ready},
+};
+
+use tokio::sync::oneshot;
+
+pub(crate) type Answer = Result<(), Problem>;
+
+#[derive(Clone, Debug)]
+pub(crate) enum Problem {
+    /// The provider failed.
+    Down(String),
+    /// The provider failed, and to judge that takes from one meeting at the barrier to the next.
+    SlowToJudge(Arc<Barrier>),
+    /// The caller did, as with a 400.
+    BadRequest,
+}
+
+impl Problem {
+    /// What its breaker is told of it.
+    pub(crate) fn is_failure(&self) -> bool {
+        match self {
+            Self::Down(_) => true,
+            Self::SlowToJudge(barrier) => {
+                barrier.wait();
+                barrier.wait();
+                true
+            }
+            Self::BadRequest => false,
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Down(text) => f.write_str(text),
+            Self::SlowToJudge(_) => f.write_str("down"),
+            Self::BadRequest => f.write_str("bad request"),
+        }
+    }
+}
+
+impl Error for Problem {}
+
+/// Given to a breaker, which runs it or not.
+pub(crate) struct Work {
+    reached: Arc<AtomicBool>,
+    answer: oneshot::Receiver<Answer>,
+}
+
+/// The provider's end of it.
+pub(crate) struct Backend {
+    reached: Arc<AtomicBool>,
+    answer: oneshot::Sender<Answer>,
+}
+
+pub(crate) fn work() -> (Work, Backend) {
+    let reached = Arc::new(AtomicBool::new(false));
+    let (sender, receiver) = oneshot::channel();
+    let work = Work {
+        reached: Arc::clone(&reached),
+        answer: receiver,
+    };
+    let backend = Backend {
+        reached,
+        answer: sender,
+    };
+    (work, backend)
+}
+
+impl Backend {
+    /// Whether the call has come this far.
+    pub(crate) fn is_reached(&self) -> bool {
+        self.reached.load(Relaxed)
+    }
+
+    /// Tells whether the call has come this far, even afterwards.
+    pub(crate) fn answer(self, answer: Answer) -> Arc<AtomicBool> {
+        // Where nobody waits for it any more, it does not matter.
+        let _ = self.answer.send(answer);
+        self.reached
+    }
+}
+
+impl Future for Work {
+    type Output = Answer;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Answer> {
+        self.reached.store(true, Relaxed);
+        match ready!(Pin::new(&mut self.answer).poll(context)) {
+            Ok(answer) => Poll::Ready(answer),
+            Err(_) => unreachable!("a call is dropped before its backend is"),
+        }
+    }
+}

@@ -1,26 +1,29 @@
 //! A server on loopback that does to each request exactly what a test says.
 
+#![allow(dead_code, reason = "each test uses a part of it")]
+
 use std::{
-    future::pending,
     io,
-    net::{self, SocketAddr},
+    net::SocketAddr,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::{Notify, watch},
-    time::sleep,
+    task::{JoinHandle, JoinSet},
+    time::{Instant, sleep, sleep_until},
 };
 
 const END_OF_HEAD: &str = "\r\n\r\n";
 
-/// Takes one request a connection.
+/// Takes one request a connection, unless its script keeps it.
 pub(crate) struct Server {
     address: SocketAddr,
     stage: Arc<Stage>,
+    accepting: JoinHandle<()>,
 }
 
 /// What a server does to one request, of which it has read the head; then it closes the connection.
@@ -35,6 +38,7 @@ enum Act {
     AwaitCue,
     Reset,
     Hang,
+    Keep,
 }
 
 struct Stage {
@@ -49,17 +53,19 @@ type Director = Arc<dyn Fn(&str) -> Script + Send + Sync>;
 impl Server {
     /// `direct` is given the head of each request.
     pub(crate) fn start(direct: impl Fn(&str) -> Script + Send + Sync + 'static) -> Self {
-        let listener = net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let listener = TcpListener::from_std(listener).unwrap();
-        let address = listener.local_addr().unwrap();
+        let socket = bind(SocketAddr::from(([127, 0, 0, 1], 0)));
+        let address = socket.local_addr().unwrap();
         let stage = Arc::new(Stage {
             director: Mutex::new(Arc::new(direct)),
             requests: watch::Sender::default(),
             cue: Notify::new(),
         });
-        tokio::spawn(accept(listener, Arc::clone(&stage)));
-        Self { address, stage }
+        let accepting = accept(socket, &stage);
+        Self {
+            address,
+            stage,
+            accepting,
+        }
     }
 
     /// One that is well, and says who it is.
@@ -76,6 +82,16 @@ impl Server {
         *self.stage.director.lock().unwrap() = Arc::new(direct);
     }
 
+    /// Breaks every connection off, and until then refuses all others.
+    pub(crate) async fn is_away_until(&mut self, back: Instant) {
+        self.accepting.abort();
+        let _ = (&mut self.accepting).await;
+        // Held, so that nobody else takes the port.
+        let socket = bind(self.address);
+        sleep_until(back).await;
+        self.accepting = accept(socket, &self.stage);
+    }
+
     /// Lets one script that awaits its cue go on.
     pub(crate) fn cue(&self) {
         self.stage.cue.notify_one();
@@ -90,6 +106,11 @@ impl Server {
     pub(crate) fn posts(&self) -> usize {
         let is_post = |request: &&String| request.starts_with("POST ");
         self.stage.requests.borrow().iter().filter(is_post).count()
+    }
+
+    /// What has been read of each of them.
+    pub(crate) fn all_requests(&self) -> Vec<String> {
+        self.stage.requests.borrow().clone()
     }
 
     /// What has been read of the last of them.
@@ -179,9 +200,14 @@ impl Script {
         self.act(Act::Reset)
     }
 
-    /// Says no more, and keeps the connection.
+    /// Says no more, for as long as the client stays.
     pub(crate) fn hang(self) -> Self {
         self.act(Act::Hang)
+    }
+
+    /// Takes the next request of the connection.
+    pub(crate) fn keep(self) -> Self {
+        self.act(Act::Keep)
     }
 
     pub(crate) fn then(mut self, rest: Self) -> Self {
@@ -195,43 +221,71 @@ impl Script {
     }
 }
 
-async fn accept(listener: TcpListener, stage: Arc<Stage>) {
-    loop {
-        let (stream, _) = listener.accept().await.unwrap();
-        stream.set_nodelay(true).unwrap();
-        let number = stage.next_request();
-        let stage = Arc::clone(&stage);
-        // An error is that of a client who has gone away.
-        tokio::spawn(async move { stage.serve(stream, number).await });
-    }
+/// Binds the port, and does not listen yet: connections are refused.
+fn bind(address: SocketAddr) -> TcpSocket {
+    let socket = TcpSocket::new_v4().unwrap();
+    // The connections of before may not be quite gone.
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind(address).unwrap();
+    socket
+}
+
+fn accept(socket: TcpSocket, stage: &Arc<Stage>) -> JoinHandle<()> {
+    let listener = socket.listen(1024).unwrap();
+    tokio::spawn(Arc::clone(stage).accept(listener))
 }
 
 impl Stage {
-    fn next_request(&self) -> usize {
-        self.requests.send_modify(|all| all.push(String::new()));
-        self.requests.borrow().len() - 1
+    async fn accept(self: Arc<Self>, listener: TcpListener) {
+        // Broken off with this task.
+        let mut connections = JoinSet::new();
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            stream.set_nodelay(true).unwrap();
+            let stage = Arc::clone(&self);
+            // An error is that of a client who has gone away.
+            connections.spawn(async move { stage.serve(stream).await });
+            while connections.try_join_next().is_some() {}
+        }
     }
 
-    async fn serve(&self, mut stream: TcpStream, number: usize) -> io::Result<()> {
+    async fn serve(&self, mut stream: TcpStream) -> io::Result<()> {
+        while self.answer(&mut stream).await? {}
+        Ok(())
+    }
+
+    /// Whether there may be another request.
+    async fn answer(&self, stream: &mut TcpStream) -> io::Result<bool> {
+        let number = self.next_request();
         let mut request = Vec::with_capacity(16 * 1024);
-        read_until(has_head, &mut request, &mut stream).await?;
+        read_until(has_head, &mut request, stream).await?;
         self.heard(number, &request);
         let direct = Arc::clone(&*self.director.lock().unwrap());
         let Script(acts) = direct(&text(&request));
         for act in acts {
             match act {
                 Act::TakeBody => {
-                    read_until(is_whole, &mut request, &mut stream).await?;
+                    read_until(is_whole, &mut request, stream).await?;
                     self.heard(number, &request);
                 }
                 Act::Send(bytes) => stream.write_all(&bytes).await?,
                 Act::Pause(pause) => sleep(pause).await,
                 Act::AwaitCue => self.cue.notified().await,
-                Act::Reset => return stream.set_zero_linger(),
-                Act::Hang => pending().await,
+                Act::Reset => return stream.set_zero_linger().map(|()| false),
+                Act::Hang => read_until(|_| false, &mut request, stream).await?,
+                Act::Keep => return Ok(true),
             }
         }
-        stream.shutdown().await
+        stream.shutdown().await.map(|()| false)
+    }
+
+    fn next_request(&self) -> usize {
+        let mut number = 0;
+        self.requests.send_modify(|all| {
+            number = all.len();
+            all.push(String::new());
+        });
+        number
     }
 
     fn heard(&self, number: usize, request: &[u8]) {

@@ -1,0 +1,40 @@
+//! The crate does what a model of the design does, whatever happens and in whatever order.
+
+mod operation;
+mod reference;
+mod rules;
+mod side_by_side;
+
+use std::cell::Cell;
+
+use operation::Step;
+use proptest::{
+    collection::vec,
+    prelude::{Strategy, any},
+    test_runner::{Config, FileFailurePersistence, TestCaseError, TestRunner},
+};
+
+/// A million steps and more.
+const CASES: u32 = 600;
+const MOST_STEPS: usize = 4_000;
+
+#[test]
+fn crate_and_model_agree_after_every_step() {
+    let regressions = FileFailurePersistence::WithSource("proptest-regressions");
+    let mut runner = TestRunner::new(Config {
+        cases: CASES,
+        max_shrink_iters: 100_000,
+        source_file: Some(file!()),
+        failure_persistence: Some(Box::new(regressions)),
+        ..Config::default()
+    });
+    let steps = vec(any::<[u8; 8]>().prop_map(Step::from), 1..=MOST_STEPS);
+    let taken = Cell::new(0);
+    let agreed = runner.run(&steps, |steps| {
+        taken.set(taken.get() + steps.len());
+        side_by_side::run(&steps).map_err(TestCaseError::fail)
+    });
+    println!("{} steps", taken.get());
+    agreed.unwrap_or_else(|disagreement| panic!("{disagreement}"));
+    assert!(taken.get() >= 1_000_000);
+}

@@ -1,0 +1,648 @@
+//! The breaker of section 3 of the design, as plainly as it can be said: every call is kept, every answer is worked
+//! out anew. Times are counted from the beginning.
+
+#![allow(clippy::unchecked_time_subtraction, reason = "time runs forwards")]
+
+use std::{mem, time::Duration};
+
+use tower_health::{Cause, Outcome, Override, Reason, State};
+
+use super::rules::{Rate, Rules};
+
+/// As far ahead as a deadline reaches.
+const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+/// No trial is granted twice in this time.
+const GRANT_PAUSE: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub(crate) struct Model {
+    rules: Rules,
+    now: Duration,
+    beneath: Beneath,
+    forced: Option<Forced>,
+    /// Grows with every change of the state beneath, save that a window ends: there are no calls from before that.
+    turn: u64,
+    calls: usize,
+    /// Failures in a row, and when the last of them came.
+    streak: (u32, Duration),
+    /// When each call ended, and whether it failed.
+    ended: Vec<(Duration, bool)>,
+    /// Since when tenths of the window are counted.
+    rated_since: Duration,
+    failed_checks: u32,
+    has_succeeded_since_check: bool,
+    level: u32,
+    /// The open window that is, or was last.
+    window: Window,
+    closed_at: Duration,
+    granted_at: Option<Duration>,
+    last_error: Option<Reason>,
+    last_check: Option<Duration>,
+    /// What was seen last, and since when.
+    seen: (State, Option<Cause>, Option<Duration>),
+    changes: Vec<Change>,
+}
+
+#[derive(Debug)]
+enum Beneath {
+    Closed,
+    Open,
+    HalfOpen(Round),
+}
+
+#[derive(Debug, Default)]
+struct Window {
+    cause: Option<Cause>,
+    began: Duration,
+    until: Duration,
+    /// The provider named this time: nothing ends the window before.
+    named: Duration,
+    /// A trial has failed in this outage.
+    is_disproved: bool,
+}
+
+#[derive(Debug, Default)]
+struct Round {
+    /// It began before its time.
+    is_granted: bool,
+    slots: Vec<Slot>,
+    successes: u32,
+}
+
+/// A slot that is taken.
+#[derive(Debug)]
+struct Slot {
+    /// None: it pauses, for its trial was dropped.
+    call: Option<usize>,
+    until: Duration,
+}
+
+#[derive(Debug)]
+struct Forced {
+    to: Override,
+    until: Duration,
+    reason: Reason,
+}
+
+impl Round {
+    fn is_on_trial(&self, now: Duration) -> bool {
+        let is_out = |slot: &Slot| slot.call.is_some() && now < slot.until;
+        self.slots.iter().any(is_out)
+    }
+}
+
+/// What every view shows.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Health {
+    pub(crate) state: State,
+    pub(crate) healthy: bool,
+    pub(crate) cause: Option<Cause>,
+    pub(crate) consecutive_failures: u32,
+    pub(crate) last_error: Option<Reason>,
+    pub(crate) last_check: Option<Duration>,
+    pub(crate) since: Option<Duration>,
+    pub(crate) retry_in: Option<Duration>,
+}
+
+/// What is announced.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Change {
+    pub(crate) from: State,
+    pub(crate) to: State,
+    pub(crate) cause: Option<Cause>,
+    pub(crate) reason: Option<Reason>,
+    pub(crate) at: Duration,
+}
+
+/// A permit.
+#[derive(Debug)]
+pub(crate) struct Call {
+    id: usize,
+    /// None: it was let past a breaker that would have refused it.
+    turn: Option<u64>,
+    pub(crate) is_trial: bool,
+    /// None: no rule wanted to know.
+    began: Option<Duration>,
+    /// Once its answer has begun.
+    was_slow: Option<bool>,
+}
+
+/// A check that has begun.
+#[derive(Debug)]
+pub(crate) struct Check {
+    is_functional: bool,
+    turn: u64,
+}
+
+impl Model {
+    pub(crate) fn new(rules: Rules) -> Self {
+        Self {
+            rules,
+            now: Duration::ZERO,
+            beneath: Beneath::Closed,
+            forced: None,
+            turn: 0,
+            calls: 0,
+            streak: (0, Duration::ZERO),
+            ended: Vec::new(),
+            rated_since: Duration::ZERO,
+            failed_checks: 0,
+            has_succeeded_since_check: false,
+            level: 0,
+            window: Window::default(),
+            closed_at: Duration::ZERO,
+            granted_at: None,
+            last_error: None,
+            last_check: None,
+            seen: (State::Closed, None, None),
+            changes: Vec::new(),
+        }
+    }
+
+    fn after(&self, wait: Duration) -> Duration {
+        self.now + wait.min(FAR)
+    }
+}
+
+/// Views.
+impl Model {
+    pub(crate) fn health(&self) -> Health {
+        let (state, cause) = self.state();
+        let retry_in = self.retry_in();
+        Health {
+            state,
+            healthy: retry_in.is_none(),
+            cause,
+            consecutive_failures: self.consecutive_failures(),
+            last_error: self.last_error.clone(),
+            last_check: self.last_check,
+            since: self.seen.2,
+            retry_in,
+        }
+    }
+
+    /// Those since this was last asked.
+    pub(crate) fn changes(&mut self) -> Vec<Change> {
+        mem::take(&mut self.changes)
+    }
+
+    fn state(&self) -> (State, Option<Cause>) {
+        match (&self.forced, &self.beneath) {
+            (Some(forced), _) => (forced.to.into(), Some(Cause::Forced)),
+            (None, Beneath::Closed) => (State::Closed, None),
+            (None, Beneath::Open) => (State::Open, self.window.cause),
+            (None, Beneath::HalfOpen(_)) => (State::HalfOpen, self.window.cause),
+        }
+    }
+
+    /// None: a call is admitted now.
+    pub(crate) fn retry_in(&self) -> Option<Duration> {
+        let mut times = vec![self.now, self.window.until, self.prison_end()];
+        times.extend(self.forced.iter().map(|forced| forced.until));
+        if let Beneath::HalfOpen(round) = &self.beneath {
+            times.extend(round.slots.iter().map(|slot| slot.until));
+        }
+        times.retain(|time| *time >= self.now && self.admits(*time));
+        let soonest = times.into_iter().min().expect("rule 3: a way out");
+        Some(soonest - self.now).filter(|wait| !wait.is_zero())
+    }
+
+    /// Whether a call is admitted then, if nothing happens before.
+    fn admits(&self, time: Duration) -> bool {
+        match &self.forced {
+            Some(forced) if time < forced.until => forced.to == Override::Closed,
+            _ => self.rules.observe_only || self.admits_beneath(time),
+        }
+    }
+
+    fn admits_beneath(&self, time: Duration) -> bool {
+        match &self.beneath {
+            Beneath::Closed => true,
+            Beneath::Open => time >= self.window.until && time >= self.prison_end(),
+            Beneath::HalfOpen(round) => {
+                let taken = round.slots.iter().filter(|slot| time < slot.until).count();
+                let is_single = round.is_granted || self.rules.by_probe_only;
+                let slots = if is_single { 1 } else { self.rules.at_once };
+                taken < slots as usize && time >= self.prison_end()
+            }
+        }
+    }
+
+    /// Rule 13.
+    fn prison_end(&self) -> Duration {
+        let is_prison = self.rules.by_probe_only;
+        if is_prison {
+            self.hold_end()
+        } else {
+            Duration::ZERO
+        }
+    }
+
+    fn hold_end(&self) -> Duration {
+        self.window.began + self.rules.max_hold.min(FAR)
+    }
+
+    /// Rule 5. An outage keeps the streak that it began with.
+    fn consecutive_failures(&self) -> u32 {
+        let (failures, last) = self.streak;
+        let is_over =
+            matches!(self.beneath, Beneath::Closed) && self.now - last > self.rules.within;
+        if is_over { 0 } else { failures }
+    }
+
+    fn must_trip(&self) -> bool {
+        let in_a_row = self.rules.trip.consecutive();
+        in_a_row.is_some_and(|limit| self.streak.0 >= limit)
+            || self
+                .rules
+                .trip
+                .rate()
+                .is_some_and(|rate| self.is_exceeded(rate))
+    }
+
+    /// The window moves in tenths.
+    fn is_exceeded(&self, rate: Rate) -> bool {
+        let tenth =
+            |time: Duration| (time - self.rated_since).as_nanos() * 10 / rate.window.as_nanos();
+        let is_recent = |end: &&(Duration, bool)| tenth(end.0) + 10 > tenth(self.now);
+        let recent: Vec<_> = self.ended.iter().filter(is_recent).collect();
+        let failures = recent.iter().filter(|(_, has_failed)| *has_failed).count();
+        recent.len() >= rate.min_calls as usize && failures * rate.one_in as usize >= recent.len()
+    }
+}
+
+/// Time.
+impl Model {
+    pub(crate) fn pass(&mut self, wait: Duration) {
+        let end = self.now + wait;
+        loop {
+            let window_end = matches!(self.beneath, Beneath::Open).then_some(self.window.until);
+            let force_end = self.forced.as_ref().map(|forced| forced.until);
+            let ends = [window_end, force_end].into_iter().flatten();
+            let Some(next) = ends.min().filter(|next| *next <= end) else {
+                break;
+            };
+            self.now = next;
+            if window_end == Some(next) {
+                self.beneath = Beneath::HalfOpen(Round::default());
+            }
+            if force_end == Some(next) {
+                self.forced = None;
+            }
+            self.announce();
+        }
+        self.now = end;
+    }
+}
+
+/// Calls.
+impl Model {
+    /// None: refused.
+    pub(crate) fn admit(&mut self) -> Option<Call> {
+        if !self.admits(self.now) {
+            return None;
+        }
+        self.calls += 1;
+        let mut call = Call {
+            id: self.calls,
+            turn: self.admits_beneath(self.now).then_some(self.turn),
+            is_trial: false,
+            began: self.rules.is_timed().then_some(self.now),
+            was_slow: None,
+        };
+        let until = self.after(self.rules.lease);
+        if let (Beneath::HalfOpen(round), Some(_)) = (&mut self.beneath, call.turn) {
+            round.slots.push(Slot {
+                call: Some(call.id),
+                until,
+            });
+            call.is_trial = true;
+        }
+        Some(call)
+    }
+
+    pub(crate) fn release_slot(&mut self, call: &mut Call) {
+        call.was_slow = Some(self.was_slow(call));
+        self.free_slot(call);
+    }
+
+    pub(crate) fn drop(&mut self, call: &Call) {
+        let until = self.after(self.rules.pause);
+        if self.has_taken(call, self.rules.cancelled_after) {
+            self.record(call, Outcome::failure("cancelled"));
+        } else if self.free_slot(call) {
+            if let Beneath::HalfOpen(round) = &mut self.beneath {
+                round.slots.push(Slot { call: None, until });
+            }
+        }
+    }
+
+    pub(crate) fn record(&mut self, call: &Call, outcome: Outcome) {
+        let is_late = call.turn != Some(self.turn);
+        match outcome {
+            // Rule 1, and its exception.
+            Outcome::Throttled { retry_after, .. } if is_late => self.throttled_late(retry_after),
+            _ if is_late => {}
+            Outcome::Success if self.was_slow(call) => self.failed("slow call".into(), None),
+            Outcome::Success => self.succeeded(call),
+            Outcome::Failure {
+                reason,
+                retry_after,
+            } => self.failed(reason, retry_after),
+            Outcome::Fatal { reason } => {
+                self.failed(reason, None);
+                if matches!(self.beneath, Beneath::Closed) {
+                    self.trip(Cause::Failures, None);
+                }
+            }
+            Outcome::Throttled {
+                retry_after,
+                reason,
+            } => self.throttled(retry_after, reason),
+            _ => drop(self.free_slot(call)),
+        }
+    }
+
+    fn succeeded(&mut self, call: &Call) {
+        self.streak.0 = 0;
+        self.has_succeeded_since_check = true;
+        self.ended.push((self.now, false));
+        self.free_slot(call);
+        if call.is_trial {
+            self.last_check = Some(self.now);
+            self.proved();
+        }
+    }
+
+    /// A trial has succeeded, or what is as good.
+    fn proved(&mut self) {
+        if matches!(self.beneath, Beneath::Open) {
+            self.beneath = Beneath::HalfOpen(Round::default());
+        }
+        if let Beneath::HalfOpen(round) = &mut self.beneath {
+            round.successes += 1;
+            if round.successes >= self.rules.to_close {
+                self.close();
+            }
+        }
+        self.announce();
+    }
+
+    fn failed(&mut self, reason: Reason, retry_after: Option<Duration>) {
+        let named = retry_after.map(|wait| self.rules.wait_of_throttle(Some(wait)));
+        self.note_failure(reason);
+        match self.beneath {
+            Beneath::Closed if self.must_trip() => self.trip(Cause::Failures, named),
+            Beneath::HalfOpen(_) => {
+                self.level += 1;
+                self.window.is_disproved = true;
+                self.open(
+                    Cause::Failures,
+                    self.rules.wait_of_backoff(self.level),
+                    named,
+                );
+            }
+            _ => {}
+        }
+    }
+
+    fn note_failure(&mut self, reason: Reason) {
+        self.streak = (self.consecutive_failures() + 1, self.now);
+        self.ended.push((self.now, true));
+        self.last_error = Some(reason);
+        self.last_check = Some(self.now);
+    }
+
+    fn throttled(&mut self, retry_after: Option<Duration>, reason: Reason) {
+        let wait = self.rules.wait_of_throttle(retry_after);
+        self.last_error = Some(reason);
+        self.last_check = Some(self.now);
+        self.live_down();
+        self.open(Cause::Throttled, wait, Some(wait));
+    }
+
+    fn throttled_late(&mut self, retry_after: Option<Duration>) {
+        if matches!(self.beneath, Beneath::Open) {
+            let named = self.after(self.rules.wait_of_throttle(retry_after));
+            self.window.named = self.window.named.max(named);
+            self.window.until = self.window.until.max(named);
+        }
+    }
+
+    fn was_slow(&self, call: &Call) -> bool {
+        let is_slow = || self.has_taken(call, self.rules.slow_call);
+        call.was_slow.unwrap_or_else(is_slow)
+    }
+
+    fn has_taken(&self, call: &Call, limit: Option<Duration>) -> bool {
+        let taken = call.began.map(|began| self.now - began);
+        limit.is_some() && taken >= limit
+    }
+
+    /// Whether it had one.
+    fn free_slot(&mut self, call: &Call) -> bool {
+        let Beneath::HalfOpen(round) = &mut self.beneath else {
+            return false;
+        };
+        round.slots.retain(|slot| self.now < slot.until);
+        let place = round
+            .slots
+            .iter()
+            .position(|slot| slot.call == Some(call.id));
+        place.map(|place| round.slots.remove(place)).is_some()
+    }
+}
+
+/// The application and the operator.
+impl Model {
+    pub(crate) fn mark_healthy(&mut self) {
+        if !matches!(self.beneath, Beneath::Closed) {
+            self.close();
+        }
+        self.forget();
+        self.level = 0;
+        self.last_error = None;
+        self.last_check = Some(self.now);
+    }
+
+    pub(crate) fn mark_unhealthy(&mut self, reason: Reason) {
+        if matches!(self.beneath, Beneath::Closed) {
+            return self.failed(reason, None);
+        }
+        self.note_failure(reason);
+        if self.window.cause == Some(Cause::Probe) {
+            self.window.cause = Some(Cause::Failures);
+        }
+        self.put_off();
+    }
+
+    pub(crate) fn grant_trial(&mut self) -> bool {
+        let is_soon = |last| self.now - last < GRANT_PAUSE;
+        let is_granted = matches!(self.beneath, Beneath::Open)
+            && self.forced.is_none()
+            && !self.rules.by_probe_only
+            && self.now >= self.window.named
+            && !self.granted_at.is_some_and(is_soon);
+        if is_granted {
+            self.granted_at = Some(self.now);
+            self.beneath = Beneath::HalfOpen(Round {
+                is_granted,
+                ..Round::default()
+            });
+            self.announce();
+        }
+        is_granted
+    }
+
+    pub(crate) fn force(&mut self, to: Override, ttl: Duration, reason: Reason) {
+        let until = self.after(ttl);
+        self.forced = Some(Forced { to, until, reason });
+        self.announce();
+        // It may be over already.
+        self.pass(Duration::ZERO);
+    }
+
+    pub(crate) fn unforce(&mut self) {
+        self.forced = None;
+        self.announce();
+    }
+
+    pub(crate) fn set_policy(&mut self, rules: Rules) {
+        let window = |rules: &Rules| rules.trip.rate().map(|rate| rate.window);
+        if window(&rules) != window(&self.rules) {
+            self.ended.clear();
+            self.rated_since = self.now;
+        }
+        self.rules = rules;
+    }
+}
+
+/// Checks.
+impl Model {
+    pub(crate) fn begin_check(&self, is_functional: bool) -> Check {
+        let turn = self.turn;
+        Check {
+            is_functional,
+            turn,
+        }
+    }
+
+    pub(crate) fn end_check(&mut self, check: &Check, passes: bool) {
+        self.last_check = Some(self.now);
+        // One from before a window, whose end nobody was there to try, runs again.
+        if check.turn == self.turn || matches!(self.beneath, Beneath::HalfOpen(_)) {
+            self.checked(check.is_functional, passes);
+        }
+    }
+
+    fn checked(&mut self, is_functional: bool, passes: bool) {
+        let is_outranked = mem::take(&mut self.has_succeeded_since_check);
+        if !passes {
+            self.last_error = Some("check failed".into());
+        }
+        match &self.beneath {
+            Beneath::Closed if passes || is_outranked => self.failed_checks = 0,
+            Beneath::Closed => {
+                self.failed_checks += 1;
+                if self.failed_checks >= self.rules.trip.consecutive().unwrap_or(2) {
+                    self.trip(Cause::Probe, None);
+                }
+            }
+            // The trial decides.
+            Beneath::HalfOpen(round) if !passes && round.is_on_trial(self.now) => {}
+            _ if !passes => self.put_off(),
+            _ if self.now < self.window.named => {}
+            _ if is_functional => self.proved(),
+            _ if self.rules.by_probe_only || self.window.is_disproved => {}
+            _ if self.window.cause == Some(Cause::Probe) => self.close(),
+            _ => drop(self.grant_trial()),
+        }
+    }
+}
+
+/// Changes of state.
+impl Model {
+    fn trip(&mut self, cause: Cause, named: Option<Duration>) {
+        self.live_down();
+        self.open(cause, self.rules.wait_of_backoff(self.level), named);
+    }
+
+    fn open(&mut self, cause: Cause, wait: Duration, named: Option<Duration>) {
+        let named = self.after(named.unwrap_or_default());
+        self.window = Window {
+            cause: Some(cause),
+            began: self.now,
+            until: self.after(wait).max(named),
+            named,
+            is_disproved: self.window.is_disproved,
+        };
+        self.change(Beneath::Open);
+        // It may be over already.
+        self.pass(Duration::ZERO);
+    }
+
+    /// A mark or a check says that it is still ill: a full backoff from now, within the hold.
+    fn put_off(&mut self) {
+        let wait = self.after(self.rules.wait_of_backoff(self.level));
+        let until = self.window.until.max(wait.min(self.hold_end()));
+        if until > self.now {
+            self.window.until = until;
+            if matches!(self.beneath, Beneath::HalfOpen(_)) {
+                self.change(Beneath::Open);
+            }
+        }
+        self.announce();
+    }
+
+    fn close(&mut self) {
+        self.closed_at = self.now;
+        self.window.is_disproved = false;
+        self.forget();
+        self.change(Beneath::Closed);
+    }
+
+    fn change(&mut self, to: Beneath) {
+        self.beneath = to;
+        self.turn += 1;
+        self.announce();
+    }
+
+    /// What spoke against it while it was closed.
+    fn forget(&mut self) {
+        self.streak.0 = 0;
+        self.ended.clear();
+        self.failed_checks = 0;
+    }
+
+    /// Rule 6.
+    fn live_down(&mut self) {
+        let was_open = self.window.until - self.window.began;
+        if matches!(self.beneath, Beneath::Closed) && self.now - self.closed_at >= was_open {
+            self.level = 0;
+        }
+    }
+
+    /// Rule 8.
+    fn announce(&mut self) {
+        let (from, old_cause, _) = self.seen;
+        let (to, cause) = self.state();
+        self.seen.1 = cause;
+        if from == to {
+            return;
+        }
+        let reason = match &self.forced {
+            Some(forced) => Some(forced.reason.clone()),
+            None => self.last_error.clone(),
+        };
+        // A window that is over explains itself.
+        let is_explained = cause.is_none() || (to == State::HalfOpen && cause == old_cause);
+        self.seen = (to, cause, Some(self.now));
+        self.changes.push(Change {
+            from,
+            to,
+            cause: cause.or(old_cause),
+            reason: reason.filter(|_| !is_explained),
+            at: self.now,
+        });
+    }
+}

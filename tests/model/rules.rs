@@ -1,0 +1,130 @@
+//! A policy that can be read.
+
+use std::time::Duration;
+
+use tower_health::{Backoff, Policy, Throttle, Trials, Trip};
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
+    pub(crate) trip: TripRule,
+    pub(crate) within: Duration,
+    pub(crate) slow_call: Option<Duration>,
+    pub(crate) cancelled_after: Option<Duration>,
+    pub(crate) backoff: Duration,
+    pub(crate) factor: u32,
+    pub(crate) longest_backoff: Duration,
+    pub(crate) max_hold: Duration,
+    pub(crate) at_once: u32,
+    pub(crate) to_close: u32,
+    pub(crate) lease: Duration,
+    pub(crate) pause: Duration,
+    pub(crate) by_probe_only: bool,
+    pub(crate) default_wait: Duration,
+    pub(crate) max_wait: Duration,
+    pub(crate) observe_only: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum TripRule {
+    Consecutive(u32),
+    Rate(Rate),
+    Either(u32, Rate),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rate {
+    /// One failure in so many calls.
+    pub(crate) one_in: u32,
+    pub(crate) window: Duration,
+    pub(crate) min_calls: u32,
+}
+
+impl TripRule {
+    pub(crate) fn consecutive(self) -> Option<u32> {
+        match self {
+            Self::Consecutive(failures) | Self::Either(failures, _) => Some(failures),
+            Self::Rate(_) => None,
+        }
+    }
+
+    pub(crate) fn rate(self) -> Option<Rate> {
+        match self {
+            Self::Rate(rate) | Self::Either(_, rate) => Some(rate),
+            Self::Consecutive(_) => None,
+        }
+    }
+}
+
+impl Rate {
+    fn ratio(self) -> f64 {
+        f64::from(self.one_in).recip()
+    }
+}
+
+impl Rules {
+    pub(crate) fn wait_of_backoff(&self, level: u32) -> Duration {
+        let longer = |wait: Duration, _| wait.saturating_mul(self.factor).min(self.longest_backoff);
+        (0..level).fold(self.backoff, longer)
+    }
+
+    pub(crate) fn wait_of_throttle(&self, named: Option<Duration>) -> Duration {
+        named.unwrap_or(self.default_wait).min(self.max_wait)
+    }
+
+    pub(crate) fn is_timed(&self) -> bool {
+        self.slow_call.is_some() || self.cancelled_after.is_some()
+    }
+
+    pub(crate) fn policy(&self) -> Policy {
+        let policy = Policy::new()
+            .trip(self.trip())
+            .backoff(
+                Backoff::exponential(self.backoff, self.longest_backoff)
+                    .factor(f64::from(self.factor))
+                    .max_hold(self.max_hold),
+            )
+            .trials(self.trials())
+            .throttle(
+                Throttle::default()
+                    .default_wait(self.default_wait)
+                    .max_wait(self.max_wait),
+            );
+        if self.observe_only {
+            policy.observe_only()
+        } else {
+            policy
+        }
+    }
+
+    fn trip(&self) -> Trip {
+        let mut trip = match self.trip {
+            TripRule::Consecutive(failures) => Trip::consecutive(failures),
+            TripRule::Rate(rate) => Trip::failure_rate(rate.ratio(), rate.window),
+            TripRule::Either(failures, rate) => {
+                Trip::consecutive(failures).or_failure_rate(rate.ratio(), rate.window)
+            }
+        };
+        if let Some(rate) = self.trip.rate() {
+            trip = trip.min_calls(rate.min_calls);
+        }
+        if let Some(limit) = self.slow_call {
+            trip = trip.slow_call(limit);
+        }
+        if let Some(limit) = self.cancelled_after {
+            trip = trip.cancelled_after(limit);
+        }
+        trip.within(self.within)
+    }
+
+    fn trials(&self) -> Trials {
+        let trials = Trials::new(self.at_once)
+            .to_close(self.to_close)
+            .lease(self.lease)
+            .pause(self.pause);
+        if self.by_probe_only {
+            trials.by_probe_only()
+        } else {
+            trials
+        }
+    }
+}

@@ -8,7 +8,6 @@ mod outbox;
 
 use std::{
     fmt,
-    panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
@@ -18,6 +17,7 @@ use std::{
 };
 
 use tokio::{
+    runtime::Handle,
     sync::Notify,
     time::{Instant, timeout_at},
 };
@@ -28,6 +28,7 @@ use crate::{
     breaker::{Breaker, Seen, Ticket},
     error::CircuitOpen,
     events::Listeners,
+    foreign::with_safe_waker,
     health::ProviderHealth,
     sign::{Lease, Sign, Word},
     time::{Stamp, after},
@@ -233,14 +234,14 @@ impl Cell {
 
     /// Ends when a call would be admitted at another time than now; it must be polled to listen.
     pub(crate) fn admission_changed(self: Arc<Self>) -> AdmissionChanged {
-        Box::pin(async move {
+        Box::pin(with_safe_waker(async move {
             let changed = self.admission_changed.notified();
             match self.look(|breaker, _| breaker.lifts_at()) {
-                // Nobody tells that an override has run out.
-                Some(at) => drop(timeout_at(at, changed).await),
-                None => changed.await,
+                // Nobody tells that an override has run out, and no timer does outside a runtime.
+                Some(at) if Handle::try_current().is_ok() => drop(timeout_at(at, changed).await),
+                _ => changed.await,
             }
-        })
+        }))
     }
 
     /// Waits until a call would be admitted.
@@ -278,10 +279,10 @@ impl Cell {
             )
         });
         if admission_changed || override_changed {
-            wake(|| self.admission_changed.notify_waiters());
+            self.admission_changed.notify_waiters();
         }
         if override_changed {
-            wake(|| self.listeners.overrides.send_replace(()));
+            self.listeners.overrides.send_replace(());
         }
         result
     }
@@ -344,7 +345,7 @@ impl Cell {
             };
             drop(locked);
             // An error only says that the last listener has left.
-            wake(|| drop(self.listeners.transitions.send(transition)));
+            let _ = self.listeners.transitions.send(transition);
         }
     }
 
@@ -385,12 +386,6 @@ impl Refusal {
             last_error: breaker.last_error().cloned(),
         }
     }
-}
-
-/// A waker that panics harms its task, not the call that woke it.
-fn wake(tasks: impl FnOnce()) {
-    // The panic hook has reported it.
-    let _ = catch_unwind(AssertUnwindSafe(tasks));
 }
 
 impl fmt::Debug for Cell {

@@ -1,15 +1,14 @@
-use std::{
-    fmt,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
-};
+use std::{fmt, sync::Arc};
 
 use tokio::{
     sync::{broadcast, watch},
     time::Instant,
 };
 
-use crate::{Cause, Reason, State};
+use crate::{
+    Cause, Reason, State,
+    foreign::{contain, with_safe_waker},
+};
 
 /// How many transitions a subscriber may lag behind before the oldest are dropped.
 const BACKLOG: usize = 1024;
@@ -96,7 +95,7 @@ impl Transitions {
     /// Cancel safe: no transition is lost by dropping the future.
     pub async fn recv(&mut self) -> Option<Transition> {
         loop {
-            match self.receiver.recv().await {
+            match with_safe_waker(self.receiver.recv()).await {
                 Ok(transition) => return Some(transition),
                 Err(broadcast::error::RecvError::Lagged(missed)) => self.missed += missed,
                 Err(broadcast::error::RecvError::Closed) => return None,
@@ -125,8 +124,7 @@ impl Transitions {
     /// ```
     pub async fn for_each(mut self, mut listener: impl FnMut(Transition)) {
         while let Some(transition) = self.recv().await {
-            // The panic hook has reported it.
-            let _ = catch_unwind(AssertUnwindSafe(|| listener(transition)));
+            contain(|| listener(transition));
         }
     }
 }

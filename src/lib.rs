@@ -75,6 +75,20 @@
 //! | `load` | no | `tower::load::Load` for [`Health`], so that balancers avoid what is down |
 //! | `full` | no | all of the above |
 //!
+//! # Runtime
+//!
+//! Calls need none: permits, layers and chains work in any executor, and outside one. What waits for a time needs a
+//! tokio runtime with its timer enabled, and panics without it: a [`HealthProbe`], a chain's
+//! [deadline](FallbackChain::deadline) and [`Exhausted::Wait`], `http::PeekLayer`, and
+//! `http::StatusClassifier::idle_timeout`.
+//!
+//! # Panics
+//!
+//! What the application supplies may panic: services, classifiers, rules, checks, listeners, wakers. A call that panics
+//! has said nothing of its provider, unless [`Trip::cancelled_after`] says otherwise, and its trial's slot is free again after
+//! [`Trials::pause`]; a check that panics has failed; a listener that panics is called again with the next transition.
+//! Nothing else suffers: no lock is poisoned, and no other call is judged otherwise.
+//!
 //! # Minimum supported Rust version
 //!
 //! 1.85. Before 1.0 a newer one comes with a breaking release, and after it with a minor one.
@@ -101,6 +115,7 @@ mod classify;
 pub mod error;
 mod events;
 mod fallback;
+mod foreign;
 mod future;
 mod health;
 #[cfg(feature = "http")]

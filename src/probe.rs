@@ -20,6 +20,7 @@ use self::{driver::Driver, in_flight::InFlight};
 use crate::{
     HealthCache, Provider, State,
     cache::WeakCache,
+    foreign::with_safe_waker,
     policy::positive,
     time::{FAR, random},
 };
@@ -245,7 +246,7 @@ impl HealthProbe {
 
     async fn run_until(self, stop: impl Future<Output = ()>) {
         if let Some(driver) = Driver::new(&self) {
-            driver.run(pin!(stop)).await;
+            with_safe_waker(driver.run(pin!(stop))).await;
         }
     }
 

@@ -85,15 +85,15 @@ impl<S, C> Health<S, C> {
     /// Ends when there is no need to wait for the inner service any more, because the breaker would refuse.
     fn poll_admission_changed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let cell = self.provider.cell();
-        let changed = self
-            .admission_changed
-            .get_or_insert_with(|| Arc::clone(cell).admission_changed());
+        // Taken out, so that one whose timer panics is not polled again.
+        let changed = self.admission_changed.take();
+        let mut changed = changed.unwrap_or_else(|| Arc::clone(cell).admission_changed());
         let is_unchanged = changed.as_mut().poll(cx).is_pending();
         // Looked at once more, now that no change can be missed.
         if is_unchanged && self.is_admitting() {
+            self.admission_changed = Some(changed);
             return Poll::Pending;
         }
-        self.admission_changed = None;
         Poll::Ready(())
     }
 

@@ -2,7 +2,7 @@ use std::{future::poll_fn, pin::Pin, task::Poll, time::Duration};
 
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::Provider;
+use crate::{Provider, foreign::with_safe_waker};
 
 /// Before the next try of a caller whom another has overtaken. The breaker that its service asks may
 /// not be the one that is waited for here, which would let it in at once, again and again.
@@ -17,7 +17,7 @@ pub(super) fn first_to_admit(
     until: Instant,
     is_overtaken: bool,
 ) -> Admission {
-    Box::pin(async move {
+    Box::pin(with_safe_waker(async move {
         let first = async {
             if is_overtaken {
                 sleep(OVERTAKEN).await;
@@ -25,7 +25,7 @@ pub(super) fn first_to_admit(
             first_of(refused).await
         };
         timeout_at(until, first).await.ok()
-    })
+    }))
 }
 
 async fn first_of(refused: Vec<(usize, Provider)>) -> usize {

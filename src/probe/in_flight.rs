@@ -1,7 +1,6 @@
 use std::{
     any::Any,
     collections::{HashMap, HashSet, VecDeque},
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     task::{Context, Poll, ready},
 };
@@ -12,7 +11,7 @@ use tokio::{
 };
 
 use super::HealthProbe;
-use crate::Reason;
+use crate::{Reason, foreign::bury};
 
 /// Checks that run, and those that wait for others to end.
 ///
@@ -62,7 +61,11 @@ impl<'a> InFlight<'a> {
 
     /// Ends every running check, and waits until they have.
     pub(super) async fn shutdown(mut self) {
-        self.running.shutdown().await;
+        self.running.abort_all();
+        while let Some(ended) = self.running.join_next().await {
+            // It may be a panic that panics again.
+            bury(ended);
+        }
     }
 
     fn fill(&mut self) {
@@ -123,8 +126,7 @@ fn panicked(error: JoinError) -> Option<Reason> {
     let said = error.try_into_panic().ok()?;
     let text = text_of(&*said).unwrap_or("no text");
     let reason = format!("check panicked: {text}").into();
-    // What it said can panic too.
-    let _ = catch_unwind(AssertUnwindSafe(|| drop(said)));
+    bury(said);
     Some(reason)
 }
 

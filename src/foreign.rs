@@ -1,0 +1,45 @@
+//! Code of others that runs in the midst of ours: listeners, wakers, the drop of what they panicked with.
+
+use std::{
+    future::poll_fn,
+    mem,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+    sync::Arc,
+    task::{Context, Wake, Waker},
+};
+
+/// Runs it; should it panic, then the panic hook has reported it, and that is the end of it.
+pub(crate) fn contain(code: impl FnOnce()) {
+    if let Err(said) = catch_unwind(AssertUnwindSafe(code)) {
+        bury(said);
+    }
+}
+
+/// Drops what may panic when it is dropped.
+pub(crate) fn bury<T>(remains: T) {
+    // What that panics with may panic in its turn, and so on: there it is left.
+    mem::forget(catch_unwind(AssertUnwindSafe(|| drop(remains))));
+}
+
+/// Polls `future` with a waker that does not panic, so that whoever wakes many wakes them all: tokio
+/// forgets those whose turn has not come.
+pub(crate) async fn with_safe_waker<F: Future>(future: F) -> F::Output {
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        let waker = Arc::new(SafeWaker(cx.waker().clone())).into();
+        future.as_mut().poll(&mut Context::from_waker(&waker))
+    })
+    .await
+}
+
+struct SafeWaker(Waker);
+
+impl Wake for SafeWaker {
+    fn wake(self: Arc<Self>) {
+        contain(|| {
+            self.0.wake_by_ref();
+            drop(self);
+        });
+    }
+}

@@ -1,0 +1,143 @@
+//! However often breakers trip, and however many providers come and go: what is kept does not grow.
+//!
+//! In a binary of its own, since the signs of breakers are shared by all of a process.
+
+mod rig;
+
+use std::{
+    future::ready,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    sync::{Mutex, PoisonError},
+};
+
+use allocation_counter::measure;
+use rig::{MOMENT, secs};
+use tokio::runtime::Builder;
+use tokio_test::task;
+use tower::{Layer, Service, service_fn};
+use tower_health::{
+    Backoff, BoxError, HealthCache, HealthLayer, HealthProbe, Permit, Policy, Provider, Trials,
+    Trip,
+};
+
+/// With a listener that has long since stopped listening.
+#[test]
+fn million_flaps() {
+    let cache = HealthCache::new(flappy());
+    let provider = cache.provider("a");
+    let _deaf = cache.subscribe();
+    takes_nothing(1_000_000, |_| {
+        provider.admit().unwrap().failure("down".to_owned());
+        trial(&provider).success();
+    });
+}
+
+#[test]
+fn providers_that_come_and_go() {
+    let cache = HealthCache::new(flappy());
+    takes_nothing(100_000, |number| {
+        let provider = cache.provider(id(number));
+        provider.mark_unhealthy("down".to_owned());
+        cache.remove(provider.id());
+    });
+}
+
+/// The first of them makes the signs, and what successes are counted by, that all others use.
+#[test]
+fn crowds_that_come_and_go() {
+    let trip = Trip::failure_rate(0.5, secs(30));
+    takes_nothing(1_000, |_| {
+        let cache = HealthCache::new(Policy::new().trip(trip.clone()));
+        for number in 0..100 {
+            let provider = cache.provider(id(number));
+            for _ in 0..2 {
+                provider.admit().unwrap().success();
+            }
+        }
+    });
+}
+
+/// Every other of them is ill.
+#[test]
+fn keyed_providers_beyond_their_bound() {
+    let cache = HealthCache::default();
+    let layer = HealthLayer::keyed(&cache, |key: &String| key).max_providers(100);
+    let answers = service_fn(|key: String| {
+        let is_well = key.ends_with(['0', '2', '4', '6', '8']);
+        ready(if is_well {
+            Ok(())
+        } else {
+            Err(BoxError::from("down"))
+        })
+    });
+    let mut service = layer.layer(answers);
+    // A multiple of the handles that the service keeps.
+    takes_nothing(256 * 400, |number| {
+        drop(task::spawn(service.call(id(number))).poll());
+    });
+    assert_eq!(cache.snapshot().providers.len(), 100);
+}
+
+#[test]
+fn trials_that_panic() {
+    let provider = HealthCache::new(flappy()).provider("a");
+    provider.mark_unhealthy("down");
+    takes_nothing(100_000, |_| {
+        let permit = trial(&provider);
+        let call = AssertUnwindSafe(move || {
+            let _permit = permit;
+            strike()
+        });
+        assert!(catch_unwind(call).is_err());
+    });
+}
+
+#[test]
+fn rounds_of_a_probe() {
+    let cache = HealthCache::new(flappy());
+    let probe = HealthProbe::new(&cache)
+        .check("a", || ready(Err::<(), _>("down".to_owned())))
+        .check("b", async || strike());
+    let runtime = Builder::new_current_thread().enable_time().build().unwrap();
+    takes_nothing(10_000, |_| runtime.block_on(probe.round()));
+}
+
+/// Panics without a word.
+fn strike() -> Result<(), BoxError> {
+    resume_unwind(Box::new("a fault"))
+}
+
+/// Open for a moment after each failure.
+fn flappy() -> Policy {
+    Policy::new()
+        .trip(Trip::consecutive(1))
+        .backoff(Backoff::constant(MOMENT))
+        .trials(Trials::new(1).pause(MOMENT))
+}
+
+/// The next trial; the clock is that of the system, and a moment later it is time.
+fn trial(provider: &Provider) -> Permit {
+    loop {
+        if let Ok(permit) = provider.admit() {
+            assert!(permit.is_trial());
+            return permit;
+        }
+    }
+}
+
+/// Of the same length, so that each takes as much.
+fn id(number: usize) -> String {
+    format!("{number:06}")
+}
+
+/// Does it so often, and sees that it keeps no more at the end than after a thousand times.
+#[track_caller]
+fn takes_nothing(times: usize, mut step: impl FnMut(usize)) {
+    static ALONE: Mutex<()> = Mutex::new(());
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+
+    (0..1_000).for_each(&mut step);
+    let taken = measure(|| (1_000..1_000 + times).for_each(&mut step));
+    println!("{taken:?}");
+    assert_eq!(taken.bytes_current, 0);
+}

@@ -392,6 +392,20 @@ mod idle {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn nothing_comes_after_the_error() {
+        let provider = with_a_strike();
+        let (mut upstream, mut body) = limited(&provider, LIMIT).await;
+        let mut reader = task::spawn(body.frame());
+        assert_pending!(reader.poll());
+        advance(LIMIT).await;
+        assert_ready!(reader.poll()).unwrap().unwrap_err();
+        drop(reader);
+
+        upstream.send_data("token".into()).await.unwrap();
+        assert!(assert_ready!(task::spawn(body.frame()).poll()).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn each_frame_breaks_the_silence() {
         let provider = with_a_strike();
         let (mut upstream, mut body) = limited(&provider, LIMIT).await;

@@ -25,7 +25,7 @@ pin_project! {
     /// |---|---|
     /// | its last frame has been read, or it is empty | success, or what `grpc-status` says |
     /// | an error: it was reset, or is shorter than announced | failure |
-    /// | it stayed silent for longer than its [idle timeout](super::StatusClassifier::idle_timeout) | failure, and the reader gets [`IdleBody`](super::IdleBody) |
+    /// | it stayed silent for longer than its [idle timeout](super::StatusClassifier::idle_timeout) | failure, and the reader gets [`IdleBody`](super::IdleBody), and nothing more |
     /// | it is dropped before its end | none: neutral, or by [`Trip::cancelled_after`](crate::Trip::cancelled_after) |
     ///
     /// So a body should be read to its end: a half-open breaker does not close, and a streak does not
@@ -71,6 +71,8 @@ pin_project! {
         inner: B,
         // None once the verdict is given.
         watch: Option<Watch>,
+        // Its reader was told that it is idle.
+        is_given_up: bool,
     }
 }
 
@@ -109,8 +111,8 @@ impl<B> HealthBody<B> {
             silence: idle_timeout.map(Silence::new),
         };
         Self {
-            inner,
             watch: Some(watch),
+            ..Self::from(inner)
         }
     }
 
@@ -133,7 +135,11 @@ impl<B> HealthBody<B> {
 /// A body that carries no permit: the verdict on its call has been given.
 impl<B> From<B> for HealthBody<B> {
     fn from(inner: B) -> Self {
-        Self { inner, watch: None }
+        Self {
+            inner,
+            watch: None,
+            is_given_up: false,
+        }
     }
 }
 
@@ -150,13 +156,20 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, BoxError>>> {
         let mut this = self.project();
-        let polled = this.inner.as_mut().poll_frame(cx).map_err(Into::into);
         let Some(watch) = this.watch else {
-            return polled;
+            if *this.is_given_up {
+                return Poll::Ready(None);
+            }
+            return this.inner.poll_frame(cx).map_err(Into::into);
         };
+        let polled = this.inner.as_mut().poll_frame(cx).map_err(Into::into);
         let next = match polled {
             Poll::Ready(next) => next,
-            Poll::Pending => Some(Err(ready!(watch.poll_idle(cx)))),
+            Poll::Pending => {
+                let error = ready!(watch.poll_idle(cx));
+                *this.is_given_up = true;
+                Some(Err(error))
+            }
         };
         let verdict = match &next {
             Some(Ok(frame)) => {

@@ -79,8 +79,24 @@ async fn compare(load: &Load) {
     let chain = FallbackChain::http()
         .entry(first, layered.clone())
         .entry(second, spare);
+    let copying = tower::service_fn({
+        let client = client.clone();
+        move |call: Call| copying(client.clone(), call)
+    });
+    print_row("copies", load, &take_turns(&client, &copying, load).await);
     print_row("layer", load, &take_turns(&client, &layered, load).await);
     print_row("chain", load, &take_turns(&client, &chain, load).await);
+}
+
+/// What whoever may have to ask another cannot do without: the request is kept until there is an answer, and the
+/// client is a clone.
+async fn copying(
+    mut client: Client<HttpConnector, Full<Bytes>>,
+    call: Call,
+) -> Result<Response<Incoming>, BoxError> {
+    let answer = client.call(call.clone()).await;
+    drop(call);
+    Ok(answer?)
 }
 
 /// Rounds of each, in the order in which they were run.

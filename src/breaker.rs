@@ -4,7 +4,7 @@
 //! what is [`seen`](Breaker::seen) before and after. Every public method but the views expects the
 //! breaker to be [settled](Breaker::settle) at the same `now`.
 
-mod round;
+mod slots;
 mod ticket;
 
 use std::{mem, sync::Arc, time::Duration};
@@ -12,7 +12,7 @@ use std::{mem, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 pub(crate) use self::ticket::Ticket;
-use self::{round::Round, ticket::Slot};
+use self::{slots::Slots, ticket::Slot};
 use crate::{
     Cause, Outcome, Override, Policy, Reason, State,
     time::{after, random},
@@ -58,6 +58,7 @@ pub(crate) struct Breaker {
     level: u32,
     /// When the backoff starts anew, if nothing happens until then.
     forgiven_at: Option<Instant>,
+    slots: Slots,
     next_slot: Slot,
     last_grant: Option<Instant>,
     last_error: Option<Reason>,
@@ -70,6 +71,14 @@ enum Phase {
     // In a box, because most providers are closed, and there may be many of them.
     Open(Box<OpenWindow>),
     HalfOpen(Box<OpenWindow>, Round),
+}
+
+/// One half-open time.
+#[derive(Debug)]
+struct Round {
+    /// It began before its time, for one trial only.
+    granted: bool,
+    successes: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -109,6 +118,7 @@ impl Breaker {
             proven_live: false,
             level: 0,
             forgiven_at: None,
+            slots: Slots::default(),
             next_slot: Slot::FIRST,
             last_grant: None,
             last_error: None,
@@ -171,6 +181,10 @@ impl Breaker {
 
     pub(crate) fn is_forced(&self) -> bool {
         self.forced.is_some()
+    }
+
+    fn is_open(&self) -> bool {
+        matches!(self.phase, Phase::Open(_))
     }
 
     /// Whether it is half-open, forced or not.
@@ -253,13 +267,18 @@ impl Breaker {
     /// When the state machine admits a call, forced or not; `None`: whenever it comes.
     fn admits_at(&self) -> Option<Instant> {
         let trials = &self.policy.trials;
-        let (window, slot_free) = match &self.phase {
+        let (window, is_single) = match &self.phase {
             Phase::Closed => return None,
-            Phase::Open(window) => (window, Some(window.until)),
-            Phase::HalfOpen(window, round) => (window, round.frees_at(trials)),
+            Phase::Open(window) => (window, trials.by_probe_only),
+            Phase::HalfOpen(window, round) => (window, trials.by_probe_only || round.granted),
         };
+        let at_once = if is_single { 1 } else { trials.at_once };
         let no_prison = trials.by_probe_only.then(|| self.held_until(window));
-        slot_free.max(no_prison)
+        let half_opens_at = self.is_open().then_some(window.until);
+        self.slots
+            .frees_at(at_once)
+            .max(half_opens_at)
+            .max(no_prison)
     }
 
     /// The end of the time in which anything but live calls may put off a trial.
@@ -277,16 +296,13 @@ impl Breaker {
 impl Breaker {
     /// Does what the passing of time alone does; what [was due](Self::changes_at) earlier is settled by then.
     pub(crate) fn settle(&mut self, now: Instant) {
-        match &mut self.phase {
-            Phase::Closed => {}
-            Phase::Open(window) => {
-                let until = window.until;
-                if now >= until {
-                    self.half_open(false, until);
-                }
+        if let Phase::Open(window) = &self.phase {
+            let until = window.until;
+            if now >= until {
+                self.half_open(false, until);
             }
-            Phase::HalfOpen(_, round) => round.expire(now),
         }
+        self.slots.expire(now);
         if let Some(forced) = self.forced.take_if(|forced| now >= forced.until) {
             self.lift(&forced, forced.until);
         }
@@ -313,6 +329,7 @@ impl Breaker {
 
     /// A call has ended, or its permit was told so.
     pub(crate) fn record(&mut self, ticket: Ticket, outcome: Outcome, now: Instant) {
+        self.release(ticket);
         let is_late = !ticket.is_of(self.epoch);
         match outcome {
             // The one verdict that is never late: the provider spoke of its future.
@@ -326,13 +343,13 @@ impl Breaker {
             Outcome::Success if ticket.was_slow(self.policy.trip.slow_call, now) => {
                 self.failed("slow call".into(), None, now);
             }
-            Outcome::Success => self.succeeded(ticket, now),
+            Outcome::Success => self.succeeded(now),
             Outcome::Failure {
                 reason,
                 retry_after,
             } => self.failed(reason, retry_after, now),
             Outcome::Fatal { reason } => self.failed_for_good(reason, now),
-            Outcome::Neutral => self.release(ticket),
+            Outcome::Neutral => {}
         }
     }
 
@@ -354,10 +371,9 @@ impl Breaker {
     pub(crate) fn dropped(&mut self, ticket: Ticket, now: Instant) {
         if ticket.has_run_for(self.policy.trip.cancelled_after, now) {
             self.record(ticket, Outcome::failure("cancelled"), now);
-        } else if let Phase::HalfOpen(_, round) = &mut self.phase {
-            if round.give_back(ticket) {
-                round.take(None, after(now, self.policy.trials.pause));
-            }
+        } else if self.slots.give_back(ticket) && ticket.is_of(self.epoch) {
+            let pause = self.policy.trials.pause;
+            self.slots.pause(self.epoch, after(now, pause));
         }
     }
 
@@ -369,9 +385,7 @@ impl Breaker {
 
     /// A trial needs its slot no longer.
     fn release(&mut self, ticket: Ticket) {
-        if let Phase::HalfOpen(_, round) = &mut self.phase {
-            round.give_back(ticket);
-        }
+        self.slots.give_back(ticket);
     }
 
     /// Whether a live call has succeeded since this was last asked.
@@ -405,7 +419,7 @@ impl Breaker {
                 }
             }
             // The trial decides.
-            Phase::HalfOpen(_, round) if !passed && round.is_on_trial() => {}
+            Phase::HalfOpen(..) if !passed && self.slots.has_trial_of(self.epoch) => {}
             _ if !passed => self.hold(now),
             Phase::Open(window) | Phase::HalfOpen(window, _) => match depth {
                 _ if !window.may_end(now) => {}
@@ -491,7 +505,7 @@ impl Breaker {
         self.policy = policy;
     }
 
-    fn succeeded(&mut self, ticket: Ticket, now: Instant) {
+    fn succeeded(&mut self, now: Instant) {
         self.streak = 0;
         self.proven_live = true;
         match &self.phase {
@@ -501,7 +515,6 @@ impl Breaker {
                 }
             }
             Phase::HalfOpen(..) => {
-                self.release(ticket);
                 self.last_check = Some(now);
                 self.proved(now);
             }
@@ -618,7 +631,11 @@ impl Breaker {
     fn half_open(&mut self, granted: bool, since: Instant) {
         if let Phase::Open(window) = &self.phase {
             let window = window.clone();
-            self.enter(Phase::HalfOpen(window, Round::new(granted)), since);
+            let round = Round {
+                granted,
+                successes: 0,
+            };
+            self.enter(Phase::HalfOpen(window, round), since);
         }
     }
 
@@ -626,7 +643,8 @@ impl Breaker {
     fn proved(&mut self, now: Instant) {
         self.half_open(false, now);
         if let Phase::HalfOpen(_, round) = &mut self.phase {
-            if round.succeeded() >= self.policy.trials.to_close {
+            round.successes += 1;
+            if round.successes >= self.policy.trials.to_close {
                 self.close(now);
             }
         }
@@ -654,6 +672,7 @@ impl Breaker {
 
     fn enter(&mut self, phase: Phase, since: Instant) {
         self.phase = phase;
+        self.slots.end_pauses();
         self.epoch += 1;
         self.since = Some(since);
     }
@@ -703,12 +722,13 @@ impl Breaker {
 
     /// A slot for a trial that is admitted; none is needed while closed.
     fn take_slot(&mut self, now: Instant) -> Option<Slot> {
-        let Phase::HalfOpen(_, round) = &mut self.phase else {
+        if !self.is_half_open() {
             return None;
-        };
+        }
         let holder = self.next_slot;
         self.next_slot = holder.next();
-        round.take(Some(holder), after(now, self.policy.trials.lease));
+        let lease = self.policy.trials.lease;
+        self.slots.take(holder, self.epoch, after(now, lease));
         Some(holder)
     }
 

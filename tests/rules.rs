@@ -319,9 +319,10 @@ async fn rule_3_verdict_after_the_lease_still_speaks_for_the_trial() {
     let rig = Rig::half_open(doubling()).await;
     let slow = rig.trial();
     advance(secs(60)).await;
-    let _next = rig.trial();
+    let next = rig.trial();
     slow.failure("timeout");
     assert_eq!(rig.state(), State::Open);
+    next.neutral();
     assert_eq!(rig.wait(), secs(20));
 }
 
@@ -485,6 +486,40 @@ async fn rule_4_lowered_limit_counts_the_trials_already_in_flight() {
     assert!(rig.admit().is_err());
     advance(MOMENT).await;
     let _next = rig.trial();
+}
+
+/// Rule 4: a trial that hangs is in flight to the provider in its next half-open time too.
+#[tokio::test(start_paused = true)]
+async fn rule_4_trial_in_flight_keeps_its_slot_from_one_round_to_the_next() {
+    let trials = Trials::new(2).lease(secs(90));
+    let rig = Rig::half_open(Policy::new().trials(trials)).await;
+    let hanging = rig.trial();
+    rig.trial().failure("down");
+
+    rig.await_half_open().await;
+    let second = rig.trial();
+    assert!(rig.admit().is_err(), "two are in flight");
+    assert_eq!(rig.wait(), secs(30), "until the lease of the first is over");
+
+    hanging.success();
+    assert_eq!(rig.state(), State::HalfOpen, "rule 1: it was late");
+    let _third = rig.trial();
+    drop(second);
+}
+
+/// Rule 4, and rule 7: what is in flight shows in what callers are told.
+#[tokio::test(start_paused = true)]
+async fn rule_4_open_breaker_tells_when_a_slot_is_free_too() {
+    let rig = Rig::half_open(Policy::new().trials(Trials::default().lease(secs(90)))).await;
+    let hanging = rig.trial();
+    rig.mark_unhealthy("still down");
+    assert_eq!(
+        rig.wait(),
+        secs(90),
+        "the window ends after 60 s, the lease later"
+    );
+    hanging.neutral();
+    assert_eq!(rig.wait(), secs(60));
 }
 
 // Rule 5: the streak ages.

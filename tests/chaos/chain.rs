@@ -1,11 +1,6 @@
 //! Three providers in a chain.
 
-use std::{
-    collections::HashMap,
-    net::SocketAddr,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response, Uri};
@@ -88,11 +83,11 @@ pub(crate) fn build(
     (cache, chain, probe.spawn())
 }
 
-/// Beneath the layer each trial in flight takes one of the slots of its half-open time.
+/// Beneath the layer each trial in flight takes one of so many slots.
 fn with_health(provider: &Provider, trials: u32, calls: Stack) -> Stack {
     let classifier = StatusClassifier::new().idle_timeout(IDLE);
     let (above, below) = (provider.clone(), provider.clone());
-    let rounds = Arc::new(Mutex::new(HashMap::new()));
+    let slots = Arc::new(Semaphore::new(trials as usize));
     let stack = ServiceBuilder::new()
         .map_response(|response: Response<_>| response.map(BodyExt::boxed_unsync))
         .map_request(move |mut request: HttpRequest| {
@@ -106,10 +101,7 @@ fn with_health(provider: &Provider, trials: u32, calls: Stack) -> Stack {
             let before: &ProviderHealth = request.extensions().get().unwrap();
             let is_trial = before.state == State::HalfOpen && before.since == below.health().since;
             let slot = is_trial.then(|| {
-                let as_many = || Arc::new(Semaphore::new(trials as usize));
-                let mut rounds = rounds.lock().unwrap();
-                let slots = Arc::clone(rounds.entry(before.since).or_insert_with(as_many));
-                let slot = slots.try_acquire_owned();
+                let slot = Arc::clone(&slots).try_acquire_owned();
                 slot.expect("no more trials in flight than allowed")
             });
             let response = calls.clone().oneshot(request);

@@ -6,7 +6,7 @@
 //! | no answer is wrong, or spliced of two | of each frame |
 //! | nobody waits past the deadline, or for a body that is idle | of each call, and of each frame |
 //! | a call has one outcome, and asks no provider twice | as it ends; when all have |
-//! | no more trials are in flight than allowed in one half-open time | of each trial, beneath the layer |
+//! | no more trials are in flight than allowed | of each trial, beneath the layer |
 //! | memory is bounded | by the tasks, of which there are few each second, and none at the end |
 //! | transitions are told in order, none twice | of each transition |
 //! | all providers are closed again in time | once the chaos is over |

@@ -23,6 +23,8 @@ pub(crate) struct Model {
     /// Grows with every change of the state beneath, save that a window ends: there are no calls from before that.
     turn: u64,
     calls: usize,
+    /// Those that are taken, each until its trial is over, whatever becomes of the state.
+    slots: Vec<Slot>,
     /// Failures in a row, and when the last of them came.
     streak: (u32, Duration),
     /// When each call ended, and whether it failed.
@@ -65,7 +67,6 @@ struct Window {
 struct Round {
     /// It began before its time.
     is_granted: bool,
-    slots: Vec<Slot>,
     successes: u32,
 }
 
@@ -74,6 +75,7 @@ struct Round {
 struct Slot {
     /// None: it pauses, for its trial was dropped.
     call: Option<usize>,
+    turn: u64,
     until: Duration,
 }
 
@@ -82,13 +84,6 @@ struct Forced {
     to: Override,
     until: Duration,
     reason: Reason,
-}
-
-impl Round {
-    fn is_on_trial(&self, now: Duration) -> bool {
-        let is_out = |slot: &Slot| slot.call.is_some() && now < slot.until;
-        self.slots.iter().any(is_out)
-    }
 }
 
 /// What every view shows.
@@ -143,6 +138,7 @@ impl Model {
             forced: None,
             turn: 0,
             calls: 0,
+            slots: Vec::new(),
             streak: (0, Duration::ZERO),
             ended: Vec::new(),
             rated_since: Duration::ZERO,
@@ -199,9 +195,7 @@ impl Model {
     pub(crate) fn retry_in(&self) -> Option<Duration> {
         let mut times = vec![self.now, self.window.until, self.prison_end()];
         times.extend(self.forced.iter().map(|forced| forced.until));
-        if let Beneath::HalfOpen(round) = &self.beneath {
-            times.extend(round.slots.iter().map(|slot| slot.until));
-        }
+        times.extend(self.slots.iter().map(|slot| slot.until));
         times.retain(|time| *time >= self.now && self.admits(*time));
         let soonest = times.into_iter().min().expect("rule 3: a way out");
         Some(soonest - self.now).filter(|wait| !wait.is_zero())
@@ -216,16 +210,16 @@ impl Model {
     }
 
     fn admits_beneath(&self, time: Duration) -> bool {
-        match &self.beneath {
-            Beneath::Closed => true,
-            Beneath::Open => time >= self.window.until && time >= self.prison_end(),
-            Beneath::HalfOpen(round) => {
-                let taken = round.slots.iter().filter(|slot| time < slot.until).count();
-                let is_single = round.is_granted || self.rules.by_probe_only;
-                let slots = if is_single { 1 } else { self.rules.at_once };
-                taken < slots as usize && time >= self.prison_end()
-            }
-        }
+        let is_granted = match &self.beneath {
+            Beneath::Closed => return true,
+            Beneath::Open if time < self.window.until => return false,
+            Beneath::Open => false,
+            Beneath::HalfOpen(round) => round.is_granted,
+        };
+        let taken = self.slots.iter().filter(|slot| time < slot.until).count();
+        let is_single = is_granted || self.rules.by_probe_only;
+        let slots = if is_single { 1 } else { self.rules.at_once };
+        taken < slots as usize && time >= self.prison_end()
     }
 
     /// Rule 13.
@@ -311,9 +305,10 @@ impl Model {
             was_slow: None,
         };
         let until = self.after(self.rules.lease);
-        if let (Beneath::HalfOpen(round), Some(_)) = (&mut self.beneath, call.turn) {
-            round.slots.push(Slot {
+        if matches!(self.beneath, Beneath::HalfOpen(_)) && call.turn.is_some() {
+            self.slots.push(Slot {
                 call: Some(call.id),
+                turn: self.turn,
                 until,
             });
             call.is_trial = true;
@@ -330,14 +325,17 @@ impl Model {
         let until = self.after(self.rules.pause);
         if self.has_taken(call, self.rules.cancelled_after) {
             self.record(call, Outcome::failure("cancelled"));
-        } else if self.free_slot(call) {
-            if let Beneath::HalfOpen(round) = &mut self.beneath {
-                round.slots.push(Slot { call: None, until });
-            }
+        } else if self.free_slot(call) && call.turn == Some(self.turn) {
+            self.slots.push(Slot {
+                call: None,
+                turn: self.turn,
+                until,
+            });
         }
     }
 
     pub(crate) fn record(&mut self, call: &Call, outcome: Outcome) {
+        self.free_slot(call);
         let is_late = call.turn != Some(self.turn);
         match outcome {
             // Rule 1, and its exception.
@@ -359,7 +357,7 @@ impl Model {
                 retry_after,
                 reason,
             } => self.throttled(retry_after, reason),
-            _ => drop(self.free_slot(call)),
+            _ => {}
         }
     }
 
@@ -367,7 +365,6 @@ impl Model {
         self.streak.0 = 0;
         self.has_succeeded_since_check = true;
         self.ended.push((self.now, false));
-        self.free_slot(call);
         if call.is_trial {
             self.last_check = Some(self.now);
             self.proved();
@@ -441,15 +438,16 @@ impl Model {
 
     /// Whether it had one.
     fn free_slot(&mut self, call: &Call) -> bool {
-        let Beneath::HalfOpen(round) = &mut self.beneath else {
-            return false;
-        };
-        round.slots.retain(|slot| self.now < slot.until);
-        let place = round
-            .slots
-            .iter()
-            .position(|slot| slot.call == Some(call.id));
-        place.map(|place| round.slots.remove(place)).is_some()
+        self.slots.retain(|slot| self.now < slot.until);
+        let is_its_own = |slot: &Slot| slot.call == Some(call.id);
+        let place = self.slots.iter().position(is_its_own);
+        place.map(|place| self.slots.remove(place)).is_some()
+    }
+
+    fn is_on_trial(&self) -> bool {
+        let decides = |slot: &Slot| slot.call.is_some() && slot.turn == self.turn;
+        let mut in_flight = self.slots.iter().filter(|slot| self.now < slot.until);
+        in_flight.any(decides)
     }
 }
 
@@ -549,7 +547,7 @@ impl Model {
                 }
             }
             // The trial decides.
-            Beneath::HalfOpen(round) if !passes && round.is_on_trial(self.now) => {}
+            Beneath::HalfOpen(_) if !passes && self.is_on_trial() => {}
             _ if !passes => self.put_off(),
             _ if self.now < self.window.named => {}
             _ if is_functional => self.proved(),
@@ -603,6 +601,7 @@ impl Model {
 
     fn change(&mut self, to: Beneath) {
         self.beneath = to;
+        self.slots.retain(|slot| slot.call.is_some());
         self.turn += 1;
         self.announce();
     }

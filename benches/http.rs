@@ -79,24 +79,24 @@ async fn compare(load: &Load) {
     let chain = FallbackChain::http()
         .entry(first, layered.clone())
         .entry(second, spare);
-    let copying = tower::service_fn({
-        let client = client.clone();
-        move |call: Call| copying(client.clone(), call)
+    let by_hand = tower::service_fn({
+        let layered = layered.clone();
+        move |call: Call| by_hand(layered.clone(), call)
     });
-    print_row("copies", load, &take_turns(&client, &copying, load).await);
     print_row("layer", load, &take_turns(&client, &layered, load).await);
+    print_row("by hand", load, &take_turns(&client, &by_hand, load).await);
     print_row("chain", load, &take_turns(&client, &chain, load).await);
 }
 
-/// What whoever may have to ask another cannot do without: the request is kept until there is an answer, and the
-/// client is a clone.
-async fn copying(
-    mut client: Client<HttpConnector, Full<Bytes>>,
+/// What a chain cannot do without: the request is kept, the client is a clone, and the response tells whose it is.
+async fn by_hand<S: Service<Call, Response = Response<B>>, B>(
+    mut client: S,
     call: Call,
-) -> Result<Response<Incoming>, BoxError> {
-    let answer = client.call(call.clone()).await;
+) -> Result<Response<B>, S::Error> {
+    let mut answer = client.ready().await?.call(call.clone()).await?;
     drop(call);
-    Ok(answer?)
+    answer.extensions_mut().insert("first");
+    Ok(answer)
 }
 
 /// Rounds of each, in the order in which they were run.

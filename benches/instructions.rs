@@ -14,18 +14,28 @@
 #![allow(missing_docs)]
 
 use std::{
-    future::ready,
+    fmt,
+    future::{Ready, poll_fn, ready},
     io,
     pin::pin,
+    sync::Arc,
     task::{Context, Poll, Waker},
     time::Duration,
 };
 
 use gungraun::{Callgrind, EventKind, prelude::*};
-use http::Response;
-use http_body_util::{BodyExt, Empty};
+use http::{Response, header};
+use http_body_util::{BodyExt, Empty, Full};
+use hyper::body::{Body, Bytes};
+use hyper_util::{
+    client::legacy::{self, connect::HttpConnector},
+    rt::TokioExecutor,
+};
 use tower::{Layer, Service, service_fn};
-use tower_health::{BoxError, FallbackChain, HealthCache, HealthLayer, Policy, Provider, Trip};
+use tower_health::{
+    BoxError, FallbackChain, Health, HealthCache, HealthLayer, Policy, Provider, Trip,
+    http::StatusClassifier,
+};
 
 main!(library_benchmark_groups = instructions);
 library_benchmark_group!(name = instructions, benchmarks = one_call);
@@ -33,11 +43,15 @@ library_benchmark_group!(name = instructions, benchmarks = one_call);
 #[library_benchmark(setup = warmed_up)]
 #[bench::closed(args = (closed()), config = figure(115))]
 #[bench::closed_by_rate(args = (closed_by_rate()), config = figure(302))]
-#[bench::closed_over_http(args = (closed_over_http()), config = figure(546))]
+#[bench::closed_over_http(args = (closed_over_http()), config = figure(532))]
 #[bench::refused(args = (refused()), config = figure(600))]
 #[bench::admitted(args = (admitted()), config = figure(50))]
 #[bench::not_admitted(args = (not_admitted()), config = figure(255))]
-#[bench::chain(args = (chain()), config = figure(660))]
+#[bench::chain(args = (chain()), config = figure(653))]
+#[bench::client(args = (client()), config = figure(1167))]
+#[bench::layered_client(args = (layered_client()), config = figure(2004))]
+#[bench::by_hand(args = (by_hand()), config = figure(4518))]
+#[bench::chain_of_clients(args = (chain_of_clients()), config = figure(5120))]
 fn one_call<F: FnMut()>(call: &'static mut F) {
     call();
 }
@@ -108,6 +122,95 @@ fn chain() -> impl FnMut() {
         .entry(first.clone(), service(first))
         .entry(second.clone(), service(second));
     move || call(&mut chain).unwrap()
+}
+
+type Request = http::Request<Full<Bytes>>;
+
+/// Answers without asking anybody, and is as much to clone as a client that does.
+#[derive(Clone)]
+struct Client {
+    _real: legacy::Client<HttpConnector, Full<Bytes>>,
+}
+
+impl Service<Request> for Client {
+    type Response = Response<Full<Bytes>>;
+    type Error = io::Error;
+    type Future = Ready<io::Result<Self::Response>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        drop(request);
+        ready(Ok(Response::new(Full::new(Bytes::from_static(b"answer")))))
+    }
+}
+
+impl Client {
+    fn new() -> Self {
+        Self {
+            _real: legacy::Client::builder(TokioExecutor::new()).build(HttpConnector::new()),
+        }
+    }
+}
+
+fn over_http<S, B>(mut service: S) -> impl FnMut()
+where
+    S: Service<Request, Response = Response<B>, Error: fmt::Debug>,
+    B: Body<Data = Bytes, Error: fmt::Debug> + Unpin,
+{
+    let request = http::Request::post("http://127.0.0.1:8080/v1/chat/completions")
+        .header(header::AUTHORIZATION, "Bearer 0123456789abcdef")
+        .header(header::CONTENT_TYPE, "application/json")
+        .header(header::ACCEPT, "application/json")
+        .body(Full::from(r#"{"messages":[]}"#))
+        .unwrap();
+    move || {
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(service.poll_ready(&mut context).is_ready());
+        let mut body = at_once(service.call(request.clone())).unwrap().into_body();
+        assert!(at_once(body.frame()).is_some());
+        assert!(at_once(body.frame()).is_none());
+    }
+}
+
+fn client() -> impl FnMut() {
+    over_http(Client::new())
+}
+
+fn layered_client() -> impl FnMut() {
+    over_http(layered(HealthCache::default().provider("backend")))
+}
+
+/// What a chain cannot do without: the request is kept, the service is a clone, and the response tells whose it is.
+fn by_hand() -> impl FnMut() {
+    let provider = HealthCache::default().provider("backend");
+    let service = layered(provider.clone());
+    over_http(service_fn(move |request: Request| {
+        let mut service = service.clone();
+        let served_by = Arc::clone(provider.id());
+        async move {
+            poll_fn(|cx| service.poll_ready(cx)).await?;
+            let mut response = service.call(request.clone()).await?;
+            drop(request);
+            response.extensions_mut().insert(served_by);
+            Ok::<_, BoxError>(response)
+        }
+    }))
+}
+
+fn chain_of_clients() -> impl FnMut() {
+    let cache = HealthCache::default();
+    let (first, second) = (cache.provider("first"), cache.provider("second"));
+    let chain = FallbackChain::http()
+        .entry(first.clone(), layered(first))
+        .entry(second.clone(), layered(second));
+    over_http(chain)
+}
+
+fn layered(provider: Provider) -> Health<Client, StatusClassifier> {
+    HealthLayer::http(provider).layer(Client::new())
 }
 
 fn open() -> Provider {

@@ -179,6 +179,22 @@ impl Breaker {
         }
     }
 
+    /// Trials that failed; those that are forgiven are not shown either.
+    pub(crate) fn failed_trials(&self, now: Instant) -> u32 {
+        match self.phase {
+            Phase::Closed if self.is_forgiven(now) => 0,
+            _ => self.level,
+        }
+    }
+
+    /// How long until the time that the provider itself named, where it is still to come.
+    pub(crate) fn not_before(&self, now: Instant) -> Option<Duration> {
+        let (Phase::Open(window) | Phase::HalfOpen(window, _)) = &self.phase else {
+            return None;
+        };
+        window.named.filter(|at| *at > now).map(|at| at - now)
+    }
+
     pub(crate) fn is_forced(&self) -> bool {
         self.forced.is_some()
     }
@@ -711,9 +727,13 @@ impl Breaker {
 
     /// Starts the backoff anew, where the provider has been closed for long enough.
     fn forgive(&mut self, now: Instant) {
-        if self.forgiven_at.is_some_and(|at| now >= at) {
+        if self.is_forgiven(now) {
             self.level = 0;
         }
+    }
+
+    fn is_forgiven(&self, now: Instant) -> bool {
+        self.forgiven_at.is_some_and(|at| now >= at)
     }
 
     fn backoff(&self) -> Duration {

@@ -223,11 +223,15 @@ impl Cell {
                 state,
                 healthy: retry_in.is_none(),
                 cause,
+                reason: breaker.reason().cloned(),
                 consecutive_failures: breaker.consecutive_failures(now),
+                failed_trials: breaker.failed_trials(now),
                 last_error: breaker.last_error().cloned(),
                 last_check: breaker.last_check(),
                 since: breaker.since(),
                 retry_in,
+                not_before: breaker.not_before(now),
+                forced_for: breaker.lifts_at().map(|at| at - now),
             }
         })
     }

@@ -16,8 +16,14 @@ pub struct ProviderHealth {
     pub healthy: bool,
     /// What opened the breaker; `None` while it is closed.
     pub cause: Option<Cause>,
+    /// Why it is in this state: what was heard last, or an operator's words while it is
+    /// [forced](crate::Provider::force).
+    pub reason: Option<Reason>,
     /// Failures of live calls in a row.
     pub consecutive_failures: u32,
+    /// Trials that failed: how far an exponential backoff has grown. They count until the provider has stayed
+    /// closed as long as it was last open.
+    pub failed_trials: u32,
     /// The last thing that was heard against it.
     pub last_error: Option<Reason>,
     /// When anything but an uneventful success last spoke of it: a check, a mark, a failure, a trial.
@@ -26,6 +32,11 @@ pub struct ProviderHealth {
     pub since: Option<Instant>,
     /// How long until a call is admitted; `None`: one would be admitted now.
     pub retry_in: Option<Duration>,
+    /// How long until the time that the provider itself [named](crate::Outcome::Throttled), before which
+    /// nothing ends the wait; `None`: it named none, or the time has come.
+    pub not_before: Option<Duration>,
+    /// How long an override still lasts; `None`: the state is not [forced](crate::Provider::force).
+    pub forced_for: Option<Duration>,
 }
 
 impl ProviderHealth {
@@ -36,11 +47,15 @@ impl ProviderHealth {
             state: State::Closed,
             healthy: true,
             cause: None,
+            reason: None,
             consecutive_failures: 0,
+            failed_trials: 0,
             last_error: None,
             last_check: None,
             since: None,
             retry_in: None,
+            not_before: None,
+            forced_for: None,
         }
     }
 }

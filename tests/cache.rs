@@ -4,7 +4,7 @@ mod rig;
 
 use std::fmt::Debug;
 
-use rig::{Race, Rig, assert_same, secs};
+use rig::{MOMENT, Race, Rig, assert_same, just_under, secs};
 use tokio::time::{Instant, advance};
 use tower_health::{
     Backoff, HealthCache, HealthLayer, Override, Permit, Policy, Provider, ProviderHealth,
@@ -204,6 +204,59 @@ async fn snapshot_of_fills_in_what_is_unknown_and_overwrites_nothing() {
         ids(&rig.cache.snapshot_of([String::from("q")])),
         ["a", "q", "z"]
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn row_says_why_and_an_operators_words_come_first() {
+    let rig = Rig::new(Policy::new());
+    assert_eq!(rig.health().reason, None);
+    rig.trip();
+    assert_eq!(rig.health().reason.unwrap(), "down");
+    assert_eq!(rig.health().forced_for, None);
+
+    rig.force(Override::Closed, secs(5), "drill");
+    advance(secs(1)).await;
+    let forced = rig.health();
+    assert_eq!(forced.reason.unwrap(), "drill");
+    assert_eq!(forced.last_error.unwrap(), "down");
+    assert_eq!(forced.forced_for, Some(secs(4)));
+
+    rig.mark_healthy();
+    rig.unforce();
+    assert_eq!(rig.health().reason, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn row_counts_failed_trials_until_they_are_lived_down() {
+    let rig = Rig::half_open(Policy::new()).await;
+    for failed in 1..=3 {
+        rig.fail();
+        assert_eq!(rig.health().failed_trials, failed);
+        rig.await_half_open().await;
+    }
+    rig.succeed();
+    advance(just_under(secs(60))).await;
+    assert_eq!(rig.health().failed_trials, 3);
+    advance(MOMENT).await;
+    assert_eq!(rig.health().failed_trials, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn row_says_how_long_the_provider_itself_wants_to_be_left_alone() {
+    let rig = Rig::new(Policy::new());
+    rig.throttle(secs(20));
+    advance(secs(5)).await;
+    assert_eq!(rig.health().not_before, Some(secs(15)));
+    rig.mark_unhealthy("down");
+    assert_eq!(rig.health().retry_in, Some(secs(60)));
+    assert_eq!(
+        rig.health().not_before,
+        Some(secs(15)),
+        "a mark names no time"
+    );
+    advance(secs(15)).await;
+    assert_eq!(rig.health().not_before, None);
+    assert_eq!(rig.health().retry_in, Some(secs(45)));
 }
 
 #[tokio::test(start_paused = true)]

@@ -92,11 +92,15 @@ pub(crate) struct Health {
     pub(crate) state: State,
     pub(crate) healthy: bool,
     pub(crate) cause: Option<Cause>,
+    pub(crate) reason: Option<Reason>,
     pub(crate) consecutive_failures: u32,
+    pub(crate) failed_trials: u32,
     pub(crate) last_error: Option<Reason>,
     pub(crate) last_check: Option<Duration>,
     pub(crate) since: Option<Duration>,
     pub(crate) retry_in: Option<Duration>,
+    pub(crate) not_before: Option<Duration>,
+    pub(crate) forced_for: Option<Duration>,
 }
 
 /// What is announced.
@@ -169,11 +173,15 @@ impl Model {
             state,
             healthy: retry_in.is_none(),
             cause,
+            reason: self.reason(),
             consecutive_failures: self.consecutive_failures(),
+            failed_trials: if self.is_lived_down() { 0 } else { self.level },
             last_error: self.last_error.clone(),
             last_check: self.last_check,
             since: self.seen.2,
             retry_in,
+            not_before: self.not_before(),
+            forced_for: self.forced.as_ref().map(|forced| forced.until - self.now),
         }
     }
 
@@ -189,6 +197,18 @@ impl Model {
             (None, Beneath::Open) => (State::Open, self.window.cause),
             (None, Beneath::HalfOpen(_)) => (State::HalfOpen, self.window.cause),
         }
+    }
+
+    fn reason(&self) -> Option<Reason> {
+        match &self.forced {
+            Some(forced) => Some(forced.reason.clone()),
+            None => self.last_error.clone(),
+        }
+    }
+
+    fn not_before(&self) -> Option<Duration> {
+        let is_named = !matches!(self.beneath, Beneath::Closed) && self.now < self.window.named;
+        is_named.then(|| self.window.named - self.now)
     }
 
     /// None: a call is admitted now.
@@ -615,10 +635,14 @@ impl Model {
 
     /// Rule 6.
     fn live_down(&mut self) {
-        let was_open = self.window.until - self.window.began;
-        if matches!(self.beneath, Beneath::Closed) && self.now - self.closed_at >= was_open {
+        if self.is_lived_down() {
             self.level = 0;
         }
+    }
+
+    fn is_lived_down(&self) -> bool {
+        let was_open = self.window.until - self.window.began;
+        matches!(self.beneath, Beneath::Closed) && self.now - self.closed_at >= was_open
     }
 
     /// Rule 8.
@@ -629,10 +653,7 @@ impl Model {
         if from == to {
             return;
         }
-        let reason = match &self.forced {
-            Some(forced) => Some(forced.reason.clone()),
-            None => self.last_error.clone(),
-        };
+        let reason = self.reason();
         // A window that is over explains itself.
         let is_explained = cause.is_none() || (to == State::HalfOpen && cause == old_cause);
         self.seen = (to, cause, Some(self.now));

@@ -290,11 +290,15 @@ impl Both {
             state: health.state,
             healthy: health.healthy,
             cause: health.cause,
+            reason: health.reason,
             consecutive_failures: health.consecutive_failures,
+            failed_trials: health.failed_trials,
             last_error: health.last_error,
             last_check: health.last_check.map(|at| at - self.start),
             since: health.since.map(|at| at - self.start),
             retry_in: health.retry_in,
+            not_before: health.not_before,
+            forced_for: health.forced_for,
         }
     }
 

@@ -73,6 +73,7 @@
 //! | `http` | yes | [`http`]: status codes, `Retry-After`, bodies to their end, gRPC, checks by request, [`ServedBy`] in the response |
 //! | `hyper` | no | the [kinds](error::Kind) of the errors of hyper and of hyper-util's client, which is also reqwest's |
 //! | `load` | no | `tower::load::Load` for [`Health`], so that balancers avoid what is down |
+//! | `serde` | no | [`Snapshot`], [`ProviderHealth`] and [`Transition`] can be written, to JSON for one |
 //! | `full` | no | all of the above |
 //!
 //! # Runtime
@@ -131,6 +132,8 @@ mod policy;
 mod probe;
 mod provider;
 mod reason;
+#[cfg(feature = "serde")]
+mod serde;
 mod service;
 mod sign;
 mod state;

@@ -1,0 +1,6 @@
+//! What is written to configuration, files and status pages, and read back. Feature `serde`.
+//!
+//! All of it is here, so that the types themselves know nothing of serde.
+
+mod health;
+mod words;

@@ -1,0 +1,39 @@
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::{Cause, Override, Reason, State};
+
+/// Implements serde's traits by a mirror of the enum, whose variants are written as they are displayed.
+macro_rules! by_mirror {
+    ($name:ident, $path:literal, { $($variant:ident),+ }) => {
+        const _: () = {
+            #[derive(Serialize, Deserialize)]
+            #[serde(remote = $path, rename_all = "kebab-case")]
+            enum Mirror {
+                $($variant),+
+            }
+
+            impl Serialize for $name {
+                fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                    Mirror::serialize(self, serializer)
+                }
+            }
+
+            impl<'de> Deserialize<'de> for $name {
+                fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                    Mirror::deserialize(deserializer)
+                }
+            }
+        };
+    };
+}
+
+by_mirror!(State, "State", { Closed, Open, HalfOpen });
+by_mirror!(Cause, "Cause", { Failures, Throttled, Probe, Forced });
+by_mirror!(Override, "Override", { Open, Closed });
+
+/// As its text.
+impl Serialize for Reason {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self)
+    }
+}

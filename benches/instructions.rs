@@ -47,11 +47,11 @@ library_benchmark_group!(name = instructions, benchmarks = one_call);
 #[bench::refused(args = (refused()), config = figure(600))]
 #[bench::admitted(args = (admitted()), config = figure(50))]
 #[bench::not_admitted(args = (not_admitted()), config = figure(255))]
-#[bench::chain(args = (chain()), config = figure(653))]
+#[bench::chain(args = (chain()), config = figure(692))]
 #[bench::client(args = (client()), config = figure(1167))]
-#[bench::layered_client(args = (layered_client()), config = figure(2004))]
-#[bench::by_hand(args = (by_hand()), config = figure(4518))]
-#[bench::chain_of_clients(args = (chain_of_clients()), config = figure(5120))]
+#[bench::layered_client(args = (layered_client()), config = figure(2005))]
+#[bench::by_hand(args = (by_hand()), config = figure(4519))]
+#[bench::chain_of_clients(args = (chain_of_clients()), config = figure(5142))]
 fn one_call<F: FnMut()>(call: &'static mut F) {
     call();
 }

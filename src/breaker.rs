@@ -32,6 +32,24 @@ pub(crate) enum Depth {
     Functional,
 }
 
+/// What a finished call said of the provider's health.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Success,
+    Failure,
+    Throttled,
+    Neutral,
+}
+
+/// What became of a finished call.
+#[derive(Clone, Copy, Debug)]
+#[allow(dead_code, reason = "only metrics ask")]
+pub(crate) struct Judged {
+    pub(crate) verdict: Verdict,
+    pub(crate) is_trial: bool,
+    pub(crate) is_late: bool,
+}
+
 /// State and cause, as every view shows them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Seen {
@@ -344,7 +362,10 @@ impl Breaker {
     }
 
     /// A call has ended, or its permit was told so.
-    pub(crate) fn record(&mut self, ticket: Ticket, outcome: Outcome, now: Instant) {
+    pub(crate) fn record(&mut self, ticket: Ticket, outcome: Outcome, now: Instant) -> Judged {
+        let is_slow = ticket.was_slow(self.policy.trip.slow_call, now);
+        let verdict = Verdict::of(&outcome, is_slow);
+        let judged = Judged::new(verdict, ticket, self.epoch);
         self.release(ticket);
         let is_late = !ticket.is_of(self.epoch);
         match outcome {
@@ -356,9 +377,7 @@ impl Breaker {
                 self.throttled(is_late, retry_after, reason, now);
             }
             _ if is_late => {}
-            Outcome::Success if ticket.was_slow(self.policy.trip.slow_call, now) => {
-                self.failed("slow call".into(), None, now);
-            }
+            Outcome::Success if is_slow => self.failed("slow call".into(), None, now),
             Outcome::Success => self.succeeded(now),
             Outcome::Failure {
                 reason,
@@ -367,6 +386,7 @@ impl Breaker {
             Outcome::Fatal { reason } => self.failed_for_good(reason, now),
             Outcome::Neutral => {}
         }
+        judged
     }
 
     /// From now on successes are counted elsewhere.
@@ -384,13 +404,15 @@ impl Breaker {
     }
 
     /// A permit was dropped without a verdict.
-    pub(crate) fn dropped(&mut self, ticket: Ticket, now: Instant) {
+    pub(crate) fn dropped(&mut self, ticket: Ticket, now: Instant) -> Judged {
         if ticket.has_run_for(self.policy.trip.cancelled_after, now) {
-            self.record(ticket, Outcome::failure("cancelled"), now);
-        } else if self.slots.give_back(ticket) && ticket.is_of(self.epoch) {
+            return self.record(ticket, Outcome::failure("cancelled"), now);
+        }
+        if self.slots.give_back(ticket) && ticket.is_of(self.epoch) {
             let pause = self.policy.trials.pause;
             self.slots.pause(self.epoch, after(now, pause));
         }
+        Judged::new(Verdict::Neutral, ticket, self.epoch)
     }
 
     /// An answer has begun to come; its verdict is still to come.
@@ -756,6 +778,28 @@ impl Breaker {
     /// makes nothing stale.
     fn is_of_this_turn(&self, epoch: u64) -> bool {
         epoch == self.epoch || (self.is_half_open() && epoch + 1 == self.epoch)
+    }
+}
+
+impl Judged {
+    fn new(verdict: Verdict, ticket: Ticket, epoch: u64) -> Self {
+        Self {
+            verdict,
+            is_trial: ticket.is_trial(),
+            is_late: ticket.is_from_before(epoch),
+        }
+    }
+}
+
+impl Verdict {
+    fn of(outcome: &Outcome, is_slow: bool) -> Self {
+        match outcome {
+            Outcome::Success if is_slow => Self::Failure,
+            Outcome::Success => Self::Success,
+            Outcome::Failure { .. } | Outcome::Fatal { .. } => Self::Failure,
+            Outcome::Throttled { .. } => Self::Throttled,
+            Outcome::Neutral => Self::Neutral,
+        }
     }
 }
 

@@ -3,7 +3,7 @@ mod keyed;
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{Arc, PoisonError, RwLock, Weak},
+    sync::{Arc, OnceLock, PoisonError, RwLock, Weak},
 };
 
 use tokio::{sync::watch, time::Instant};
@@ -11,6 +11,7 @@ use tokio::{sync::watch, time::Instant};
 use self::keyed::KeyedCells;
 use crate::{
     Policy, Provider, ProviderHealth, Snapshot, Transitions, cell::Cell, events::Listeners,
+    telemetry::Meters,
 };
 
 /// The health of every provider: the one thing that layers, probes, chains and status pages share.
@@ -45,6 +46,8 @@ struct Registry {
     policy: Arc<Policy>,
     cells: RwLock<Cells>,
     listeners: Arc<Listeners>,
+    /// Of all that keyed layers make.
+    keyed_meters: OnceLock<Meters>,
     alive: watch::Sender<()>,
 }
 
@@ -65,6 +68,7 @@ impl HealthCache {
                 policy: Arc::new(policy),
                 cells: RwLock::default(),
                 listeners: Arc::default(),
+                keyed_meters: OnceLock::new(),
                 alive: watch::Sender::new(()),
             }),
         }
@@ -80,13 +84,19 @@ impl HealthCache {
     }
 
     fn add_named(&self, id: Arc<str>) -> Arc<Cell> {
-        self.write(|Cells { named, keyed }| {
+        let mut is_new = false;
+        let cell = self.write(|Cells { named, keyed }| {
             let cell = named.entry(id).or_insert_with_key(|id| {
+                is_new = true;
                 let known = keyed.remove(id);
                 known.unwrap_or_else(|| self.new_cell(Arc::clone(id)))
             });
             Arc::clone(cell)
-        })
+        });
+        if is_new {
+            cell.meter(&Meters::of(cell.id()));
+        }
+        cell
     }
 
     /// The provider of a request's key. Where it is new, and keyed layers have made `bound` others,
@@ -103,15 +113,22 @@ impl HealthCache {
     }
 
     fn add_keyed(&self, key: Arc<str>, bound: usize) -> Arc<Cell> {
-        self.write(|cells| {
+        let (cell, evicted) = self.write(|cells| {
             // Somebody may have been faster.
             if let Some(cell) = cells.get(&key) {
-                return Arc::clone(cell);
+                return (Arc::clone(cell), None);
             }
             let cell = self.new_cell(key);
-            cells.keyed.insert(Arc::clone(&cell), bound);
-            cell
-        })
+            let evicted = cells.keyed.insert(Arc::clone(&cell), bound);
+            (cell, Some(evicted))
+        });
+        if let Some(evicted) = evicted {
+            cell.meter(self.registry.keyed_meters.get_or_init(Meters::of_keyed));
+            if let Some(evicted) = evicted {
+                evicted.unmeter();
+            }
+        }
+        cell
     }
 
     /// A provider that is not known, nor will be: that of calls which nobody judges.
@@ -190,7 +207,9 @@ impl HealthCache {
     pub fn remove(&self, id: &str) {
         let removed = self.write(|cells| cells.remove(id));
         // Outside the lock.
-        drop(removed);
+        if let Some(removed) = removed {
+            removed.unmeter();
+        }
     }
 
     pub(crate) fn providers(&self) -> impl Iterator<Item = Provider> + use<> {

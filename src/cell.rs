@@ -25,12 +25,13 @@ use tokio::{
 use self::outbox::Outbox;
 use crate::{
     Outcome, Policy, Reason, State, Transition,
-    breaker::{Breaker, Seen, Ticket},
+    breaker::{Breaker, Judged, Seen, Ticket},
     error::CircuitOpen,
     events::Listeners,
     foreign::with_safe_waker,
     health::ProviderHealth,
     sign::{Lease, Sign, Word},
+    telemetry::{self, Meters, OpenTime, Refusals},
     time::{Stamp, after},
 };
 
@@ -50,6 +51,7 @@ pub(crate) struct Cell {
     /// override ends.
     admission_changed: Notify,
     listeners: Arc<Listeners>,
+    refusals: Refusals,
 }
 
 /// What the calls of one time are told.
@@ -65,6 +67,7 @@ struct Refusal {
 struct Locked {
     breaker: Breaker,
     outbox: Outbox,
+    open_time: OpenTime,
 }
 
 /// Nobody has asked for it by its key since the cache last looked.
@@ -86,11 +89,13 @@ impl Cell {
             locked: Mutex::new(Locked {
                 breaker,
                 outbox: Outbox::default(),
+                open_time: OpenTime::default(),
             }),
             refuses_until: AtomicU64::new(0),
             refusal: RwLock::default(),
             admission_changed: Notify::new(),
             listeners,
+            refusals: Refusals::default(),
         });
         cell.sign.let_to(Arc::downgrade(&cell));
         cell
@@ -120,7 +125,20 @@ impl Cell {
 
     /// The cache knows it no more.
     pub(crate) fn forget(&self) {
-        self.usage.store(FORGOTTEN, Ordering::Relaxed);
+        self.usage.store(FORGOTTEN, Ordering::SeqCst);
+    }
+
+    /// From now on these meters count what happens to it, until it is forgotten. Not under a lock: they
+    /// are code of others.
+    pub(crate) fn meter(&self, meters: &Meters) {
+        self.sign().meters.start(meters);
+        if self.usage.load(Ordering::SeqCst) == FORGOTTEN {
+            self.unmeter();
+        }
+    }
+
+    pub(crate) fn unmeter(&self) {
+        self.sign().meters.end();
     }
 
     fn change_usage(&self, from: u8, to: u8) -> Result<u8, u8> {
@@ -158,7 +176,7 @@ impl Cell {
                 ticket
             });
         }
-        self.standing_refusal().map_or_else(
+        let admitted = self.standing_refusal().map_or_else(
             || {
                 self.update(|breaker, now| {
                     breaker
@@ -167,17 +185,28 @@ impl Cell {
                 })
             },
             Err,
-        )
+        );
+        if let Err(refusal) = &admitted {
+            self.note(refusal);
+        }
+        admitted
     }
 
     /// The refusal of a call now; one that would be admitted is told to come back at once.
     pub(crate) fn refuse(&self) -> CircuitOpen {
-        self.standing_refusal().unwrap_or_else(|| {
+        let refusal = self.standing_refusal().unwrap_or_else(|| {
             self.look(|breaker, now| {
                 let wait = breaker.retry_in(now).unwrap_or_default();
                 self.refused(&Refusal::of(breaker, now + wait), wait)
             })
-        })
+        });
+        self.note(&refusal);
+        refusal
+    }
+
+    fn note(&self, refusal: &CircuitOpen) {
+        self.sign().meters.refused();
+        self.refusals.refused(refusal);
     }
 
     /// What a call is told now where no lock is needed to know that it is refused.
@@ -203,11 +232,19 @@ impl Cell {
     }
 
     pub(crate) fn record(&self, ticket: Ticket, outcome: Outcome) {
-        self.update(|breaker, now| breaker.record(ticket, outcome, now));
+        let judged = self.update(|breaker, now| breaker.record(ticket, outcome, now));
+        self.judged(ticket, judged);
     }
 
     pub(crate) fn dropped(&self, ticket: Ticket) {
-        self.update(|breaker, now| breaker.dropped(ticket, now));
+        let judged = self.update(|breaker, now| breaker.dropped(ticket, now));
+        self.judged(ticket, judged);
+    }
+
+    fn judged(&self, ticket: Ticket, judged: Judged) {
+        if !ticket.is_judged_elsewhere() {
+            self.sign().meters.judged(judged);
+        }
     }
 
     pub(crate) fn answered(&self, ticket: &mut Ticket) {
@@ -274,7 +311,7 @@ impl Cell {
             let (wait, change) = (breaker.retry_in(now), breaker.changes_at());
             let was_forced = breaker.is_forced();
             let result = step(breaker, now);
-            self.announce(outbox, before, breaker);
+            self.announce(outbox, before, breaker, now);
             let is_forced = was_forced || breaker.is_forced();
             (
                 result,
@@ -296,7 +333,11 @@ impl Cell {
     #[inline(never)]
     fn settled<R>(&self, then: impl FnOnce(&mut Breaker, &mut Outbox, Instant) -> R) -> R {
         let mut locked = self.lock();
-        let Locked { breaker, outbox } = &mut *locked;
+        let Locked {
+            breaker,
+            outbox,
+            open_time,
+        } = &mut *locked;
         // Under the lock, so that time does not run backwards for the breaker.
         let now = Instant::now();
 
@@ -305,8 +346,9 @@ impl Cell {
         loop {
             let due = breaker.changes_at().map_or(now, |at| at.min(now));
             let before = breaker.seen();
+            open_time.pass(before.state, due);
             breaker.settle(due);
-            self.announce(outbox, before, breaker);
+            self.announce(outbox, before, breaker, now);
             if due == now {
                 break;
             }
@@ -314,17 +356,20 @@ impl Cell {
         let result = then(breaker, outbox, now);
 
         let has_mail = outbox.attend();
+        let open_seconds = open_time.take_seconds();
         self.show(breaker, now);
         drop(locked);
+        self.sign().meters.open_for(open_seconds);
         if has_mail {
             self.deliver();
         }
         result
     }
 
-    fn announce(&self, outbox: &mut Outbox, before: Seen, breaker: &Breaker) {
+    fn announce(&self, outbox: &mut Outbox, before: Seen, breaker: &Breaker, now: Instant) {
         let Seen { state, cause } = breaker.seen();
-        if state == before.state || self.listeners.transitions.receiver_count() == 0 {
+        let is_heard = telemetry::IS_ON || self.listeners.transitions.receiver_count() > 0;
+        if state == before.state || !is_heard {
             return;
         }
         let explains_itself = state == State::HalfOpen && cause == before.cause;
@@ -337,7 +382,8 @@ impl Cell {
             to: state,
             cause: cause.or(before.cause),
             reason: reason.cloned(),
-            at: breaker.since().unwrap_or_else(Instant::now),
+            at: breaker.since().unwrap_or(now),
+            retry_in: breaker.retry_in(now),
         });
     }
 
@@ -348,6 +394,8 @@ impl Cell {
                 return;
             };
             drop(locked);
+            self.sign().meters.changed(&transition);
+            telemetry::changed(&transition);
             // An error only says that the last listener has left.
             let _ = self.listeners.transitions.send(transition);
         }

@@ -1,4 +1,4 @@
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{broadcast, watch},
@@ -29,6 +29,8 @@ pub struct Transition {
     pub reason: Option<Reason>,
     /// When. A window that ran out unseen is announced later, with the time at which it did.
     pub at: Instant,
+    /// How long until a call is admitted, as far as was known then; `None`: at once.
+    pub retry_in: Option<Duration>,
 }
 
 /// `groq: closed -> open (failures: connection refused)`

@@ -24,6 +24,7 @@ use crate::{
     BoxError, Provider,
     error::{CircuitOpen, find},
     policy::positive,
+    telemetry::Fallbacks,
 };
 
 /// Walks providers in order of preference, and serves from the first that can.
@@ -122,6 +123,8 @@ struct Entry<S, Req> {
     provider: Provider,
     service: S,
     predicate: Option<Arc<Predicate<Req>>>,
+    /// What it has left to the entries behind it.
+    fallbacks: Fallbacks,
 }
 
 type Predicate<Req> = dyn Fn(&Req) -> bool + Send + Sync;
@@ -235,6 +238,7 @@ impl<S, Req, R> FallbackChain<S, Req, R> {
             provider,
             service,
             predicate,
+            fallbacks: Fallbacks::default(),
         });
         self
     }

@@ -138,6 +138,7 @@ mod service;
 mod sign;
 mod state;
 mod tally;
+mod telemetry;
 mod time;
 mod window;
 

@@ -42,7 +42,9 @@ impl Permit {
     #[inline]
     pub fn success(self) {
         let (sign, ticket) = self.into_parts();
-        if !sign.is_well(ticket) {
+        if sign.is_well(ticket) {
+            sign.meters.success();
+        } else {
             sign.succeeded(ticket);
         }
     }
@@ -127,6 +129,8 @@ impl Drop for Permit {
     fn drop(&mut self) {
         if self.ticket.minds_drop() {
             self.sign.dropped(self.ticket);
+        } else if !self.ticket.is_judged_elsewhere() {
+            self.sign.meters.neutral();
         }
     }
 }

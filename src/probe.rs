@@ -2,6 +2,7 @@
 
 mod check;
 mod driver;
+mod end;
 mod in_flight;
 mod schedule;
 
@@ -16,6 +17,7 @@ use std::{
 use tokio::sync::watch;
 
 pub use self::check::{Check, CheckResult};
+pub(crate) use self::end::CheckEnd;
 use self::{driver::Driver, in_flight::InFlight};
 use crate::{
     HealthCache, Provider, State,

@@ -42,10 +42,10 @@ impl Provider {
         Ok(Permit::new(self.cell().sign(), ticket))
     }
 
-    /// Admits a call that another permit judges.
+    /// Admits a call that another permit judges, or none.
     pub(crate) fn admit_uncounted(&self) -> Permit {
         let sign = self.cell().sign();
-        Permit::new(sign, Ticket::uncounted(sign.word().epoch()))
+        Permit::new(sign, Ticket::judged_elsewhere(sign.word().epoch()))
     }
 
     /// Whether a call now would be admitted.

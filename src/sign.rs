@@ -19,6 +19,7 @@ use crate::{
     breaker::{Breaker, Ticket},
     cell::Cell,
     tally::Tally,
+    telemetry::MetersOfSign,
 };
 
 /// How many are made at once.
@@ -33,6 +34,7 @@ static VACANT: Mutex<Vec<&'static Sign>> = Mutex::new(Vec::new());
 pub(crate) struct Sign {
     word: AtomicU64,
     pub(crate) tally: Tally,
+    pub(crate) meters: MetersOfSign,
     tenant: Mutex<Tenant>,
 }
 
@@ -133,7 +135,9 @@ impl Sign {
             let word = self.word();
             word.has(Word::COUNTED) && ticket.is_plainly_of(word.epoch())
         };
-        if !self.tally.count(is_live) {
+        if self.tally.count(is_live) {
+            self.meters.success();
+        } else {
             self.record(ticket, Outcome::Success);
         }
     }
@@ -197,6 +201,7 @@ impl Drop for Lease {
     fn drop(&mut self) {
         let epoch = self.word().epoch() + 1;
         self.show(Word(epoch << Word::EPOCH_SHIFT));
+        self.meters.end();
         self.tenant().cell = Weak::new();
         lock(&VACANT).push(self.0);
     }

@@ -11,13 +11,21 @@ pub enum State {
     HalfOpen,
 }
 
-impl fmt::Display for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
+impl State {
+    /// `closed`, `open` or `half-open`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
             Self::Closed => "closed",
             Self::Open => "open",
             Self::HalfOpen => "half-open",
-        })
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
     }
 }
 
@@ -35,14 +43,22 @@ pub enum Cause {
     Forced,
 }
 
-impl fmt::Display for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
+impl Cause {
+    /// `failures`, `throttled`, `probe` or `forced`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
             Self::Failures => "failures",
             Self::Throttled => "throttled",
             Self::Probe => "probe",
             Self::Forced => "forced",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
     }
 }
 

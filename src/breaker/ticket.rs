@@ -15,7 +15,9 @@ pub(crate) struct Ticket {
 /// At a thousand changes of state a second, enough for five centuries.
 const EPOCH: u64 = (1 << SLOT_SHIFT) - 1;
 const SLOT_SHIFT: u32 = 44;
-const SLOT: u64 = (ANSWERED - 1) & !EPOCH;
+const SLOT: u64 = (ELSEWHERE - 1) & !EPOCH;
+/// Another permit judges the call.
+const ELSEWHERE: u64 = 1 << 60;
 /// Its answer has begun, soon enough or not.
 const ANSWERED: u64 = 1 << 61;
 /// Its answer was too long in coming.
@@ -45,9 +47,14 @@ impl Ticket {
         }
     }
 
-    /// That of a call which is made although the state machine refused it, or which another judges.
-    pub(crate) fn uncounted(epoch: u64) -> Self {
+    /// That of a call which is made although the state machine refused it.
+    pub(super) fn uncounted(epoch: u64) -> Self {
         Self::live(epoch | UNCOUNTED)
+    }
+
+    /// That of a call which another permit judges, or none.
+    pub(crate) fn judged_elsewhere(epoch: u64) -> Self {
+        Self::live(epoch | UNCOUNTED | ELSEWHERE)
     }
 
     /// Where its policy has to know when the call began.
@@ -87,6 +94,11 @@ impl Ticket {
 
     pub(crate) fn is_trial(self) -> bool {
         self.word & SLOT != 0
+    }
+
+    #[inline]
+    pub(crate) fn is_judged_elsewhere(self) -> bool {
+        self.word & ELSEWHERE != 0
     }
 
     /// Whether dropping the permit can change anything.

@@ -42,12 +42,16 @@ impl KeyedCells {
     }
 
     /// Adds one that is not there, in place of another where there are `bound` of them.
-    pub(super) fn insert(&mut self, cell: Arc<Cell>, bound: usize) {
-        if self.by_key.len() >= bound {
-            self.evict(Instant::now());
-        }
+    pub(super) fn insert(&mut self, cell: Arc<Cell>, bound: usize) -> Option<Arc<Cell>> {
+        let is_full = self.by_key.len() >= bound;
+        let evicted = if is_full {
+            self.evict(Instant::now())
+        } else {
+            None
+        };
         self.by_key.insert(Arc::clone(cell.id()), Arc::clone(&cell));
         self.queue.push_back(cell);
+        evicted
     }
 
     pub(super) fn remove(&mut self, key: &str) -> Option<Arc<Cell>> {
@@ -63,15 +67,16 @@ impl KeyedCells {
         Some(removed)
     }
 
-    fn evict(&mut self, now: Instant) {
+    fn evict(&mut self, now: Instant) -> Option<Arc<Cell>> {
         self.recall(now);
         let evicted = self
             .next_well(now)
             .or_else(|| next_unused(&mut self.ill, &self.by_key));
-        if let Some(cell) = evicted {
+        if let Some(cell) = &evicted {
             self.by_key.remove(cell.id());
             cell.forget();
         }
+        evicted
     }
 
     /// Lets those that were set aside, and are ill no more, queue again.

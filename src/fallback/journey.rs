@@ -14,7 +14,7 @@ use super::{
     Advance, Attempt, Entry, Exhausted, FallbackChain, NoHealthyProvider, ServedBy,
     wait::{Admission, first_to_admit},
 };
-use crate::{BoxError, Provider, Reason, time::after};
+use crate::{BoxError, Provider, Reason, telemetry, time::after};
 
 /// The way of one request along the chain.
 pub(super) struct Journey<S, Req, R> {
@@ -29,6 +29,8 @@ pub(super) struct Journey<S, Req, R> {
     wait_ends: Option<Instant>,
     current: Option<Try>,
     past: Vec<Past>,
+    /// How many of the past were told as left to another entry.
+    passed_on: usize,
     last_error: Option<BoxError>,
 }
 
@@ -71,6 +73,7 @@ impl<S, Req, R> Journey<S, Req, R> {
             wait_ends: None,
             current: None,
             past: Vec::new(),
+            passed_on: 0,
             last_error: None,
             chain,
         }
@@ -143,7 +146,7 @@ where
             if is_eligible && entry.provider.is_healthy() {
                 return Some(index);
             }
-            self.past.push(if is_eligible {
+            self.pass(if is_eligible {
                 Past::refused(index)
             } else {
                 Past::not_eligible(index)
@@ -181,11 +184,15 @@ where
         }
     }
 
+    #[inline]
     fn begin(&mut self, entry: usize) -> Result<Stage<S, S::Future>, BoxError> {
         let started = Instant::now();
         self.current = Some(Try { entry, started });
         if self.ends.is_some_and(|ends| started >= ends) {
             return Err(self.cut_off());
+        }
+        if self.passed_on < self.past.len() {
+            self.pass_on(entry);
         }
         let service = self.chain.entries[entry].service.clone();
         Ok(Stage::Readying { service })
@@ -218,14 +225,14 @@ where
         let Try { entry, started } = self.current.take().expect("an entry is being tried");
         if self.chain.entries[entry].has_refused(&result) {
             if self.refused().all(|known| known != entry) {
-                self.past.push(Past::refused(entry));
+                self.pass(Past::refused(entry));
             }
             return None;
         }
         let rule = &self.chain.rule;
         if let Some(reason) = rule.advance(result.as_ref()) {
             self.tries_left = self.tries_left.saturating_sub(1);
-            self.past.push(Past::tried(entry, reason, started));
+            self.pass(Past::tried(entry, reason, started));
             self.last_error = result.err().or(self.last_error.take());
             return None;
         }
@@ -245,12 +252,13 @@ impl<S, Req, R> Journey<S, Req, R> {
     pub(super) fn cut_off(&mut self) -> BoxError {
         if let Some(Try { entry, started }) = self.current.take() {
             let reason = "deadline exceeded".into();
-            self.past.push(Past::tried(entry, reason, started));
+            self.pass(Past::tried(entry, reason, started));
         }
         self.exhausted()
     }
 
     fn exhausted(&mut self) -> BoxError {
+        telemetry::exhausted();
         let waits = self.refused().map(|entry| {
             let cell = self.provider(entry).cell();
             cell.look(|breaker, now| breaker.retry_in(now).unwrap_or_default())
@@ -262,6 +270,25 @@ impl<S, Req, R> Journey<S, Req, R> {
             last_error: self.last_error.take(),
         }
         .into()
+    }
+
+    /// An entry did not serve.
+    #[cold]
+    fn pass(&mut self, past: Past) {
+        telemetry::attempted(self.provider(past.entry).id(), &past.reason, past.elapsed);
+        self.past.push(past);
+    }
+
+    /// Those that did not serve since the last try have left the request to this entry.
+    #[cold]
+    fn pass_on(&mut self, to: usize) {
+        let others = |past: &&Past| past.entry != to;
+        for past in self.past[self.passed_on..].iter().filter(others) {
+            let from = &self.chain.entries[past.entry];
+            let to = self.provider(to).id();
+            from.fallbacks.count(from.provider.id(), to, &past.reason);
+        }
+        self.passed_on = self.past.len();
     }
 
     /// The entries whose breakers refused, in order.

@@ -7,11 +7,11 @@ use std::{
 
 use tokio::{
     task::{Id, JoinError, JoinSet},
-    time::timeout,
+    time::{Instant, timeout},
 };
 
-use super::HealthProbe;
-use crate::{Reason, foreign::bury};
+use super::{CheckEnd, HealthProbe};
+use crate::foreign::bury;
 
 /// Checks that run, and those that wait for others to end.
 ///
@@ -20,7 +20,7 @@ use crate::{Reason, foreign::bury};
 pub(super) struct InFlight<'a> {
     probe: &'a HealthProbe,
     waiting: VecDeque<Arc<str>>,
-    running: JoinSet<Result<(), Reason>>,
+    running: JoinSet<CheckEnd>,
     started: HashMap<Id, Started>,
     /// Whoever waits or runs: nobody is checked twice at once.
     checked: HashSet<Arc<str>>,
@@ -29,6 +29,7 @@ pub(super) struct InFlight<'a> {
 struct Started {
     id: Arc<str>,
     epoch: u64,
+    at: Instant,
 }
 
 impl<'a> InFlight<'a> {
@@ -90,27 +91,31 @@ impl<'a> InFlight<'a> {
         let task = self.running.spawn(async move {
             // In the task from its first line on: making the future can panic too.
             let verdict = async { check.run().await };
-            timeout(limit, verdict)
-                .await
-                .unwrap_or_else(|_| Err(format!("check timed out after {limit:?}").into()))
+            match timeout(limit, verdict).await {
+                Ok(Ok(())) => CheckEnd::Passed,
+                Ok(Err(reason)) => CheckEnd::Failed(reason),
+                Err(_) => CheckEnd::TimedOut(limit),
+            }
         });
-        self.started.insert(task.id(), Started { id, epoch });
+        let at = Instant::now();
+        self.started.insert(task.id(), Started { id, epoch, at });
     }
 
-    fn record(&mut self, ended: Result<(Id, Result<(), Reason>), JoinError>) {
-        let (task, result) = match ended {
-            Ok((task, result)) => (task, Some(result)),
-            Err(error) => (error.id(), panicked(error).map(Err)),
+    fn record(&mut self, ended: Result<(Id, CheckEnd), JoinError>) {
+        let (task, end) = match ended {
+            Ok((task, end)) => (task, Some(end)),
+            Err(error) => (error.id(), panicked(error)),
         };
-        let Some(Started { id, epoch }) = self.started.remove(&task) else {
+        let Some(Started { id, epoch, at }) = self.started.remove(&task) else {
             return;
         };
         self.checked.remove(&id);
-        if let (Some(provider), Some(check), Some(result)) =
-            (self.probe.provider(&id), self.probe.checks.get(&id), result)
+        if let (Some(provider), Some(check), Some(end)) =
+            (self.probe.provider(&id), self.probe.checks.get(&id), end)
         {
+            provider.cell().sign().meters.checked(&end, at.elapsed());
             let is_untried = provider.cell().update(|breaker, now| {
-                breaker.checked(epoch, check.depth, result, now);
+                breaker.checked(epoch, check.depth, end.into_result(), now);
                 // This check is from before the window, whose end nobody was there to try.
                 breaker.is_half_open() && epoch + 1 < breaker.epoch()
             });
@@ -121,13 +126,12 @@ impl<'a> InFlight<'a> {
     }
 }
 
-/// What a panicking task said; `None`: it was cancelled, as by a runtime that shuts down.
-fn panicked(error: JoinError) -> Option<Reason> {
+/// `None`: the task was cancelled, as by a runtime that shuts down.
+fn panicked(error: JoinError) -> Option<CheckEnd> {
     let said = error.try_into_panic().ok()?;
-    let text = text_of(&*said).unwrap_or("no text");
-    let reason = format!("check panicked: {text}").into();
+    let text = text_of(&*said).unwrap_or("no text").to_owned();
     bury(said);
-    Some(reason)
+    Some(CheckEnd::Panicked(text))
 }
 
 fn text_of(panic: &(dyn Any + Send)) -> Option<&str> {

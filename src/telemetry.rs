@@ -1,0 +1,21 @@
+//! What operators see of breakers, probes and chains: the only place that names `tracing` and `metrics`.
+//!
+//! Each of the two has a twin that does nothing and takes no room, for when its feature is off. Code of
+//! others runs in here, recorders and subscribers: never under a breaker's lock.
+
+#[cfg_attr(not(feature = "metrics"), path = "telemetry/no_metrics.rs")]
+mod metrics;
+#[cfg_attr(not(feature = "tracing"), path = "telemetry/no_tracing.rs")]
+mod tracing;
+#[cfg(feature = "metrics")]
+mod words;
+
+use std::time::Duration;
+
+pub(crate) use self::{
+    metrics::{Fallbacks, Meters, MetersOfSign, OpenTime, exhausted},
+    tracing::{Refusals, attempted, changed},
+};
+
+/// Whether somebody may want to see transitions though nobody subscribes to them.
+pub(crate) const IS_ON: bool = cfg!(any(feature = "metrics", feature = "tracing"));

@@ -1,0 +1,282 @@
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwapOption;
+use metrics::{Counter, Gauge, SharedString, Unit, counter, gauge, histogram};
+use tokio::time::Instant;
+
+use super::Duration;
+use crate::{
+    Cause, Reason, State, Transition,
+    breaker::{Judged, Verdict},
+    foreign::contain,
+    probe::CheckEnd,
+};
+
+/// Whose series are those of all providers that keyed layers have made: their names come from requests, and there is
+/// no end of them.
+const KEYED: &str = "keyed";
+
+/// The handles of one provider's series.
+#[derive(Clone)]
+pub(crate) struct Meters(Arc<Handles>);
+
+struct Handles {
+    provider: SharedString,
+    calls: [Counter; Verdict::ALL.len()],
+    trials: [Counter; Verdict::ALL.len()],
+    refused: Counter,
+    late_results: Counter,
+    open_seconds: Counter,
+    states: [Gauge; State::ALL.len()],
+}
+
+impl Meters {
+    pub(crate) fn of(provider: &Arc<str>) -> Self {
+        Self::labelled(Arc::clone(provider).into())
+    }
+
+    pub(crate) fn of_keyed() -> Self {
+        Self::labelled(SharedString::const_str(KEYED))
+    }
+
+    fn labelled(provider: SharedString) -> Self {
+        describe();
+        let call = |outcome: &'static str| counter!("tower_health_calls_total", "provider" => provider.clone(), "outcome" => outcome);
+        let trial = |outcome: &'static str| counter!("tower_health_trials_total", "provider" => provider.clone(), "outcome" => outcome);
+        let state = |state: &'static str| gauge!("tower_health_state", "provider" => provider.clone(), "state" => state);
+        Self(Arc::new(Handles {
+            calls: Verdict::ALL.map(Verdict::as_str).map(call),
+            trials: Verdict::ALL.map(Verdict::as_str).map(trial),
+            refused: call("refused"),
+            late_results: counter!("tower_health_late_results_total", "provider" => provider.clone()),
+            open_seconds: counter!("tower_health_open_seconds_total", "provider" => provider.clone()),
+            states: State::ALL.map(State::as_str).map(state),
+            provider,
+        }))
+    }
+}
+
+/// The meters of whichever breaker uses a sign.
+#[derive(Default)]
+pub(crate) struct MetersOfSign(ArcSwapOption<Metered>);
+
+struct Metered {
+    meters: Meters,
+    /// The state that the gauges show; `None`: no longer any.
+    shown: Mutex<Option<State>>,
+}
+
+impl MetersOfSign {
+    /// From now on these count, in place of others if there are any.
+    pub(crate) fn start(&self, meters: &Meters) {
+        let state = self.end().unwrap_or(State::Closed);
+        contain(|| meters.0.states[state as usize].increment(1));
+        self.0.store(Some(Arc::new(Metered {
+            meters: meters.clone(),
+            shown: Mutex::new(Some(state)),
+        })));
+    }
+
+    /// The provider is not known any more, and in no state.
+    pub(crate) fn end(&self) -> Option<State> {
+        self.0.swap(None)?.show(None)
+    }
+
+    pub(crate) fn success(&self) {
+        self.count(|meters| meters.calls[Verdict::Success as usize].increment(1));
+    }
+
+    /// A call that was no trial ended without a verdict.
+    pub(crate) fn neutral(&self) {
+        self.count(|meters| meters.calls[Verdict::Neutral as usize].increment(1));
+    }
+
+    pub(crate) fn judged(&self, judged: Judged) {
+        self.count(|meters| {
+            meters.calls[judged.verdict as usize].increment(1);
+            if judged.is_trial {
+                meters.trials[judged.verdict as usize].increment(1);
+            }
+            if judged.is_late {
+                meters.late_results.increment(1);
+            }
+        });
+    }
+
+    pub(crate) fn refused(&self) {
+        self.count(|meters| meters.refused.increment(1));
+    }
+
+    pub(crate) fn open_for(&self, seconds: u64) {
+        if seconds > 0 {
+            self.count(|meters| meters.open_seconds.increment(seconds));
+        }
+    }
+
+    pub(crate) fn changed(&self, transition: &Transition) {
+        let to = transition.to;
+        let cause = transition.cause.map_or("", Cause::as_str);
+        if let Some(metered) = &*self.0.load() {
+            metered.show(Some(to));
+        }
+        self.count(|meters| {
+            let provider = meters.provider.clone();
+            counter!("tower_health_transitions_total", "provider" => provider, "to" => to.as_str(), "cause" => cause)
+                .increment(1);
+        });
+    }
+
+    pub(crate) fn checked(&self, end: &CheckEnd, took: Duration) {
+        let result = end.as_str();
+        self.count(|meters| {
+            let provider = &meters.provider;
+            counter!("tower_health_probes_total", "provider" => provider.clone(), "result" => result)
+                .increment(1);
+            histogram!("tower_health_probe_duration_seconds", "provider" => provider.clone())
+                .record(took);
+        });
+    }
+
+    fn count(&self, count: impl FnOnce(&Handles)) {
+        if let Some(metered) = &*self.0.load() {
+            contain(|| count(&metered.meters.0));
+        }
+    }
+}
+
+impl Metered {
+    /// Moves the gauges on; from where they were. Nothing brings back what has ended.
+    fn show(&self, state: Option<State>) -> Option<State> {
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = (*shown)?;
+        *shown = state;
+        contain(|| {
+            self.meters.0.states[before as usize].decrement(1);
+            if let Some(state) = state {
+                self.meters.0.states[state as usize].increment(1);
+            }
+        });
+        Some(before)
+    }
+}
+
+/// How long a breaker was open, of which whole seconds are counted.
+#[derive(Default)]
+pub(crate) struct OpenTime {
+    until: Option<Instant>,
+    uncounted: Duration,
+}
+
+impl OpenTime {
+    /// Until `now` the breaker was in this state.
+    pub(crate) fn pass(&mut self, state: State, now: Instant) {
+        let since = self.until.replace(now).unwrap_or(now);
+        if state == State::Open {
+            self.uncounted += now.saturating_duration_since(since);
+        }
+    }
+
+    pub(crate) fn take_seconds(&mut self) -> u64 {
+        let seconds = self.uncounted.as_secs();
+        self.uncounted -= Duration::from_secs(seconds);
+        seconds
+    }
+}
+
+/// What one entry of a chain has left to others. In an outage every call counts here, so handles are kept.
+#[derive(Default)]
+pub(crate) struct Fallbacks(Mutex<Vec<Fallback>>);
+
+struct Fallback {
+    to: Arc<str>,
+    reason: String,
+    counter: Counter,
+}
+
+/// How many handles an entry keeps; a rule with more reasons than that has them looked up each time.
+const KEPT: usize = 64;
+
+impl Fallbacks {
+    pub(crate) fn count(&self, from: &Arc<str>, to: &Arc<str>, reason: &Reason) {
+        contain(|| self.counter(from, to, reason.label()).increment(1));
+    }
+
+    fn counter(&self, from: &Arc<str>, to: &Arc<str>, reason: &str) -> Counter {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_it = |one: &&Fallback| one.to == *to && one.reason == reason;
+        if let Some(known) = kept.iter().find(is_it) {
+            return known.counter.clone();
+        }
+        let (from, to, reason) = (Arc::clone(from), Arc::clone(to), reason.to_owned());
+        let counter = counter!("tower_health_fallbacks_total", "from" => from, "to" => Arc::clone(&to), "reason" => reason.clone());
+        if kept.len() < KEPT {
+            let counter = counter.clone();
+            kept.push(Fallback {
+                to,
+                reason,
+                counter,
+            });
+        }
+        counter
+    }
+}
+
+/// By hand: a copy of an entry finds its own.
+impl Clone for Fallbacks {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+/// A chain has come to its end without an answer.
+pub(crate) fn exhausted() {
+    contain(|| counter!("tower_health_exhausted_total").increment(1));
+}
+
+/// As the exporter shows them; the whole table is in `docs/metrics.md`.
+fn describe() {
+    use metrics::{describe_counter, describe_gauge, describe_histogram};
+
+    describe_counter!(
+        "tower_health_calls_total",
+        "Calls, by what they say of the provider's health."
+    );
+    describe_gauge!(
+        "tower_health_state",
+        "1 for the state that the circuit breaker is in, 0 for the others."
+    );
+    describe_counter!(
+        "tower_health_transitions_total",
+        "Changes of state, by the state entered and what opened the breaker."
+    );
+    describe_counter!(
+        "tower_health_open_seconds_total",
+        Unit::Seconds,
+        "How long the circuit breaker was open."
+    );
+    describe_counter!(
+        "tower_health_trials_total",
+        "Calls that were to decide over a half-open breaker, by their outcome."
+    );
+    describe_counter!(
+        "tower_health_late_results_total",
+        "Results of calls from before the last change of state, which move nothing."
+    );
+    describe_counter!(
+        "tower_health_probes_total",
+        "Background checks, by their result."
+    );
+    describe_histogram!(
+        "tower_health_probe_duration_seconds",
+        Unit::Seconds,
+        "How long background checks took."
+    );
+    describe_counter!(
+        "tower_health_fallbacks_total",
+        "Requests that a chain took from one provider to another, and why."
+    );
+    describe_counter!(
+        "tower_health_exhausted_total",
+        "Requests that no provider of a chain could serve."
+    );
+}

@@ -1,0 +1,32 @@
+//! What the values of labels can be.
+
+use crate::{State, breaker::Verdict, probe::CheckEnd};
+
+impl State {
+    pub(super) const ALL: [Self; 3] = [Self::Closed, Self::Open, Self::HalfOpen];
+}
+
+impl Verdict {
+    pub(super) const ALL: [Self; 4] =
+        [Self::Success, Self::Failure, Self::Throttled, Self::Neutral];
+
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Failure => "failure",
+            Self::Throttled => "throttled",
+            Self::Neutral => "neutral",
+        }
+    }
+}
+
+impl CheckEnd {
+    pub(super) fn as_str(&self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Failed(_) => "failed",
+            Self::TimedOut(_) => "timed-out",
+            Self::Panicked(_) => "panicked",
+        }
+    }
+}

@@ -1,0 +1,460 @@
+//! Feature `metrics`: what a Prometheus exporter shows of it.
+
+use std::{
+    fmt::Display,
+    future::{pending, ready},
+    io,
+    sync::Arc,
+    time::Duration,
+};
+
+use metrics::{
+    Counter, CounterFn, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit,
+    with_local_recorder,
+};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+use tokio::{
+    runtime::Builder,
+    task::yield_now,
+    time::{advance, sleep},
+};
+use tower::{Layer, Service, ServiceExt, service_fn};
+use tower_health::{
+    BoxError, FallbackChain, HealthCache, HealthLayer, HealthProbe, Override, Policy, Provider,
+    State, Trip,
+};
+
+/// Runs a test in paused time, with an exporter of its own.
+fn exported<F: Future>(test: impl FnOnce(Exporter) -> F) -> F::Output {
+    let recorder: PrometheusRecorder = PrometheusBuilder::new().build_recorder();
+    let exporter = Exporter(recorder.handle());
+    let runtime = Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build();
+    with_local_recorder(&recorder, || runtime.unwrap().block_on(test(exporter)))
+}
+
+struct Exporter(PrometheusHandle);
+
+impl Exporter {
+    /// The value of a series; `None`: there is no such.
+    fn value(&self, series: impl Display) -> Option<u32> {
+        let begin = format!("{series} ");
+        let text = self.0.render();
+        let mut values = text.lines().filter_map(|line| line.strip_prefix(&begin));
+        values.next().map(|value| value.parse().unwrap())
+    }
+
+    #[track_caller]
+    fn assert<const SERIES: usize>(&self, expected: [(&str, u32); SERIES]) {
+        for (series, value) in expected {
+            let series = format!("tower_health_{series}");
+            assert_eq!(self.value(&series), Some(value), "{series}");
+        }
+    }
+
+    fn calls(&self, provider: &str) -> [(&'static str, u32); 5] {
+        ["success", "failure", "throttled", "neutral", "refused"].map(|outcome| {
+            let labels = format!(r#"{{provider="{provider}",outcome="{outcome}"}}"#);
+            let calls = self.value(format!("tower_health_calls_total{labels}"));
+            (outcome, calls.unwrap())
+        })
+    }
+
+    /// Closed, open and half-open.
+    fn states(&self, provider: &str) -> [u32; 3] {
+        ["closed", "open", "half-open"].map(|state| {
+            let labels = format!(r#"{{provider="{provider}",state="{state}"}}"#);
+            self.value(format!("tower_health_state{labels}")).unwrap()
+        })
+    }
+}
+
+const CLOSED: [u32; 3] = [1, 0, 0];
+const OPEN: [u32; 3] = [0, 1, 0];
+const HALF_OPEN: [u32; 3] = [0, 0, 1];
+const IN_NONE: [u32; 3] = [0; 3];
+
+fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn fail(provider: &Provider) {
+    provider.admit().unwrap().failure("down");
+}
+
+fn trip(provider: &Provider) {
+    fail(provider);
+    fail(provider);
+    assert_eq!(provider.health().state, State::Open);
+}
+
+#[test]
+fn each_call_is_counted_once_by_what_it_says() {
+    for trip in [
+        Trip::consecutive(3),
+        Trip::consecutive(3).or_failure_rate(0.9, secs(3_600)),
+        Trip::consecutive(3).cancelled_after(secs(60)),
+    ] {
+        exported(async |exporter| {
+            let provider = HealthCache::new(Policy::new().trip(trip)).provider("a");
+            for _ in 0..5 {
+                provider.admit().unwrap().success();
+            }
+            drop(provider.admit().unwrap());
+            provider.admit().unwrap().neutral();
+            fail(&provider);
+            provider.admit().unwrap().throttled(None, "slow down");
+            provider.admit().unwrap_err();
+
+            let expected = [
+                ("success", 5),
+                ("failure", 1),
+                ("throttled", 1),
+                ("neutral", 2),
+                ("refused", 1),
+            ];
+            assert_eq!(exporter.calls("a"), expected);
+        });
+    }
+}
+
+#[test]
+fn slow_success_counts_as_the_failure_that_it_is() {
+    exported(async |exporter| {
+        let trip = Trip::default().slow_call(secs(1)).cancelled_after(secs(1));
+        let provider = HealthCache::new(Policy::new().trip(trip)).provider("a");
+        let (slow, cancelled) = (provider.admit().unwrap(), provider.admit().unwrap());
+        advance(secs(1)).await;
+        slow.success();
+        drop(cancelled);
+        exporter.assert([
+            (r#"calls_total{provider="a",outcome="failure"}"#, 2),
+            (r#"calls_total{provider="a",outcome="success"}"#, 0),
+        ]);
+    });
+}
+
+#[test]
+fn layers_of_one_provider_in_each_other_count_a_call_once() {
+    exported(async |exporter| {
+        let provider = HealthCache::default().provider("a");
+        let inner = service_fn(|()| ready(Ok::<_, io::Error>(())));
+        let layer = HealthLayer::new(provider.clone());
+        let mut service = layer.layer(layer.layer(inner));
+        service.ready().await.unwrap().call(()).await.unwrap();
+        drop(service.ready().await.unwrap().call(()));
+        let [success, .., neutral, _] = exporter.calls("a");
+        assert_eq!([success.1, neutral.1], [1, 1]);
+    });
+}
+
+/// Scenario 14.
+#[test]
+fn state_is_one_hot_all_the_way_round() {
+    exported(async |exporter| {
+        let provider = HealthCache::default().provider("a");
+        assert_eq!(exporter.states("a"), CLOSED);
+        trip(&provider);
+        assert_eq!(exporter.states("a"), OPEN);
+        advance(secs(60)).await;
+        let trial = provider.admit().unwrap();
+        assert_eq!(exporter.states("a"), HALF_OPEN);
+        trial.failure("still down");
+        assert_eq!(exporter.states("a"), OPEN);
+        provider.force(Override::Closed, secs(1), "let me");
+        assert_eq!(exporter.states("a"), CLOSED);
+        provider.unforce();
+        assert_eq!(exporter.states("a"), OPEN);
+        provider.mark_healthy();
+        assert_eq!(exporter.states("a"), CLOSED);
+        exporter.assert([
+            (
+                r#"transitions_total{provider="a",to="open",cause="failures"}"#,
+                3,
+            ),
+            (
+                r#"transitions_total{provider="a",to="half-open",cause="failures"}"#,
+                1,
+            ),
+            (
+                r#"transitions_total{provider="a",to="closed",cause="forced"}"#,
+                1,
+            ),
+            (
+                r#"transitions_total{provider="a",to="closed",cause="failures"}"#,
+                1,
+            ),
+        ]);
+    });
+}
+
+#[test]
+fn window_that_runs_out_with_nobody_calling_shows_where_a_probe_runs() {
+    exported(async |exporter| {
+        let cache = HealthCache::default();
+        let provider = cache.provider("a");
+        let probe = HealthProbe::new(&cache).spawn();
+        trip(&provider);
+        sleep(secs(61)).await;
+        assert_eq!(exporter.states("a"), HALF_OPEN);
+        exporter.assert([(r#"open_seconds_total{provider="a"}"#, 60)]);
+        probe.stop().await;
+    });
+}
+
+#[test]
+fn window_that_runs_out_with_nobody_calling_shows_once_somebody_looks() {
+    exported(async |exporter| {
+        let cache = HealthCache::default();
+        trip(&cache.provider("a"));
+        advance(secs(90)).await;
+        let _ = cache.snapshot();
+        assert_eq!(exporter.states("a"), HALF_OPEN);
+        exporter.assert([(r#"open_seconds_total{provider="a"}"#, 60)]);
+    });
+}
+
+#[test]
+fn open_seconds_grow_while_it_is_open_and_lose_no_fraction() {
+    exported(async |exporter| {
+        let cache = HealthCache::default();
+        let provider = cache.provider("a");
+        trip(&provider);
+        for half_seconds in 1..=20 {
+            advance(Duration::from_millis(500)).await;
+            let _ = provider.health();
+            exporter.assert([(r#"open_seconds_total{provider="a"}"#, half_seconds / 2)]);
+        }
+        provider.mark_healthy();
+        advance(secs(60)).await;
+        let _ = provider.health();
+        exporter.assert([(r#"open_seconds_total{provider="a"}"#, 10)]);
+    });
+}
+
+#[test]
+fn trials_and_late_results_are_counted_apart() {
+    exported(async |exporter| {
+        let provider = HealthCache::default().provider("a");
+        let late = provider.admit().unwrap();
+        trip(&provider);
+        late.success();
+        advance(secs(60)).await;
+        drop(provider.admit().unwrap());
+        advance(secs(1)).await;
+        provider.admit().unwrap().failure("still down");
+        advance(secs(60)).await;
+        provider.admit().unwrap().success();
+        exporter.assert([
+            (r#"late_results_total{provider="a"}"#, 1),
+            (r#"trials_total{provider="a",outcome="neutral"}"#, 1),
+            (r#"trials_total{provider="a",outcome="failure"}"#, 1),
+            (r#"trials_total{provider="a",outcome="success"}"#, 1),
+            (r#"calls_total{provider="a",outcome="success"}"#, 2),
+        ]);
+    });
+}
+
+#[test]
+fn checks_are_counted_by_how_they_end_and_timed() {
+    exported(async |exporter| {
+        let cache = HealthCache::default();
+        let probe = HealthProbe::new(&cache)
+            .check("passes", || async { true })
+            .check("fails", || async { false })
+            .check("hangs", pending::<bool>)
+            .check("panics", || async { panic!("<b>check</b>") as bool });
+        probe.round().await;
+        exporter.assert([
+            (r#"probes_total{provider="passes",result="passed"}"#, 1),
+            (r#"probes_total{provider="fails",result="failed"}"#, 1),
+            (r#"probes_total{provider="hangs",result="timed-out"}"#, 1),
+            (r#"probes_total{provider="panics",result="panicked"}"#, 1),
+            (r#"probe_duration_seconds_count{provider="hangs"}"#, 1),
+            (r#"probe_duration_seconds_sum{provider="hangs"}"#, 3),
+        ]);
+    });
+}
+
+#[test]
+fn fallbacks_tell_from_whom_to_whom_and_why() {
+    exported(async |exporter| {
+        let cache = HealthCache::default();
+        let answer = |id: &'static str| {
+            let answer = service_fn(move |can_serve: bool| {
+                ready(match id {
+                    "c" if can_serve => Ok(()),
+                    _ => Err(io::Error::from(io::ErrorKind::ConnectionRefused)),
+                })
+            });
+            HealthLayer::new(cache.provider(id)).layer(answer)
+        };
+        let mut chain = FallbackChain::new()
+            .entry(cache.provider("a"), answer("a"))
+            .entry(cache.provider("b"), answer("b"))
+            .entry(cache.provider("c"), answer("c"));
+        cache
+            .provider("a")
+            .force(Override::Open, secs(60), "maintenance");
+
+        chain.call(true).await.unwrap();
+        chain.call(true).await.unwrap();
+        chain.call(false).await.unwrap_err();
+        exporter.assert([
+            (
+                r#"fallbacks_total{from="a",to="b",reason="circuit open"}"#,
+                2,
+            ),
+            (r#"fallbacks_total{from="b",to="c",reason="connect"}"#, 2),
+            (
+                r#"fallbacks_total{from="a",to="c",reason="circuit open"}"#,
+                1,
+            ),
+            (
+                r#"fallbacks_total{from="b",to="c",reason="circuit open"}"#,
+                1,
+            ),
+            ("exhausted_total", 1),
+        ]);
+    });
+}
+
+#[test]
+fn nothing_that_a_provider_says_is_a_label() {
+    exported(async |exporter| {
+        let cache = HealthCache::default();
+        let said = || ready(Err::<(), BoxError>("<script>".into()));
+        let mut chain = FallbackChain::new();
+        for id in ["a", "b"] {
+            let provider = cache.provider(id);
+            chain = chain.entry(
+                provider.clone(),
+                HealthLayer::new(provider).layer(service_fn(move |()| said())),
+            );
+        }
+        for _ in 0..3 {
+            chain.call(()).await.unwrap_err();
+        }
+        cache
+            .provider("c")
+            .admit()
+            .unwrap()
+            .throttled(None, "<script>".to_owned());
+        assert!(!exporter.0.render().contains("script"));
+        exporter.assert([(r#"fallbacks_total{from="a",to="b",reason="error"}"#, 2)]);
+    });
+}
+
+#[test]
+fn series_of_a_removed_provider_end() {
+    exported(async |exporter| {
+        let cache = HealthCache::default();
+        let provider = cache.provider("a");
+        trip(&provider);
+        cache.remove("a");
+        assert_eq!(exporter.states("a"), IN_NONE);
+
+        provider.mark_healthy();
+        provider.admit().unwrap().success();
+        assert_eq!(exporter.states("a"), IN_NONE);
+        exporter.assert([(r#"calls_total{provider="a",outcome="success"}"#, 0)]);
+
+        let _again = cache.provider("a");
+        assert_eq!(exporter.states("a"), CLOSED);
+        drop((provider, cache));
+    });
+}
+
+#[test]
+fn series_of_a_cache_that_is_gone_end() {
+    exported(async |exporter| {
+        let provider = HealthCache::default().provider("a");
+        assert_eq!(exporter.states("a"), CLOSED);
+        drop(provider);
+        assert_eq!(exporter.states("a"), IN_NONE);
+    });
+}
+
+/// Their names are those of requests, of which there is no end.
+#[test]
+fn providers_of_keyed_layers_share_their_series() {
+    exported(async |exporter| {
+        let cache = HealthCache::default();
+        let inner = service_fn(|key: &'static str| {
+            ready(if key == "down" {
+                Err(io::Error::other("down"))
+            } else {
+                Ok(())
+            })
+        });
+        let layer = HealthLayer::keyed(&cache, |key: &&'static str| *key);
+        let mut service = layer.max_providers(3).layer(inner);
+        for key in ["one", "down", "two", "down", "three", "four", "down"] {
+            let _ = service.ready().await.unwrap().call(key).await;
+        }
+        assert!(
+            cache
+                .get("down")
+                .is_some_and(|provider| !provider.is_healthy())
+        );
+        let [success, failure, .., refused] = exporter.calls("keyed");
+        assert_eq!([success.1, failure.1, refused.1], [4, 2, 1]);
+        assert_eq!(exporter.states("keyed"), [2, 1, 0], "how many are in each");
+        for key in ["one", "two", "three", "four", "down"] {
+            assert!(!exporter.0.render().contains(&format!("{key:?}")), "{key}");
+        }
+
+        let _ = cache.provider("down");
+        assert_eq!(exporter.states("keyed"), [2, 0, 0]);
+        assert_eq!(exporter.states("down"), OPEN, "it was asked for by name");
+    });
+}
+
+/// A recorder whose every handle panics.
+struct Panics;
+
+impl CounterFn for Panics {
+    fn increment(&self, _: u64) {
+        panic!("recorder");
+    }
+
+    fn absolute(&self, _: u64) {
+        panic!("recorder");
+    }
+}
+
+impl Recorder for Panics {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn register_counter(&self, _: &Key, _: &Metadata<'_>) -> Counter {
+        Counter::from_arc(Arc::new(Self))
+    }
+
+    fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
+        Gauge::noop()
+    }
+
+    fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+        Histogram::noop()
+    }
+}
+
+/// Rule 8.
+#[tokio::test(start_paused = true)]
+async fn rule_8_recorder_that_panics_harms_no_call_and_no_listener() {
+    let cache = HealthCache::default();
+    let mut transitions = cache.subscribe();
+    let provider = with_local_recorder(&Panics, || cache.provider("a"));
+    provider.admit().unwrap().success();
+    drop(provider.admit().unwrap());
+    trip(&provider);
+    provider.admit().unwrap_err();
+    assert_eq!(transitions.recv().await.unwrap().to, State::Open);
+    provider.mark_healthy();
+    assert_eq!(transitions.recv().await.unwrap().to, State::Closed);
+    yield_now().await;
+}

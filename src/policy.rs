@@ -1,6 +1,7 @@
 //! The rules of a breaker, as values.
 
 mod backoff;
+pub(crate) mod limits;
 mod throttle;
 mod trials;
 mod trip;
@@ -83,16 +84,14 @@ impl Policy {
 /// Refuses a setting of no time at all.
 #[track_caller]
 pub(crate) fn positive(setting: &str, duration: Duration) -> Duration {
-    assert!(
-        !duration.is_zero(),
-        "`{setting}` must be longer than zero, got {duration:?}"
-    );
-    duration
+    within(&format!("`{setting}`"), limits::positive(duration))
 }
 
-/// Refuses a setting of none at all.
+/// Refuses a setting that is beyond its limit.
 #[track_caller]
-fn at_least_one(setting: &str, count: u32) -> u32 {
-    assert!(count > 0, "`{setting}` must be at least 1, got 0");
-    count
+fn within<T>(setting: &str, checked: Result<T, String>) -> T {
+    match checked {
+        Ok(value) => value,
+        Err(must) => panic!("{setting} {must}"),
+    }
 }

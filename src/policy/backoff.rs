@@ -1,6 +1,6 @@
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
-use super::positive;
+use super::{limits, positive, within};
 use crate::time::FAR;
 
 /// How long a breaker stays open.
@@ -20,10 +20,10 @@ use crate::time::FAR;
 #[derive(Clone, Debug, PartialEq)]
 #[must_use]
 pub struct Backoff {
-    first: Duration,
-    max: Duration,
-    factor: f64,
-    jitter: Jitter,
+    pub(crate) first: Duration,
+    pub(crate) max: Duration,
+    pub(crate) factor: f64,
+    pub(crate) jitter: Jitter,
     pub(crate) max_hold: Duration,
 }
 
@@ -40,6 +40,16 @@ pub enum Jitter {
     Equal,
     /// All of it: between nothing and the whole wait.
     Full,
+}
+
+impl fmt::Display for Jitter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::None => "none",
+            Self::Equal => "equal",
+            Self::Full => "full",
+        })
+    }
 }
 
 impl Backoff {
@@ -62,10 +72,7 @@ impl Backoff {
     #[track_caller]
     pub fn exponential(first: Duration, max: Duration) -> Self {
         let first = positive("Backoff::exponential: first", first);
-        assert!(
-            max >= first,
-            "`Backoff::exponential`: max must be at least first ({first:?}), got {max:?}"
-        );
+        let max = within("`Backoff::exponential`: max", limits::max(max, first));
         Self::growing(first, max, 2.0)
     }
 
@@ -86,11 +93,10 @@ impl Backoff {
     /// If `factor` is less than 1 or not finite.
     #[track_caller]
     pub fn factor(self, factor: f64) -> Self {
-        assert!(
-            factor.is_finite() && factor >= 1.0,
-            "`Backoff::factor` must be at least 1 and finite, got {factor}"
-        );
-        Self { factor, ..self }
+        Self {
+            factor: within("`Backoff::factor`", limits::factor(factor)),
+            ..self
+        }
     }
 
     /// How much of each wait is left to chance. Default: [`Jitter::None`].

@@ -17,8 +17,8 @@ use super::positive;
 #[derive(Clone, Debug, PartialEq)]
 #[must_use]
 pub struct Throttle {
-    default_wait: Duration,
-    max_wait: Duration,
+    pub(crate) default_wait: Duration,
+    pub(crate) max_wait: Duration,
 }
 
 impl Throttle {

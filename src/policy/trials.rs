@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::{at_least_one, positive};
+use super::{limits, positive, within};
 
 /// How a breaker comes back: how many calls may try a half-open provider, and what they must show.
 ///
@@ -33,7 +33,7 @@ impl Trials {
     #[track_caller]
     pub fn new(at_once: u32) -> Self {
         Self {
-            at_once: at_least_one("Trials::new", at_once),
+            at_once: within("`Trials::new`", limits::at_least_one(at_once)),
             to_close: 1,
             lease: Duration::from_secs(60),
             pause: Duration::from_secs(1),
@@ -49,7 +49,7 @@ impl Trials {
     #[track_caller]
     pub fn to_close(self, successes: u32) -> Self {
         Self {
-            to_close: at_least_one("Trials::to_close", successes),
+            to_close: within("`Trials::to_close`", limits::at_least_one(successes)),
             ..self
         }
     }

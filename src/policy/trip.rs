@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::{at_least_one, positive};
+use super::{limits, positive, within};
 
 /// What counts as a failure, and how many are too many.
 ///
@@ -38,7 +38,6 @@ impl Trip {
     const CONSECUTIVE: u32 = 2;
     const WITHIN: Duration = Duration::from_secs(5 * 60);
     const MIN_CALLS: u32 = 20;
-    const SHORTEST_WINDOW: Duration = Duration::from_millis(1);
 
     const NEVER: Self = Self {
         consecutive: None,
@@ -56,7 +55,10 @@ impl Trip {
     #[track_caller]
     pub fn consecutive(failures: u32) -> Self {
         Self {
-            consecutive: Some(at_least_one("Trip::consecutive", failures)),
+            consecutive: Some(within(
+                "`Trip::consecutive`",
+                limits::at_least_one(failures),
+            )),
             ..Self::NEVER
         }
     }
@@ -82,14 +84,10 @@ impl Trip {
     /// As [`failure_rate`](Self::failure_rate).
     #[track_caller]
     pub fn or_failure_rate(self, ratio: f64, window: Duration) -> Self {
-        assert!(
-            ratio > 0.0 && ratio <= 1.0,
-            "`Trip::failure_rate`: the ratio must be above 0 and at most 1, got {ratio}"
-        );
-        assert!(
-            window >= Self::SHORTEST_WINDOW,
-            "`Trip::failure_rate`: the window must be at least {:?}, got {window:?}",
-            Self::SHORTEST_WINDOW
+        let ratio = within("`Trip::failure_rate`: the ratio", limits::ratio(ratio));
+        let window = within(
+            "`Trip::failure_rate`: the window",
+            limits::rate_window(window),
         );
         let min_calls = Self::MIN_CALLS;
         Self {
@@ -112,7 +110,7 @@ impl Trip {
         let Some(rate) = &mut self.failure_rate else {
             panic!("`Trip::min_calls` belongs to a failure rate: set `or_failure_rate` first");
         };
-        rate.min_calls = at_least_one("Trip::min_calls", calls);
+        rate.min_calls = within("`Trip::min_calls`", limits::at_least_one(calls));
         self
     }
 

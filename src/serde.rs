@@ -2,5 +2,7 @@
 //!
 //! All of it is here, so that the types themselves know nothing of serde.
 
+mod given;
 mod health;
+mod policy;
 mod words;

@@ -1,6 +1,6 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::{Cause, Override, Reason, State};
+use crate::{Cause, Jitter, Override, Reason, State};
 
 /// Implements serde's traits by a mirror of the enum, whose variants are written as they are displayed.
 macro_rules! by_mirror {
@@ -30,6 +30,7 @@ macro_rules! by_mirror {
 by_mirror!(State, "State", { Closed, Open, HalfOpen });
 by_mirror!(Cause, "Cause", { Failures, Throttled, Probe, Forced });
 by_mirror!(Override, "Override", { Open, Closed });
+by_mirror!(Jitter, "Jitter", { None, Equal, Full });
 
 /// As its text.
 impl Serialize for Reason {

@@ -55,7 +55,7 @@ struct Registry {
 struct Cells {
     /// Those that were asked for by name: they stay until they are removed.
     named: BTreeMap<Arc<str>, Arc<Cell>>,
-    /// Those that only keyed layers have asked for: others take their places.
+    /// Those that only keyed layers have asked for, or that were only restored: others take their places.
     keyed: KeyedCells,
 }
 
@@ -195,6 +195,56 @@ impl HealthCache {
             .providers
             .dedup_by(|later, first| later.id == first.id);
         snapshot
+    }
+
+    /// Takes over the open windows and the overrides of a snapshot: for the start of a process, so that what was
+    /// down before is not found out anew.
+    ///
+    /// Each lasts for as long as was left of it at the time of the snapshot. What has passed since is not deducted:
+    /// two processes share no clock but the wall's, which jumps. All is as if it had stood still meanwhile.
+    ///
+    /// | a row that is | makes the provider |
+    /// |---|---|
+    /// | open | open for [`retry_in`](ProviderHealth::retry_in), but no longer than its own [policy](crate::Policy) allows for; nothing ends the wait before [`not_before`](ProviderHealth::not_before); the backoff goes on from [`failed_trials`](ProviderHealth::failed_trials) |
+    /// | half-open | half-open, with no trial under way |
+    /// | forced | forced, for [`forced_for`](ProviderHealth::forced_for); not what was beneath |
+    /// | closed | known, and no more: failures that had not opened its breaker are forgotten |
+    ///
+    /// Only what is untouched is restored: a provider of which anything has been heard in this cache, good or bad,
+    /// keeps its state. Changes of state are [announced](Self::subscribe) as any other, with the age that
+    /// they have in the snapshot. Give providers their own policies first.
+    ///
+    /// ```
+    /// # use tower_health::HealthCache;
+    /// let before = HealthCache::default();
+    /// before.provider("groq").mark_unhealthy("down");
+    /// before.provider("groq").mark_unhealthy("down");
+    ///
+    /// // With feature `serde`, a snapshot can be written to a file, and read in the next process.
+    /// let cache = HealthCache::default();
+    /// cache.restore(&before.snapshot());
+    /// assert!(!cache.is_healthy("groq"));
+    /// ```
+    pub fn restore(&self, snapshot: &Snapshot) {
+        let since_then = Instant::now().saturating_duration_since(snapshot.at);
+        for row in &snapshot.providers {
+            let row = row.clone().later(since_then);
+            let cell = self.restored_cell(&row.id);
+            cell.update(|breaker, now| breaker.restore(&row, now));
+        }
+    }
+
+    /// Where it is new, it stays as one of a keyed layer would, until it is asked for by name: who will do so is
+    /// not known yet.
+    fn restored_cell(&self, id: &Arc<str>) -> Arc<Cell> {
+        self.write(|cells| {
+            if let Some(cell) = cells.get(id) {
+                return Arc::clone(cell);
+            }
+            let cell = self.new_cell(Arc::clone(id));
+            cells.keyed.insert(Arc::clone(&cell), usize::MAX);
+            cell
+        })
     }
 
     /// Every transition from now on, of every provider, present and to come.

@@ -2,7 +2,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::{Cause, Reason, State};
+use crate::{Cause, Reason, State, time::after};
 
 /// The health of one provider at one instant: a copy, which nothing changes afterwards.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +40,15 @@ pub struct ProviderHealth {
 }
 
 impl ProviderHealth {
+    /// As it would be shown so much later, if it had stood still meanwhile.
+    pub(crate) fn later(self, by: Duration) -> Self {
+        Self {
+            last_check: self.last_check.map(|at| after(at, by)),
+            since: self.since.map(|at| after(at, by)),
+            ..self
+        }
+    }
+
     /// The health of a provider of which nothing is known.
     pub(crate) fn unknown(id: Arc<str>) -> Self {
         Self {

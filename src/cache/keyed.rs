@@ -13,7 +13,7 @@ type ByKey = HashMap<Arc<str>, Arc<Cell>>;
 /// be found some evictions late.
 const LOOKS: usize = 32;
 
-/// The providers that only keyed layers have asked for: a new one takes the place of another where
+/// The providers that only keyed layers have asked for, or that were only restored: a new one takes the place of another where
 /// there are too many.
 ///
 /// They queue for their eviction. At its turn, one that was asked for since the last goes to the end

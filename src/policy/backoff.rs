@@ -120,6 +120,11 @@ impl Backoff {
         }
     }
 
+    /// As long as anything but the provider itself can have a window last.
+    pub(crate) fn longest(&self) -> Duration {
+        self.max.max(self.max_hold)
+    }
+
     /// The wait after `level` failed trials; `chance` is a number in `[0, 1)`.
     pub(crate) fn wait(&self, level: u32, chance: f64) -> Duration {
         let grown = self.first.as_secs_f64() * self.factor.powf(f64::from(level));

@@ -1,8 +1,8 @@
 //! Instants mean nothing outside of their process: they are written as ages, and read as such.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use tokio::time::Instant;
 
 use crate::{Cause, ProviderHealth, Reason, Snapshot, State, Transition};
@@ -10,22 +10,28 @@ use crate::{Cause, ProviderHealth, Reason, Snapshot, State, Transition};
 /// Grows with every change that an older reader would misunderstand.
 const VERSION: u32 = 1;
 
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
+#[serde(expecting = "a snapshot")]
 struct Document<'a> {
+    #[serde(deserialize_with = "known_version")]
     version: u32,
     providers: Vec<Row<'a>>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
+#[serde(expecting = "the health of a provider")]
 struct Row<'a> {
-    id: &'a str,
+    id: Cow<'a, str>,
     state: State,
+    #[serde(skip_deserializing)]
     healthy: bool,
     cause: Option<Cause>,
-    reason: Option<&'a Reason>,
+    reason: Option<Reason>,
+    #[serde(default)]
     consecutive_failures: u32,
+    #[serde(default)]
     failed_trials: u32,
-    last_error: Option<&'a Reason>,
+    last_error: Option<Reason>,
     last_check_seconds_ago: Option<f64>,
     since_seconds_ago: Option<f64>,
     retry_in_seconds: Option<f64>,
@@ -48,20 +54,63 @@ impl<'a> Row<'a> {
         let age = |at: Option<Instant>| at.map(|at| seconds_ago(at, now));
         let seconds = |wait: Option<Duration>| wait.as_ref().map(Duration::as_secs_f64);
         Self {
-            id: &health.id,
+            id: Cow::Borrowed(&health.id),
             state: health.state,
             healthy: health.healthy,
             cause: health.cause,
-            reason: health.reason.as_ref(),
+            reason: health.reason.clone(),
             consecutive_failures: health.consecutive_failures,
             failed_trials: health.failed_trials,
-            last_error: health.last_error.as_ref(),
+            last_error: health.last_error.clone(),
             last_check_seconds_ago: age(health.last_check),
             since_seconds_ago: age(health.since),
             retry_in_seconds: seconds(health.retry_in),
             not_before_seconds: seconds(health.not_before),
             forced_for_seconds: seconds(health.forced_for),
         }
+    }
+
+    fn read(self, now: Instant) -> Result<ProviderHealth, String> {
+        let seconds = |name, given: Option<f64>| {
+            let Some(given) = given else { return Ok(None) };
+            let read = Duration::try_from_secs_f64(given);
+            let must = |_| {
+                format!(
+                    "{name} of `{}`: must be a time in seconds, got {given:?}",
+                    self.id
+                )
+            };
+            read.map(Some).map_err(must)
+        };
+        // What began before the clock did is of unknown age.
+        let ago =
+            |name, age| Ok::<_, String>(seconds(name, age)?.and_then(|age| now.checked_sub(age)));
+        let retry_in = seconds("retry_in_seconds", self.retry_in_seconds)?;
+        Ok(ProviderHealth {
+            state: self.state,
+            healthy: retry_in.is_none(),
+            cause: self.cause,
+            consecutive_failures: self.consecutive_failures,
+            failed_trials: self.failed_trials,
+            last_check: ago("last_check_seconds_ago", self.last_check_seconds_ago)?,
+            since: ago("since_seconds_ago", self.since_seconds_ago)?,
+            retry_in,
+            not_before: seconds("not_before_seconds", self.not_before_seconds)?,
+            forced_for: seconds("forced_for_seconds", self.forced_for_seconds)?,
+            reason: self.reason,
+            last_error: self.last_error,
+            id: self.id.into(),
+        })
+    }
+}
+
+fn known_version<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    let version = u32::deserialize(deserializer)?;
+    if version == VERSION {
+        Ok(version)
+    } else {
+        let known = format_args!("a snapshot of version {version}, where {VERSION} is known");
+        Err(D::Error::custom(known))
     }
 }
 
@@ -78,6 +127,20 @@ impl Serialize for Snapshot {
             providers: rows.map(|row| Row::of(row, self.at)).collect(),
         };
         document.serialize(serializer)
+    }
+}
+
+/// Taken when it is read: that is what ages are subtracted from. Rows may leave out all but their id and state, and
+/// have more than is known here.
+impl<'de> Deserialize<'de> for Snapshot {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let rows = Document::deserialize(deserializer)?.providers;
+        let at = Instant::now();
+        let rows = rows.into_iter().map(|row| row.read(at));
+        let mut providers: Vec<_> = rows.collect::<Result<_, _>>().map_err(D::Error::custom)?;
+        providers.sort_by(|one, other| one.id.cmp(&other.id));
+        providers.dedup_by(|later, first| later.id == first.id);
+        Ok(Self { at, providers })
     }
 }
 

@@ -38,3 +38,10 @@ impl Serialize for Reason {
         serializer.serialize_str(self)
     }
 }
+
+/// As its text, of which no more is kept than of any other. Which part of it was the [label](Reason::label) is lost.
+impl<'de> Deserialize<'de> for Reason {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self::from)
+    }
+}

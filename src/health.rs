@@ -70,6 +70,7 @@ impl ProviderHealth {
 }
 
 /// The health of many providers, in the order of their ids.
+#[cfg_attr(feature = "serde", doc = include_str!("serde/snapshot.md"))]
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Snapshot {

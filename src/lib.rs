@@ -59,6 +59,7 @@
 //! | serve from the next provider | [`FallbackChain`] |
 //! | check providers in the background | [`HealthProbe`], [`Check`] |
 //! | show health | [`HealthCache::snapshot`] |
+//! | keep what is open open across a restart | [`HealthCache::restore`] |
 //! | hear of each change | [`HealthCache::subscribe`] |
 //! | overrule it | [`Provider::force`] |
 //! | guard something that is not a tower service | [`Provider::admit`] |
@@ -73,7 +74,7 @@
 //! | `http` | yes | [`http`]: status codes, `Retry-After`, bodies to their end, gRPC, checks by request, [`ServedBy`] in the response |
 //! | `hyper` | no | the [kinds](error::Kind) of the errors of hyper and of hyper-util's client, which is also reqwest's |
 //! | `load` | no | `tower::load::Load` for [`Health`], so that balancers avoid what is down |
-//! | `serde` | no | [`Snapshot`], [`ProviderHealth`] and [`Transition`] can be written, to JSON for one |
+//! | `serde` | no | [`Policy`] from configuration; [`Snapshot`] to a file, and back; [`Transition`] to a log |
 //! | `full` | no | all of the above |
 //!
 //! # Runtime
@@ -166,7 +167,7 @@ pub use self::{
 #[cfg(feature = "load")]
 pub use self::load::HealthMetric;
 
-/// Its examples compile.
-#[cfg(doctest)]
+/// Its examples compile, with the features that they show.
+#[cfg(all(doctest, feature = "serde"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -34,6 +34,7 @@ pub use self::{
 /// );
 /// # let _ = (defaults, customized);
 /// ```
+#[cfg_attr(feature = "serde", doc = include_str!("serde/policy.md"))]
 #[derive(Clone, Debug, Default, PartialEq)]
 #[must_use]
 pub struct Policy {

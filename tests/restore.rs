@@ -29,6 +29,9 @@ fn an_hour_later(health: ProviderHealth) -> ProviderHealth {
     health
 }
 
+/// Something that happens to a provider.
+type Way<'a> = &'a dyn Fn(&Rig);
+
 fn doubling() -> Policy {
     Policy::new().backoff(Backoff::exponential(secs(10), secs(300)))
 }
@@ -102,7 +105,7 @@ async fn nothing_shortens_a_restored_throttle() {
         rig.call().record(failure);
     };
     let at_once = Policy::new().trip(Trip::consecutive(1));
-    let ways: [(&dyn Fn(&Rig), Cause); 2] = [
+    let ways: [(Way<'_>, Cause); 2] = [
         (&|rig| rig.throttle(secs(300)), Cause::Throttled),
         (&named_by_a_failure, Cause::Failures),
     ];
@@ -183,7 +186,7 @@ async fn what_was_heard_since_counts_more() {
     let snapshot = Rig::open(Policy::new()).cache.snapshot();
     let untouched = |_: &Rig| {};
     let neutral = |rig: &Rig| rig.call().neutral();
-    let ways: [(&dyn Fn(&Rig), bool); 8] = [
+    let ways: [(Way<'_>, bool); 8] = [
         (&untouched, true),
         (&neutral, true),
         (&Rig::succeed, false),

@@ -23,7 +23,7 @@ fn from_json(value: Value) -> Policy {
 
 /// What is said of it, by a format that adds nothing of its own.
 #[track_caller]
-fn refusal(value: Value) -> String {
+fn refusal(value: &Value) -> String {
     let refused = serde_json::from_value::<Policy>(value.clone());
     refused
         .expect_err(&format!("accepted: {value}"))
@@ -171,7 +171,7 @@ fn counts_beyond_their_limits_are_refused_by_name() {
     };
     for (name, policy) in settings(json!(0)) {
         assert_eq!(
-            refusal(policy),
+            refusal(&policy),
             format!("{name}: must be at least 1, got 0")
         );
     }
@@ -187,7 +187,7 @@ fn counts_beyond_their_limits_are_refused_by_name() {
     ] {
         for (name, policy) in settings(count) {
             let must = "must be a whole number of at most 4294967295";
-            assert_eq!(refusal(policy), format!("{name}: {must}, got {got}"));
+            assert_eq!(refusal(&policy), format!("{name}: {must}, got {got}"));
         }
     }
     for (_, policy) in settings(json!(u32::MAX)) {
@@ -234,17 +234,17 @@ fn durations(text: &Value) -> Vec<(&'static str, Value)> {
 fn durations_beyond_their_limits_are_refused_by_name() {
     for (name, policy) in &durations(&json!("0s"))[..8] {
         let must = "must be longer than zero, got 0ns";
-        assert_eq!(refusal(policy.clone()), format!("{name}: {must}"));
+        assert_eq!(refusal(policy), format!("{name}: {must}"));
     }
     let rate = |window| json!({"trip": {"failure_rate": {"ratio": 0.5, "window": window}}});
     assert_eq!(
-        refusal(rate("999us")),
+        refusal(&rate("999us")),
         "trip.failure_rate.window: must be at least 1ms, got 999µs"
     );
     let _accepted = from_json(rate("1ms"));
     let growing = |first, max| json!({"backoff": {"exponential": {"first": first, "max": max}}});
     assert_eq!(
-        refusal(growing("2s", "1s")),
+        refusal(&growing("2s", "1s")),
         "backoff.exponential.max: must be at least first (2s), got 1s"
     );
     let _accepted = from_json(growing("2s", "2s"));
@@ -267,14 +267,14 @@ fn durations_without_a_unit_are_refused_by_name() {
         (json!("-1s"), r#""-1s": expected number at 0"#),
     ] {
         for (name, policy) in durations(&given) {
-            assert_eq!(refusal(policy), format!("{name}: {must}, got {got}"));
+            assert_eq!(refusal(&policy), format!("{name}: {must}, got {got}"));
         }
     }
-    let parsecs = refusal(json!({"backoff": {"constant": "60 parsecs"}}));
+    let parsecs = refusal(&json!({"backoff": {"constant": "60 parsecs"}}));
     let beginning =
         format!(r#"backoff.constant: {must}, got "60 parsecs": unknown time unit "parsecs""#);
     assert!(parsecs.starts_with(&beginning), "{parsecs}");
-    let for_ever = refusal(json!({"trials": {"lease": "99999999999999999999y"}}));
+    let for_ever = refusal(&json!({"trials": {"lease": "99999999999999999999y"}}));
     let beginning =
         format!(r#"trials.lease: {must}, got "99999999999999999999y": number is too large"#);
     assert!(for_ever.starts_with(&beginning), "{for_ever}");
@@ -287,10 +287,10 @@ fn ratios_and_factors_that_nobody_can_mean_are_refused_by_name() {
     for (ratio, got) in [(0.0, "0"), (-0.5, "-0.5"), (1.5, "1.5")] {
         let must = "must be above 0 and at most 1";
         let said = format!("trip.failure_rate.ratio: {must}, got {got}");
-        assert_eq!(refusal(rate(json!(ratio))), said);
+        assert_eq!(refusal(&rate(json!(ratio))), said);
     }
     assert_eq!(
-        refusal(rate(json!("half"))),
+        refusal(&rate(json!("half"))),
         r#"trip.failure_rate.ratio: must be a number, got "half""#
     );
     assert_eq!(from_json(rate(json!(1))), from_json(rate(json!(1.0))));
@@ -378,7 +378,7 @@ fn what_is_not_a_setting_is_refused() {
             "invalid type: integer `5`, expected a policy's table",
         ),
     ] {
-        assert_eq!(refusal(given), said);
+        assert_eq!(refusal(&given), said);
     }
 }
 
@@ -406,7 +406,7 @@ fn what_belongs_together_is_asked_for() {
             "backoff: must be constant or exponential, got both",
         ),
     ] {
-        assert_eq!(refusal(given), said);
+        assert_eq!(refusal(&given), said);
     }
 }
 
@@ -582,7 +582,7 @@ async fn new_configuration_keeps_the_state_of_a_live_provider() {
     assert_eq!(rig.state(), State::Closed);
 
     rig.fail();
-    rig.set_policy(from_toml(r#"trip.consecutive = 3"#));
+    rig.set_policy(from_toml("trip.consecutive = 3"));
     rig.fail();
     assert_eq!(rig.state(), State::Closed);
     rig.fail();

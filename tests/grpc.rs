@@ -69,7 +69,7 @@ mod code {
 
     #[tokio::test(start_paused = true)]
     async fn of_nobodys_making_are_unknown() {
-        for code in ["17", "4294967296", "-1", "", "OK", "14 UNAVAILABLE"] {
+        for code in ["17", "4294967296", "-1", "+0", "", "OK", "14 UNAVAILABLE"] {
             let provider = with_a_strike();
             let _unread = respond(&provider, empty(200, &[("grpc-status", code)])).await;
             assert_eq!(health(&provider), failure("UNKNOWN"), "{code:?}");
@@ -206,7 +206,7 @@ mod pushback {
 
     #[tokio::test(start_paused = true)]
     async fn that_is_negative_or_no_number_names_no_time() {
-        for pushback in ["-1", "-7000", "", "soon", "7s", "1.5", "99999999999"] {
+        for pushback in ["-1", "+7000", "", "soon", "7s", "1.5", "99999999999"] {
             let wait = wait_after(pushback).await;
             assert_eq!(wait, Some(DEFAULT_WAIT), "{pushback:?}");
         }

@@ -1,4 +1,4 @@
-use std::{fmt, str::FromStr, time::Duration};
+use std::{fmt, time::Duration};
 
 use ::http::{HeaderMap, HeaderValue, Response};
 use http_body::Body;
@@ -148,7 +148,9 @@ fn pushback(fields: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_millis(u64::from(millis)))
 }
 
-/// Not negative.
+/// Digits alone: `FromStr` would take a sign.
 fn number(value: &HeaderValue) -> Option<u32> {
-    u32::from_str(value.to_str().ok()?).ok()
+    let text = value.to_str().ok()?;
+    let is_signed = text.starts_with(['+', '-']);
+    text.parse().ok().filter(|_| !is_signed)
 }

@@ -1,0 +1,239 @@
+//! A stream of server-sent events before a `PeekLayer`, cut into frames anyhow: the closure is given the events that
+//! a browser would be given, what it decides does not depend on the cuts, and what was held back is replayed untouched.
+//!
+//! `cargo fuzz run server_sent_events`
+#![no_main]
+
+use std::{cell::RefCell, future::ready, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, Response};
+use http_body_util::BodyExt;
+use libfuzzer_sys::{
+    arbitrary::{self, Arbitrary},
+    fuzz_target,
+};
+use tokio::time::Instant;
+use tower::{Layer, ServiceExt, service_fn};
+use tower_health::{
+    BoxError, Reason,
+    http::{Content, PeekBody, PeekError, PeekLayer},
+};
+use tower_health_fuzz::{Ending, Reset, Script, paused};
+
+#[derive(Arbitrary, Debug)]
+struct Input<'a> {
+    /// How long frames are, in turn.
+    cuts: [u8; 4],
+    up_to: u16,
+    end: End,
+    stream: &'a [u8],
+}
+
+#[derive(Arbitrary, Clone, Copy, Debug)]
+enum End {
+    Plain,
+    Announced,
+    Trailers,
+    Reset,
+    Silence,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Event {
+    kind: String,
+    data: String,
+    id: String,
+}
+
+/// What becomes of the response.
+#[derive(Debug, PartialEq)]
+enum Verdict {
+    Begun,
+    Broken(Reason),
+    Ended,
+    Reset,
+    TimedOut,
+}
+
+const WITHIN: Duration = Duration::from_secs(10);
+/// More than an input has.
+const ALL: usize = 1 << 20;
+
+fuzz_target!(|input: Input<'_>| {
+    let cut = input.frames();
+    assert_as_expected(&cut, input.end, usize::from(input.up_to).max(1));
+
+    let whole = vec![Bytes::copy_from_slice(input.stream)];
+    let single = input.stream.chunks(1).map(Bytes::copy_from_slice).collect();
+    let verdict = assert_as_expected(&whole, input.end, ALL);
+    for frames in [cut, single] {
+        assert_eq!(assert_as_expected(&frames, input.end, ALL), verdict);
+    }
+});
+
+impl Input<'_> {
+    fn frames(&self) -> Vec<Bytes> {
+        let mut left = self.stream;
+        let mut cuts = self.cuts.iter().cycle().copied().map(usize::from);
+        let mut frames = Vec::new();
+        while !left.is_empty() {
+            // Some frames are empty, but not all.
+            let least = frames.len() % 2;
+            let length = cuts.next().expect("no end").max(least);
+            let (frame, rest) = left.split_at(length.min(left.len()));
+            frames.push(Bytes::copy_from_slice(frame));
+            left = rest;
+        }
+        frames
+    }
+}
+
+/// The crate does what it should, and that is told.
+fn assert_as_expected(frames: &[Bytes], end: End, up_to: usize) -> Verdict {
+    let (expected, judged) = expected(frames, end, up_to);
+    let given = RefCell::new(Vec::new());
+    let layer = PeekLayer::first_sse_event(|event| {
+        let event = Event {
+            kind: event.event.to_owned(),
+            data: event.data.to_owned(),
+            id: event.id.to_owned(),
+        };
+        let content = judge(&event);
+        given.borrow_mut().push(event);
+        content
+    });
+    let service = layer.within(WITHIN).up_to(up_to).layer(service_fn(|_| {
+        let body = Script::new(frames.iter().cloned(), end.into());
+        ready(Ok::<_, BoxError>(Response::new(body)))
+    }));
+    let verdict = paused(async {
+        let start = Instant::now();
+        match service.oneshot(Request::new(())).await {
+            Ok(response) => {
+                let mut body = response.into_body();
+                for sent in frames {
+                    let frame = body.frame().await.expect("a frame").expect("data");
+                    assert_eq!(frame.into_data().expect("data"), sent);
+                }
+                assert_ending(end, body).await;
+                Verdict::Begun
+            }
+            Err(error) if error.is::<Reset>() => Verdict::Reset,
+            Err(error) => match *error.downcast().expect("an error of the layer's") {
+                PeekError::Broken(reason) => Verdict::Broken(reason),
+                PeekError::Ended => Verdict::Ended,
+                PeekError::TimedOut(within) => {
+                    assert_eq!((within, start.elapsed()), (WITHIN, WITHIN));
+                    Verdict::TimedOut
+                }
+                other => panic!("{other:?}"),
+            },
+        }
+    });
+    assert_eq!(given.into_inner(), judged);
+    assert_eq!(verdict, expected);
+    verdict
+}
+
+async fn assert_ending(end: End, mut body: PeekBody<Script>) {
+    match end {
+        End::Plain | End::Announced => assert!(body.frame().await.is_none()),
+        End::Trailers => {
+            let frame = body.frame().await.expect("a frame").expect("trailers");
+            assert_eq!(frame.into_trailers().expect("trailers"), trailers());
+            assert!(body.frame().await.is_none());
+        }
+        End::Reset => drop(body.frame().await.expect("an end").expect_err("a reset")),
+        End::Silence => {}
+    }
+}
+
+/// What becomes of it, and the events that are looked at until then.
+fn expected(frames: &[Bytes], end: End, up_to: usize) -> (Verdict, Vec<Event>) {
+    let (mut seen, mut judged, mut held) = (Vec::new(), Vec::new(), 0);
+    for frame in frames {
+        seen.extend_from_slice(frame);
+        for event in events(&seen).split_off(judged.len()) {
+            let content = judge(&event);
+            judged.push(event);
+            match content {
+                Content::Begun => return (Verdict::Begun, judged),
+                Content::Broken(reason) => return (Verdict::Broken(reason), judged),
+                _ => {}
+            }
+        }
+        held += frame.len().max(1);
+        if held >= up_to {
+            return (Verdict::Begun, judged);
+        }
+    }
+    let verdict = match end {
+        End::Trailers if held + 1 >= up_to => Verdict::Begun,
+        End::Plain | End::Announced | End::Trailers => Verdict::Ended,
+        End::Reset => Verdict::Reset,
+        End::Silence => Verdict::TimedOut,
+    };
+    (verdict, judged)
+}
+
+fn judge(event: &Event) -> Content {
+    if event.kind == "error" {
+        Content::broken(event.data.clone())
+    } else if event.data.contains("go") {
+        Content::Begun
+    } else {
+        Content::NotYet
+    }
+}
+
+/// All events of a stream, as the WHATWG has them: decoded as one text, then cut into lines.
+fn events(stream: &[u8]) -> Vec<Event> {
+    let text = String::from_utf8_lossy(stream);
+    let text = text.strip_prefix('\u{FEFF}').unwrap_or(&text);
+    let text = text.replace("\r\n", "\n").replace('\r', "\n");
+    let mut lines: Vec<_> = text.split('\n').collect();
+    // The last has no end yet.
+    lines.pop();
+
+    let (mut events, mut id) = (Vec::new(), "");
+    let (mut kind, mut data) = ("", Vec::new());
+    for line in lines {
+        let (name, value) = line.split_once(':').unwrap_or((line, ""));
+        match (name, value.strip_prefix(' ').unwrap_or(value)) {
+            _ if line.is_empty() => {
+                if !data.is_empty() {
+                    events.push(Event {
+                        kind: if kind.is_empty() { "message" } else { kind }.to_owned(),
+                        data: data.join("\n"),
+                        id: id.to_owned(),
+                    });
+                }
+                (kind, data) = ("", Vec::new());
+            }
+            ("event", value) => kind = value,
+            ("data", value) => data.push(value),
+            ("id", value) if !value.contains('\0') => id = value,
+            _ => {}
+        }
+    }
+    events
+}
+
+fn trailers() -> HeaderMap {
+    let mut trailers = HeaderMap::new();
+    trailers.insert("x-checksum", HeaderValue::from_static("1"));
+    trailers
+}
+
+impl From<End> for Ending {
+    fn from(end: End) -> Self {
+        match end {
+            End::Plain => Self::Plain,
+            End::Announced => Self::Announced,
+            End::Trailers => Self::Trailers(trailers()),
+            End::Reset => Self::Reset,
+            End::Silence => Self::Silence,
+        }
+    }
+}

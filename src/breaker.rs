@@ -696,11 +696,7 @@ impl Breaker {
     fn half_open(&mut self, granted: bool, since: Instant) {
         if let Phase::Open(window) = &self.phase {
             let window = window.clone();
-            let round = Round {
-                granted,
-                successes: 0,
-            };
-            self.enter(Phase::HalfOpen(window, round), since);
+            self.enter(Phase::HalfOpen(window, Round::new(granted)), since);
         }
     }
 
@@ -880,6 +876,15 @@ impl Verdict {
             Outcome::Failure { .. } | Outcome::Fatal { .. } => Self::Failure,
             Outcome::Throttled { .. } => Self::Throttled,
             Outcome::Neutral => Self::Neutral,
+        }
+    }
+}
+
+impl Round {
+    fn new(granted: bool) -> Self {
+        Self {
+            granted,
+            successes: 0,
         }
     }
 }

@@ -61,6 +61,7 @@
 //! | show health | [`HealthCache::snapshot`] |
 //! | keep what is open open across a restart | [`HealthCache::restore`] |
 //! | hear of each change | [`HealthCache::subscribe`] |
+//! | see it in logs and in Prometheus | the features `tracing` and [`metrics`] |
 //! | overrule it | [`Provider::force`] |
 //! | guard something that is not a tower service | [`Provider::admit`] |
 //! | tell errors apart | [`error::find`], [`error::Kind`] |
@@ -74,7 +75,9 @@
 //! | `http` | yes | [`http`]: status codes, `Retry-After`, bodies to their end, gRPC, checks by request, [`ServedBy`] in the response |
 //! | `hyper` | no | the [kinds](error::Kind) of the errors of hyper and of hyper-util's client, which is also reqwest's |
 //! | `load` | no | `tower::load::Load` for [`Health`], so that balancers avoid what is down |
+//! | `metrics` | no | [`metrics`]: counters and gauges of calls, states, trials, checks and fallbacks, through the facade of that name |
 //! | `serde` | no | [`Policy`] from configuration; [`Snapshot`] to a file, and back; [`Transition`] to a log |
+//! | `tracing` | no | events: a warning where a breaker opens, an information where it comes back, and at `DEBUG` what a chain passed by, and once a second for each provider how many calls were refused |
 //! | `full` | no | all of the above |
 //!
 //! # Runtime
@@ -86,7 +89,7 @@
 //!
 //! # Panics
 //!
-//! What the application supplies may panic: services, classifiers, rules, checks, listeners, wakers. A call that panics
+//! What the application supplies may panic: services, classifiers, rules, checks, listeners, wakers, recorders, subscribers. A call that panics
 //! has said nothing of its provider, unless [`Trip::cancelled_after`] says otherwise, and its trial's slot is free again after
 //! [`Trials::pause`]; a check that panics has failed; a listener that panics is called again with the next transition.
 //! Nothing else suffers: no lock is poisoned, and no other call is judged otherwise.
@@ -109,6 +112,10 @@
     not(feature = "http"),
     doc = "[`http`]: https://docs.rs/tower-health/latest/tower_health/http/"
 )]
+#![cfg_attr(
+    not(feature = "metrics"),
+    doc = "[`metrics`]: https://docs.rs/tower-health/latest/tower_health/metrics/"
+)]
 
 mod breaker;
 mod cache;
@@ -127,6 +134,9 @@ mod kind;
 mod layer;
 #[cfg(feature = "load")]
 mod load;
+#[cfg(feature = "metrics")]
+#[doc = include_str!("../docs/metrics.md")]
+pub mod metrics {}
 mod nesting;
 mod permit;
 mod policy;

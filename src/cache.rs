@@ -229,22 +229,11 @@ impl HealthCache {
         let since_then = Instant::now().saturating_duration_since(snapshot.at);
         for row in &snapshot.providers {
             let row = row.clone().later(since_then);
-            let cell = self.restored_cell(&row.id);
+            // Where it is new, it stays as one of a keyed layer would, until it is asked for by name: who will do so
+            // is not known yet.
+            let cell = self.add_keyed(Arc::clone(&row.id), usize::MAX);
             cell.update(|breaker, now| breaker.restore(&row, now));
         }
-    }
-
-    /// Where it is new, it stays as one of a keyed layer would, until it is asked for by name: who will do so is
-    /// not known yet.
-    fn restored_cell(&self, id: &Arc<str>) -> Arc<Cell> {
-        self.write(|cells| {
-            if let Some(cell) = cells.get(id) {
-                return Arc::clone(cell);
-            }
-            let cell = self.new_cell(Arc::clone(id));
-            cells.keyed.insert(Arc::clone(&cell), usize::MAX);
-            cell
-        })
     }
 
     /// Every transition from now on, of every provider, present and to come.

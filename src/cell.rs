@@ -131,7 +131,8 @@ impl Cell {
     /// From now on these meters count what happens to it, until it is forgotten. Not under a lock: they
     /// are code of others.
     pub(crate) fn meter(&self, meters: &Meters) {
-        self.sign().meters.start(meters);
+        let state = || self.look(|breaker, _| breaker.seen().state);
+        self.sign().meters.start(meters, state);
         if self.usage.load(Ordering::SeqCst) == FORGOTTEN {
             self.unmeter();
         }

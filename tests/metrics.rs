@@ -412,6 +412,25 @@ fn providers_of_keyed_layers_share_their_series() {
     });
 }
 
+#[test]
+fn restored_provider_shows_the_state_that_it_was_restored_to() {
+    exported(async |exporter| {
+        let before = HealthCache::default();
+        trip(&before.provider("a"));
+        let cache = HealthCache::default();
+        cache.restore(&before.snapshot());
+        drop(before);
+        assert_eq!(
+            exporter.states("keyed"),
+            OPEN,
+            "nobody has asked for it by name"
+        );
+        let _provider = cache.provider("a");
+        assert_eq!(exporter.states("a"), OPEN);
+        assert_eq!(exporter.states("keyed"), IN_NONE);
+    });
+}
+
 /// A recorder whose every handle panics.
 struct Panics;
 

@@ -67,19 +67,27 @@ struct Metered {
 }
 
 impl MetersOfSign {
-    /// From now on these count, in place of others if there are any.
-    pub(crate) fn start(&self, meters: &Meters) {
-        let state = self.end().unwrap_or(State::Closed);
-        contain(|| meters.0.states[state as usize].increment(1));
+    /// From now on these count, in place of others if there are any, what happens to a breaker in this state.
+    pub(crate) fn start(&self, meters: &Meters, state: impl Fn() -> State) {
+        self.end();
+        let mut shown = state();
+        contain(|| meters.0.states[shown as usize].increment(1));
         self.0.store(Some(Arc::new(Metered {
             meters: meters.clone(),
-            shown: Mutex::new(Some(state)),
+            shown: Mutex::new(Some(shown)),
         })));
+        // It may have changed before anybody counted here.
+        while state() != shown {
+            shown = state();
+            self.show(Some(shown));
+        }
     }
 
     /// The provider is not known any more, and in no state.
-    pub(crate) fn end(&self) -> Option<State> {
-        self.0.swap(None)?.show(None)
+    pub(crate) fn end(&self) {
+        if let Some(metered) = self.0.swap(None) {
+            metered.show(None);
+        }
     }
 
     pub(crate) fn success(&self) {
@@ -116,9 +124,7 @@ impl MetersOfSign {
     pub(crate) fn changed(&self, transition: &Transition) {
         let to = transition.to;
         let cause = transition.cause.map_or("", Cause::as_str);
-        if let Some(metered) = &*self.0.load() {
-            metered.show(Some(to));
-        }
+        self.show(Some(to));
         self.count(|meters| {
             let provider = meters.provider.clone();
             counter!("tower_health_transitions_total", "provider" => provider, "to" => to.as_str(), "cause" => cause)
@@ -137,6 +143,12 @@ impl MetersOfSign {
         });
     }
 
+    fn show(&self, state: Option<State>) {
+        if let Some(metered) = &*self.0.load() {
+            metered.show(state);
+        }
+    }
+
     fn count(&self, count: impl FnOnce(&Handles)) {
         if let Some(metered) = &*self.0.load() {
             contain(|| count(&metered.meters.0));
@@ -145,18 +157,20 @@ impl MetersOfSign {
 }
 
 impl Metered {
-    /// Moves the gauges on; from where they were. Nothing brings back what has ended.
-    fn show(&self, state: Option<State>) -> Option<State> {
+    /// Moves the gauges on. Nothing brings back what has ended.
+    fn show(&self, state: Option<State>) {
         let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = (*shown)?;
+        let Some(before) = *shown else {
+            return;
+        };
         *shown = state;
         contain(|| {
-            self.meters.0.states[before as usize].decrement(1);
+            let states = &self.meters.0.states;
+            states[before as usize].decrement(1);
             if let Some(state) = state {
-                self.meters.0.states[state as usize].increment(1);
+                states[state as usize].increment(1);
             }
         });
-        Some(before)
     }
 }
 

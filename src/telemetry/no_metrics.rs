@@ -25,7 +25,7 @@ pub(crate) struct MetersOfSign;
 #[allow(clippy::unused_self, reason = "the twin needs it")]
 impl MetersOfSign {
     #[inline]
-    pub(crate) fn start(&self, _: &Meters) {}
+    pub(crate) fn start(&self, _: &Meters, _: impl Fn() -> State) {}
 
     #[inline]
     pub(crate) fn end(&self) {}

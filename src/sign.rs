@@ -202,6 +202,8 @@ impl Drop for Lease {
         let epoch = self.word().epoch() + 1;
         self.show(Word(epoch << Word::EPOCH_SHIFT));
         self.meters.end();
+        // What was counted, or just is, was of this breaker, and not of the next.
+        self.tally.restart(0);
         self.tenant().cell = Weak::new();
         lock(&VACANT).push(self.0);
     }

@@ -120,3 +120,20 @@ fn every_success_counts_whoever_else_has_one_or_looks() {
     }
     race.assert_contended();
 }
+
+/// Section 1: what one provider was heard of says nothing of another, wherever that is kept.
+#[tokio::test(start_paused = true)]
+async fn successes_of_providers_that_are_gone_do_not_count_for_those_that_come_after() {
+    const PROVIDERS: usize = 64;
+    let gone: Vec<_> = (0..PROVIDERS).map(|_| Rig::new(policy())).collect();
+    for rig in &gone {
+        succeed(rig, 10);
+    }
+    drop(gone);
+
+    for _ in 0..PROVIDERS {
+        let rig = Rig::new(policy());
+        succeed(&rig, 2);
+        assert_eq!(failures_to_trip(&rig), 2);
+    }
+}

@@ -3,7 +3,7 @@ mod keyed;
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{Arc, OnceLock, PoisonError, RwLock, Weak},
+    sync::{Arc, OnceLock, PoisonError, Weak},
 };
 
 use tokio::{sync::watch, time::Instant};
@@ -11,7 +11,7 @@ use tokio::{sync::watch, time::Instant};
 use self::keyed::KeyedCells;
 use crate::{
     Policy, Provider, ProviderHealth, Snapshot, Transitions, cell::Cell, events::Listeners,
-    telemetry::Meters,
+    sync::RwLock, telemetry::Meters,
 };
 
 /// The health of every provider: the one thing that layers, probes, chains and status pages share.

@@ -9,10 +9,7 @@ mod outbox;
 use std::{
     fmt,
     pin::{Pin, pin},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock,
-        atomic::{AtomicU8, AtomicU64, Ordering},
-    },
+    sync::{Arc, PoisonError},
     time::Duration,
 };
 
@@ -31,6 +28,10 @@ use crate::{
     foreign::with_safe_waker,
     health::ProviderHealth,
     sign::{Lease, Sign, Word},
+    sync::{
+        Mutex, MutexGuard, RwLock,
+        atomic::{AtomicU8, AtomicU64, Ordering},
+    },
     telemetry::{self, Meters, OpenTime, Refusals},
     time::{Stamp, after},
 };

@@ -148,6 +148,7 @@ mod serde;
 mod service;
 mod sign;
 mod state;
+mod sync;
 mod tally;
 mod telemetry;
 mod time;

@@ -8,25 +8,29 @@
 use std::{
     fmt,
     ops::Deref,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, PoisonError, Weak},
 };
 
 use crate::{
     Outcome,
     breaker::{Breaker, Ticket},
     cell::Cell,
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicU64, Ordering},
+        global, many_or_few,
+    },
     tally::Tally,
     telemetry::MetersOfSign,
 };
 
 /// How many are made at once.
-const BATCH: usize = 16;
+const BATCH: usize = many_or_few(16, 1);
 
-/// Those that no breaker uses.
-static VACANT: Mutex<Vec<&'static Sign>> = Mutex::new(Vec::new());
+global! {
+    /// Those that no breaker uses.
+    static VACANT: Mutex<Vec<&'static Sign>> = Mutex::new(Vec::new());
+}
 
 // A cache line of its own: a failing provider's must not slow down the calls of another.
 #[repr(align(64))]

@@ -1,16 +1,16 @@
 //! Successes on their way to the [window](crate::window) of a failure rate, counted without a lock.
 
-use std::{
-    cell::Cell,
-    sync::{
-        OnceLock,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
-    },
-};
+use std::{cell::Cell, sync::OnceLock};
 
 use tokio::time::Instant;
 
-use crate::time::Stamp;
+use crate::{
+    sync::{
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+        global, local, many_or_few,
+    },
+    time::Stamp,
+};
 
 /// How many calls have succeeded since the breaker last asked, all in one bucket of its window.
 ///
@@ -25,7 +25,7 @@ pub(crate) struct Tally {
 }
 
 /// Threads that count at once take turns at these, so that few of them meet at one.
-const COUNTERS: usize = 4;
+const COUNTERS: usize = many_or_few(4, 2);
 
 /// The count, below how often it was started. The latter makes a count late that was read before.
 // On a cache line of its own.
@@ -112,13 +112,15 @@ impl Counter {
 
 /// Which counter is this thread's.
 fn turn() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    thread_local! {
+    global! {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+    }
+    local! {
         static TURN: Cell<Option<usize>> = const { Cell::new(None) };
     }
-    TURN.get().unwrap_or_else(|| {
+    TURN.with(Cell::get).unwrap_or_else(|| {
         let turn = NEXT.fetch_add(1, Ordering::Relaxed) % COUNTERS;
-        TURN.set(Some(turn));
+        TURN.with(|own| own.set(Some(turn)));
         turn
     })
 }

@@ -1,0 +1,217 @@
+//! What is shown, by every view and to every thread.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use loom::sync::atomic::{
+    AtomicBool,
+    Ordering::{Acquire, Release},
+};
+use tower_health::{Cause, Override, Policy, Provider, State};
+
+use crate::{
+    explorer::{advance, ends, ends_within, race},
+    scene::{SECOND, Scene, trips_at},
+};
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
+
+/// Whether a call would be admitted.
+type View = fn(&Provider) -> bool;
+
+const VIEWS: [View; 3] = [
+    Provider::is_healthy,
+    |provider| provider.health().healthy,
+    |provider| provider.admit().is_ok(),
+];
+
+/// Something that changes what all views show, from one to the other.
+struct Change {
+    scene: fn(Policy) -> Scene,
+    make: fn(&Provider),
+    admits: bool,
+}
+
+const CHANGES: [Change; 6] = [
+    Change {
+        scene: Scene::closed,
+        make: |provider| provider.mark_unhealthy("down"),
+        admits: false,
+    },
+    Change {
+        scene: Scene::closed,
+        make: |provider| provider.force(Override::Open, HOUR, "maintenance"),
+        admits: false,
+    },
+    Change {
+        scene: Scene::open,
+        make: Provider::mark_healthy,
+        admits: true,
+    },
+    Change {
+        scene: Scene::open,
+        make: |provider| provider.force(Override::Closed, HOUR, "trust me"),
+        admits: true,
+    },
+    Change {
+        scene: Scene::open,
+        make: |provider| provider.set_policy(trips_at(1).observe_only()),
+        admits: true,
+    },
+    Change {
+        scene: |policy| {
+            let scene = Scene::closed(policy);
+            scene.force(Override::Open, HOUR, "maintenance");
+            scene
+        },
+        make: Provider::unforce,
+        admits: true,
+    },
+];
+
+/// Every change, seen by every two views.
+fn for_each_change_and_views(check: impl Fn(&'static Change, View, View)) {
+    for change in &CHANGES {
+        for one in VIEWS {
+            for other in VIEWS {
+                check(change, one, other);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_one_view_has_shown_no_view_takes_back() {
+    for_each_change_and_views(|change, one, other| {
+        let seen = ends(move || {
+            let scene = (change.scene)(trips_at(1));
+            let ((), seen) = race(&scene, change.make, |provider| {
+                [one, other].map(|view| view(provider) == change.admits)
+            });
+            seen
+        });
+        let in_order = HashSet::from([[false, false], [false, true], [true, true]]);
+        assert_eq!(seen, in_order);
+    });
+}
+
+#[test]
+fn what_was_changed_before_every_view_shows() {
+    for change in &CHANGES {
+        for view in VIEWS {
+            let was_before = ends(move || {
+                let scene = (change.scene)(trips_at(1));
+                let is_changed = Arc::new(AtomicBool::new(false));
+                let told = Arc::clone(&is_changed);
+                let ((), was_before) = race(
+                    &scene,
+                    move |provider| {
+                        (change.make)(provider);
+                        told.store(true, Release);
+                    },
+                    |provider| {
+                        let was_before = is_changed.load(Acquire);
+                        let admits = view(provider);
+                        assert!(admits == change.admits || !was_before);
+                        was_before
+                    },
+                );
+                was_before
+            });
+            assert_eq!(was_before, HashSet::from([true, false]));
+        }
+    }
+}
+
+/// Half-open a call is admitted once; a trial that another thread has is no contradiction.
+#[test]
+fn window_that_runs_out_is_seen_by_every_view() {
+    for view in VIEWS {
+        ends(move || {
+            let mut scene = Scene::half_open(trips_at(1));
+            race(
+                &scene,
+                |provider| assert_eq!(provider.health().state, State::HalfOpen),
+                |provider| assert!(view(provider)),
+            );
+            assert_eq!(scene.news(), [State::HalfOpen]);
+        });
+    }
+}
+
+#[test]
+fn refusal_is_of_the_window_that_is_open() {
+    let refusals = ends(|| {
+        let scene = Scene::closed(trips_at(1));
+        scene.call().throttled(Some(HOUR), "slow down");
+        scene.mark_healthy();
+        let ((), refusal) = race(
+            &scene,
+            |provider| provider.mark_unhealthy("down"),
+            |provider| provider.admit().err(),
+        );
+        refusal.map(|refusal| (refusal.cause, refusal.last_error.unwrap().to_string()))
+    });
+    let of_the_second = (Some(Cause::Failures), "down".to_owned());
+    assert_eq!(refusals, HashSet::from([None, Some(of_the_second)]));
+}
+
+#[test]
+fn breaker_that_was_seen_well_is_not_refused_for_an_outage_before() {
+    for view in VIEWS {
+        let seen = ends_within(3, move || {
+            let scene = Scene::closed(trips_at(1));
+            scene.call().throttled(Some(HOUR), "slow down");
+            let ((), seen) = race(
+                &scene,
+                |provider| {
+                    provider.mark_healthy();
+                    // Shut, and open for a trial at once.
+                    let call = provider.admit().expect("closed");
+                    call.throttled(Some(Duration::ZERO), "slow down");
+                },
+                |provider| [provider.is_healthy(), view(provider)],
+            );
+            seen
+        });
+        let in_order = HashSet::from([[false, false], [false, true], [true, true]]);
+        assert_eq!(seen, in_order);
+    }
+}
+
+#[test]
+fn refusal_ends_with_the_window_whoever_moves_the_clock() {
+    let admitted = ends(|| {
+        let scene = Scene::closed(trips_at(1));
+        scene.call().throttled(Some(SECOND), "slow down");
+        let ((), trial) = race(
+            &scene,
+            |provider| {
+                assert!(!provider.health().healthy);
+                advance(SECOND);
+                assert_eq!(provider.health().state, State::HalfOpen);
+            },
+            |provider| provider.admit().ok(),
+        );
+        let is_admitted = trial.is_some();
+        assert_eq!(scene.is_healthy(), !is_admitted);
+        is_admitted
+    });
+    assert_eq!(admitted, HashSet::from([true, false]));
+}
+
+#[test]
+fn snapshot_shows_what_its_provider_shows() {
+    ends(|| {
+        let scene = Scene::closed(trips_at(1));
+        let cache = scene.cache.clone();
+        let ((), row) = race(
+            &scene,
+            |provider| provider.mark_unhealthy("down"),
+            move |_| cache.snapshot().get("a").cloned(),
+        );
+        let row = row.expect("a row");
+        assert_eq!(row.healthy, row.retry_in.is_none());
+        assert_eq!(row.healthy, row.state == State::Closed);
+        assert_eq!(row.healthy, row.last_error.is_none());
+    });
+}

@@ -1,4 +1,5 @@
 use std::{
+    any::Any,
     error::Error,
     fmt::{self, Write as _},
     hash::{Hash, Hasher},
@@ -86,8 +87,12 @@ impl Reason {
         text.into_reason(kind.len())
     }
 
-    /// [`error`](Self::error) for what a service calls an error, where it is known to be one.
+    /// [`error`](Self::error) for what a service or a check calls an error, where it is known to be one;
+    /// a reason is one already.
     pub(crate) fn of<E: fmt::Display + 'static>(error: &E) -> Self {
+        if let Some(reason) = (error as &dyn Any).downcast_ref::<Self>() {
+            return reason.clone();
+        }
         as_error(error).map_or_else(|| Self::display(error), Self::error)
     }
 

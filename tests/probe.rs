@@ -4,6 +4,7 @@ use std::{
     collections::BTreeSet,
     fmt,
     future::{Ready, pending, ready},
+    io,
     panic::{self, panic_any},
     pin::Pin,
     sync::{
@@ -16,8 +17,8 @@ use std::{
 
 use tokio::time::{Instant, advance, sleep, timeout};
 use tower_health::{
-    Backoff, Cause, Check, HealthCache, HealthProbe, Override, Policy, ProbeHandle, Scope, State,
-    Trip,
+    Backoff, Cause, Check, HealthCache, HealthProbe, Override, Policy, ProbeHandle, Reason, Scope,
+    State, Trip,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -53,6 +54,28 @@ async fn second_failed_round_marks_by_default() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn failed_check_keeps_its_label() {
+    let labelled = || ready(Err::<(), _>(Reason::labelled("503", "overloaded")));
+    let reset = || {
+        ready(Err::<(), _>(io::Error::from(
+            io::ErrorKind::ConnectionReset,
+        )))
+    };
+    for (check, text, label) in [
+        (Check::new(labelled), "503: overloaded", "503"),
+        (Check::new(reset), "reset: connection reset", "reset"),
+        (
+            Check::new(|| ready(Err::<(), _>("odd".to_owned()))),
+            "odd",
+            "error",
+        ),
+    ] {
+        let reason = reason_of(check).await;
+        assert_eq!((reason.as_str(), reason.label()), (text, label));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn false_marks() {
     let plain = Check::new(|| ready(false));
     assert_eq!(reason_of(plain).await, "check failed");
@@ -70,7 +93,7 @@ async fn error_marks_with_its_text() {
 #[tokio::test(start_paused = true)]
 async fn megabyte_of_error_text_is_cut() {
     let verbose = Check::new(|| ready(Err::<(), _>("é".repeat(1 << 19))));
-    assert_eq!(reason_of(verbose).await, "é".repeat(128));
+    assert_eq!(reason_of(verbose).await.as_str(), "é".repeat(128));
 }
 
 /// Scenario 24.
@@ -1161,7 +1184,7 @@ async fn pass(time: Duration) {
 }
 
 /// What was heard against a provider whose only check this is, and which one failure trips.
-async fn reason_of(check: Check) -> String {
+async fn reason_of(check: Check) -> Reason {
     let cache = trips_at_once();
     HealthProbe::new(&cache)
         .check_with("a", check)
@@ -1170,7 +1193,7 @@ async fn reason_of(check: Check) -> String {
     let health = cache.provider("a").health();
     assert_eq!(health.state, State::Open);
     assert_eq!(health.cause, Some(Cause::Probe));
-    health.last_error.expect("it was marked").to_string()
+    health.last_error.expect("it was marked")
 }
 
 fn assert_nothing_recorded(cache: &HealthCache) {

@@ -104,7 +104,7 @@ impl fmt::Debug for Check {
 }
 
 /// What a check may give back: nothing, where coming to its end is enough; a `bool`; or a `Result`,
-/// whose error tells why.
+/// whose error tells why, with its [label](Reason::label) where it has one.
 pub trait CheckResult {
     /// Passed, or the reason why not.
     ///
@@ -130,8 +130,8 @@ impl CheckResult for bool {
     }
 }
 
-impl<T: CheckResult, E: fmt::Display> CheckResult for Result<T, E> {
+impl<T: CheckResult, E: fmt::Display + 'static> CheckResult for Result<T, E> {
     fn into_result(self) -> Result<(), Reason> {
-        self.map_err(Reason::display)?.into_result()
+        self.map_err(|error| Reason::of(&error))?.into_result()
     }
 }

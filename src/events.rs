@@ -105,6 +105,18 @@ impl Transitions {
         }
     }
 
+    /// The next transition, if it has come.
+    #[cfg(feature = "status")]
+    pub(crate) fn try_recv(&mut self) -> Option<Transition> {
+        loop {
+            match self.receiver.try_recv() {
+                Ok(transition) => return Some(transition),
+                Err(broadcast::error::TryRecvError::Lagged(missed)) => self.missed += missed,
+                Err(_) => return None,
+            }
+        }
+    }
+
     /// How many transitions were dropped because this subscriber lagged behind.
     #[must_use]
     pub fn missed(&self) -> u64 {

@@ -58,11 +58,11 @@
 //! | set when it opens, for how long, how it comes back | [`Trip`], [`Backoff`], [`Trials`], [`Throttle`] |
 //! | serve from the next provider | [`FallbackChain`] |
 //! | check providers in the background | [`HealthProbe`], [`Check`] |
-//! | show health | [`HealthCache::snapshot`] |
+//! | show health, as a page and as JSON | [`status::StatusService`], [`HealthCache::snapshot`] |
 //! | keep what is open open across a restart | [`HealthCache::restore`] |
 //! | hear of each change | [`HealthCache::subscribe`] |
 //! | see it in logs and in Prometheus | the features `tracing` and [`metrics`] |
-//! | overrule it | [`Provider::force`] |
+//! | overrule it, from code or from the page | [`Provider::force`], [`status::ControlService`] |
 //! | guard something that is not a tower service | [`Provider::admit`] |
 //! | tell errors apart | [`error::find`], [`error::Kind`] |
 //! | try a request again whose body cannot be cloned | [`http::ReplayLayer`] |
@@ -77,6 +77,7 @@
 //! | `load` | no | `tower::load::Load` for [`Health`], so that balancers avoid what is down |
 //! | `metrics` | no | [`metrics`]: counters and gauges of calls, states, trials, checks and fallbacks, through the facade of that name |
 //! | `serde` | no | [`Policy`] from configuration; [`Snapshot`] to a file, and back; [`Transition`] to a log |
+//! | `status` | no | [`status`]: a live status page, its JSON and its events, control by operators |
 //! | `tracing` | no | events: a warning where a breaker opens, an information where it comes back, and at `DEBUG` what a chain passed by, and once a second for each provider how many calls were refused |
 //! | `full` | no | all of the above |
 //!
@@ -84,8 +85,8 @@
 //!
 //! Calls need none: permits, layers and chains work in any executor, and outside one. What waits for a time needs a
 //! tokio runtime with its timer enabled, and panics without it: a [`HealthProbe`], a chain's
-//! [deadline](FallbackChain::deadline) and [`Exhausted::Wait`], `http::PeekLayer`, and
-//! `http::StatusClassifier::idle_timeout`.
+//! [deadline](FallbackChain::deadline) and [`Exhausted::Wait`], `http::PeekLayer`,
+//! `http::StatusClassifier::idle_timeout`, and the events of `status::StatusService`.
 //!
 //! # Panics
 //!
@@ -148,6 +149,8 @@ mod serde;
 mod service;
 mod sign;
 mod state;
+#[cfg(feature = "status")]
+pub mod status;
 mod sync;
 mod tally;
 mod telemetry;
@@ -179,6 +182,6 @@ pub use self::{
 pub use self::load::HealthMetric;
 
 /// Its examples compile, with the features that they show.
-#[cfg(all(doctest, feature = "serde"))]
+#[cfg(all(doctest, feature = "serde", feature = "status"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -1,0 +1,67 @@
+use ::http::{
+    HeaderName, HeaderValue, Response, StatusCode,
+    header::{
+        ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
+        REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    },
+};
+
+use serde::Serialize;
+
+use super::StatusBody;
+
+pub(super) type Answer = Response<StatusBody>;
+
+const TEXT: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json";
+
+/// What every answer says of itself: it is of now, of this type, and nothing is to be loaded on its behalf.
+const ALWAYS: [(HeaderName, &str); 5] = [
+    (CACHE_CONTROL, "no-store"),
+    (
+        CONTENT_SECURITY_POLICY,
+        "default-src 'none'; frame-ancestors 'none'",
+    ),
+    (REFERRER_POLICY, "no-referrer"),
+    (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (
+        HeaderName::from_static("cross-origin-resource-policy"),
+        "same-origin",
+    ),
+];
+
+pub(super) fn answer(status: StatusCode, content_type: &'static str, body: StatusBody) -> Answer {
+    let length = body.len();
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    for (name, value) in ALWAYS {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    if let Some(length) = length {
+        headers.insert(CONTENT_LENGTH, length.into());
+    }
+    response
+}
+
+pub(super) fn text(status: StatusCode, text: &'static str) -> Answer {
+    answer(status, TEXT, StatusBody::whole(text))
+}
+
+pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Answer {
+    let json = serde_json::to_vec(value).expect("its keys are strings");
+    answer(status, JSON, StatusBody::whole(json))
+}
+
+pub(super) fn with(mut answer: Answer, name: HeaderName, value: &'static str) -> Answer {
+    let value = HeaderValue::from_static(value);
+    answer.headers_mut().insert(name, value);
+    answer
+}
+
+/// To a method other than those that read.
+pub(super) fn only_read() -> Answer {
+    let refusal = text(StatusCode::METHOD_NOT_ALLOWED, "this can only be read\n");
+    with(refusal, ALLOW, "GET, HEAD")
+}

@@ -1,0 +1,133 @@
+use std::{
+    convert::Infallible,
+    fmt,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use ::http::{Response, StatusCode};
+use bytes::Buf;
+use http_body::Body;
+use pin_project_lite::pin_project;
+use tokio::time::Instant;
+
+use super::{action::Action, refusal::Refusal};
+use crate::{
+    Provider, Snapshot,
+    status::{
+        StatusBody,
+        answer::{Answer, json},
+    },
+};
+
+const MAX_BODY: usize = 4 * 1024;
+
+/// What is to be done once its details are there.
+pub(super) struct Order {
+    pub(super) provider: Provider,
+    pub(super) action: Action,
+}
+
+pin_project! {
+    /// The response of [`ControlService`](super::ControlService), once it has read the request.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it is ready, it has changed nothing.
+    #[must_use = "futures do nothing unless polled"]
+    pub struct ControlFuture<B> {
+        #[pin]
+        step: Step<B>,
+    }
+}
+
+pin_project! {
+    #[project = StepProj]
+    enum Step<B> {
+        Reading { order: Order, read: Vec<u8>, #[pin] body: B },
+        Refused { answer: Option<Answer> },
+    }
+}
+
+impl<B> ControlFuture<B> {
+    pub(super) fn reading(order: Order, body: B) -> Self {
+        Self {
+            step: Step::Reading {
+                order,
+                read: Vec::new(),
+                body,
+            },
+        }
+    }
+
+    pub(super) fn refused(answer: Answer) -> Self {
+        Self {
+            step: Step::Refused {
+                answer: Some(answer),
+            },
+        }
+    }
+}
+
+impl<B: Body> Future for ControlFuture<B> {
+    type Output = Result<Response<StatusBody>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Poll::Ready(Ok(match self.project().step.project() {
+            StepProj::Refused { answer } => answer.take().expect("polled after it was ready"),
+            StepProj::Reading { order, read, body } => match ready!(poll_whole(body, read, cx)) {
+                Ok(()) => order.carry_out(read),
+                Err(refusal) => refusal.into(),
+            },
+        }))
+    }
+}
+
+fn poll_whole<B: Body>(
+    mut body: Pin<&mut B>,
+    read: &mut Vec<u8>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<(), Refusal>> {
+    while let Some(frame) = ready!(body.as_mut().poll_frame(cx)) {
+        let Ok(frame) = frame else {
+            let message = "the request broke off";
+            return Poll::Ready(Err(Refusal::new(StatusCode::BAD_REQUEST, message)));
+        };
+        let Ok(mut data) = frame.into_data() else {
+            continue;
+        };
+        if data.remaining() > MAX_BODY - read.len() {
+            let message = format!("no more than {MAX_BODY} bytes, please");
+            return Poll::Ready(Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, message)));
+        }
+        while data.has_remaining() {
+            let chunk = data.chunk();
+            read.extend_from_slice(chunk);
+            data.advance(chunk.len());
+        }
+    }
+    Poll::Ready(Ok(()))
+}
+
+impl Order {
+    fn carry_out(&self, details: &[u8]) -> Answer {
+        match self.action.apply(&self.provider, details) {
+            Ok(()) => json(StatusCode::OK, &self.health()),
+            Err(wrong) => Refusal::new(StatusCode::BAD_REQUEST, wrong).into(),
+        }
+    }
+
+    fn health(&self) -> Snapshot {
+        let providers = vec![self.provider.health()];
+        Snapshot {
+            at: Instant::now(),
+            providers,
+        }
+    }
+}
+
+impl<B> fmt::Debug for ControlFuture<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ControlFuture").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,77 @@
+use std::fmt;
+
+use ::http::{Method, Request, StatusCode, header::CONTENT_TYPE};
+
+use super::{action::Action, refusal::Refusal};
+use crate::{HealthCache, Provider};
+
+/// What is asked for: `/providers/{id}/{action}`.
+pub(super) struct Route {
+    id: String,
+    pub(super) action: Action,
+}
+
+impl Route {
+    pub(super) fn of<B>(request: &Request<B>) -> Result<Self, Refusal> {
+        let path = request.uri().path();
+        let parts = path
+            .strip_prefix("/providers/")
+            .and_then(|rest| rest.rsplit_once('/'));
+        let Some((id, Some(action))) = parts.map(|(id, action)| (id, Action::named(action))) else {
+            return Err(not_found(
+                "there is only /providers/{id}/ with force-open, force-closed, release or reset",
+            ));
+        };
+        if request.method() != Method::POST {
+            return Err(Refusal::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "this can only be posted to",
+            ));
+        }
+        let content_type = request.headers().get(CONTENT_TYPE);
+        if !content_type.is_some_and(|it| is_json(it.as_bytes())) {
+            return Err(Refusal::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "the content type must be application/json",
+            ));
+        }
+        let id = decoded(id).ok_or_else(|| {
+            let message = format!("the id `{id}` is not percent-encoded UTF-8");
+            Refusal::new(StatusCode::BAD_REQUEST, message)
+        })?;
+        Ok(Self { id, action })
+    }
+
+    /// One that is unknown is not made by asking for it.
+    pub(super) fn provider(&self, cache: &HealthCache) -> Result<Provider, Refusal> {
+        let unknown = || not_found(format_args!("there is no provider `{}`", self.id));
+        cache.get(&self.id).ok_or_else(unknown)
+    }
+}
+
+fn not_found(message: impl fmt::Display) -> Refusal {
+    Refusal::new(StatusCode::NOT_FOUND, message)
+}
+
+fn is_json(content_type: &[u8]) -> bool {
+    let essence = content_type.split(|byte| *byte == b';').next();
+    essence.is_some_and(|it| it.trim_ascii().eq_ignore_ascii_case(b"application/json"))
+}
+
+/// RFC 3986 §2.1.
+fn decoded(text: &str) -> Option<String> {
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        decoded.push(match byte {
+            b'%' => digit(bytes.next()?)? << 4 | digit(bytes.next()?)?,
+            byte => byte,
+        });
+    }
+    String::from_utf8(decoded).ok()
+}
+
+fn digit(byte: u8) -> Option<u8> {
+    let digit = char::from(byte).to_digit(16)?;
+    u8::try_from(digit).ok()
+}

@@ -1,0 +1,397 @@
+'use strict';
+
+// What providers say reaches the document as text alone: by `append`, `textContent` and `setAttribute` of labels.
+
+const SPANS_MINUTES = [2, 5, 10, 15];
+const CHANGES_LISTED = 50;
+const CHANGES_KEPT = 1024;
+const RETRY_SECONDS = 3;
+
+const page = document.body.dataset;
+// Wherever it is mounted, with a slash at the end or without.
+const base = location.pathname.replace(/\/?$/, '/');
+const find = (id) => document.getElementById(id);
+const seconds = () => Date.now() / 1000;
+
+const rows = new Map();
+let changes = [];
+let watchedSince = seconds();
+let cutOff = new Set();
+let someMissed = false;
+let heardAt = 0;
+let shownSeconds = 60 * SPANS_MINUTES[0];
+
+// Words.
+
+function lasting(duration) {
+  const s = Math.max(0, Math.round(duration));
+  const parts = [[Math.floor(s / 86400), 'd'], [Math.floor(s / 3600) % 24, 'h'], [Math.floor(s / 60) % 60, 'min'], [s % 60, 's']];
+  const first = parts.findIndex(([count]) => count > 0);
+  if (first < 0) return '0 s';
+  return parts.slice(first, first + 2).filter(([count]) => count > 0).map((part) => part.join(' ')).join(' ');
+}
+
+const CAUSES = {
+  failures: 'Calls failed', throttled: 'Asked for a pause', probe: 'Check failed', forced: 'Held by an operator',
+};
+const LABELS = { open: 'Down', 'half-open': 'On trial', closed: 'Up' };
+const TONES = { open: 'ill', 'half-open': 'trial', closed: 'well' };
+const ORDER = { open: 0, 'half-open': 1, closed: 3 };
+
+const times = (count, what) => count === 1 ? `1 ${what}` : `${count} ${what}s`;
+
+function why(health) {
+  const { state, cause, reason, last_error, consecutive_failures: failures, failed_trials: trials, forced_for_seconds: forced } = health;
+  const counts = [];
+  if (failures > 0) counts.push(`${times(failures, 'failure')} in a row`);
+  if (trials > 0) counts.push(times(trials, 'failed trial'));
+  if (state === 'closed' && cause === null) {
+    return { cause: failures > 0 ? counts.join(', ') : '', said: last_error ? `Last error: ${last_error}` : '' };
+  }
+  const said = [reason, forced > 0 && `for ${lasting(forced)} more`, last_error !== reason && last_error && `last error: ${last_error}`, counts.join(', ')];
+  return { cause: CAUSES[cause] ?? cause ?? '', said: said.filter(Boolean).join(' · ') };
+}
+
+function nextTrial({ health, retryAt }) {
+  if (health.state === 'closed') return retryAt === null ? '' : `in ${lasting(retryAt - seconds())}`;
+  if (health.state === 'half-open') return retryAt === null ? 'with its next call' : 'under way';
+  if (retryAt === null) return 'with its next call';
+  const wait = Math.ceil(retryAt - seconds());
+  return wait > 0 ? `in ${lasting(wait)}` : 'now';
+}
+
+// Elements.
+
+function element(tag, className, ...children) {
+  const made = document.createElement(tag);
+  if (className) made.className = className;
+  made.append(...children);
+  return made;
+}
+
+function drawn(tag, attributes) {
+  const made = document.createElementNS('http://www.w3.org/2000/svg', tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  return made;
+}
+
+function put(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+function mark(node, name, value) {
+  if (node.getAttribute(name) !== value) node.setAttribute(name, value);
+}
+
+// Rows.
+
+function newRow(id) {
+  const parts = {
+    badge: element('span', 'badge'), held: element('span', 'held', 'forced'), since: element('small'),
+    cause: element('span', 'cause'), said: element('small', 'said'),
+    wait: element('span', 'wait'), done: element('i'),
+    strip: drawn('svg', { class: 'strip', role: 'img', preserveAspectRatio: 'none' }),
+  };
+  parts.bar = element('div', 'bar', parts.done);
+  const cells = [
+    ['name', element('span', '', id)], ['state', parts.badge, parts.held, parts.since], ['why', parts.cause, parts.said],
+    ['next', parts.wait, parts.bar], ['past', parts.strip],
+    ...(page.control ? [['control', controlButton(id)]] : []),
+  ].map(([name, ...children]) => element('td', name, ...children));
+  for (const cell of cells) cell.setAttribute('role', 'cell');
+  const tr = element('tr', '', ...cells);
+  tr.setAttribute('role', 'row');
+  tr.dataset.id = id;
+  tr.addEventListener('animationend', () => tr.classList.remove('changed'));
+
+  return { id, tr, parts, health: null, changes: [], drawnOf: '' };
+}
+
+function update(row, health) {
+  const now = seconds();
+  const before = row.health?.state;
+  row.health = health;
+  row.since = health.since_seconds_ago === null ? null : now - health.since_seconds_ago;
+  row.retryAt = health.retry_in_seconds === null ? null : now + health.retry_in_seconds;
+
+  const { parts, tr } = row;
+  mark(tr, 'data-tone', TONES[health.state]);
+  mark(tr, 'data-state', health.state);
+  if (before && before !== health.state) tr.classList.add('changed');
+  put(parts.badge, LABELS[health.state]);
+  parts.held.hidden = health.cause !== 'forced';
+  const { cause, said } = why(health);
+  put(parts.cause, cause);
+  put(parts.said, said);
+  drawStrip(row);
+  tick(row);
+}
+
+/** What time alone changes. */
+function tick(row) {
+  const { parts, health, since, retryAt } = row;
+  const now = seconds();
+  put(parts.since, since === null ? 'since the start' : `${health.state} for ${lasting(now - since)}`);
+  put(parts.wait, nextTrial(row));
+  const isCounting = health.state === 'open' && since !== null && retryAt !== null;
+  parts.bar.hidden = !isCounting;
+  if (isCounting) {
+    const done = Math.min(1, (now - since) / Math.max(1, retryAt - since));
+    parts.done.style.width = `${(done * 100).toFixed(1)}%`;
+  }
+  mark(parts.strip, 'viewBox', `${Math.round(now - watchedSince) - shownSeconds} 0 ${shownSeconds} 10`);
+}
+
+// The strip: rectangles lie where time puts them, counted in seconds; as it goes by only the view moves.
+
+function drawStrip(row) {
+  const { health, since, parts } = row;
+  while (row.changes.length > 1 && row.changes[1].at < seconds() - shownSeconds) row.changes.shift();
+  const last = row.changes.at(-1);
+  const isCutOff = someMissed || cutOff.has(row.id);
+  const key = `${row.changes.length} ${last?.at} ${health.state} ${isCutOff} ${watchedSince} ${shownSeconds}`;
+  if (row.drawnOf === key) return;
+  row.drawnOf = key;
+
+  const spans = [];
+  let from = watchedSince;
+  if (row.changes.length > 0 && isCutOff) from = row.changes[0].at;
+  if (row.changes.length === 0 && since !== null) from = since;
+  let state = row.changes[0]?.from ?? health.state;
+  for (const change of row.changes) {
+    spans.push({ from, to: change.at, state });
+    [from, state] = [change.at, change.to];
+  }
+  if (state !== health.state && since !== null) {
+    spans.push({ from, to: since, state });
+    [from, state] = [since, health.state];
+  }
+  spans.push({ from, to: Infinity, state });
+
+  // Those in which it was not well come last, and are wide enough to be seen.
+  const order = [...spans.filter((span) => span.state === 'closed'), ...spans.filter((span) => span.state !== 'closed')];
+  parts.strip.replaceChildren(...order.map(({ from, to, state }) => {
+    const width = Math.max(Math.min(to - from, 1e7), state === 'closed' ? 0 : shownSeconds / 150);
+    const rect = drawn('rect', { class: state, x: from - watchedSince, y: 0, width, height: 10 });
+    const title = drawn('title', {});
+    title.textContent = to === Infinity ? LABELS[state] : `${LABELS[state]} for ${lasting(to - from)}`;
+    rect.append(title);
+    return rect;
+  }));
+  const recent = row.changes.filter((change) => change.at > seconds() - shownSeconds);
+  const counted = recent.length === 0 ? 'no change' : times(recent.length, 'change');
+  mark(parts.strip, 'aria-label', `${counted} in the last ${shownSeconds / 60} minutes, now ${LABELS[health.state].toLowerCase()}`);
+}
+
+// The list of changes, which says in words what the strips show.
+
+function listed(change) {
+  const state = (name) => {
+    const made = element('span', '', name);
+    made.dataset.state = name;
+    return made;
+  };
+  const time = element('time', '', new Date(change.at * 1000).toLocaleTimeString([], { hour12: false }));
+  time.dateTime = new Date(change.at * 1000).toISOString();
+  const cause = change.to === 'open' || change.reason ? CAUSES[change.cause] : '';
+  const said = [cause, change.reason].filter(Boolean).join(': ');
+  return element('li', '',
+    time, element('b', '', change.provider),
+    element('span', '', state(change.from), ' → ', state(change.to)), element('span', 'said', said));
+}
+
+function remember(history, isWhole) {
+  const now = seconds();
+  if (isWhole) {
+    changes = [];
+    for (const row of rows.values()) row.changes = [];
+    watchedSince = now - history.watched_seconds;
+    find('changes').replaceChildren();
+  }
+  cutOff = new Set(history.cut_off);
+  someMissed = history.missed > 0;
+  const fresh = history.transitions.map(({ seconds_ago: ago, ...change }) => ({ ...change, at: now - ago }));
+  changes = [...changes, ...fresh].slice(-CHANGES_KEPT);
+  for (const change of fresh) rows.get(change.provider)?.changes.push(change);
+  find('changes').prepend(...fresh.slice(-CHANGES_LISTED).reverse().map(listed));
+  while (find('changes').childElementCount > CHANGES_LISTED) find('changes').lastElementChild.remove();
+  find('no-changes').hidden = changes.length > 0;
+  find('gaps').hidden = history.missed === 0;
+  put(find('gaps'), `${times(history.missed, 'change')} came too fast to be kept.`);
+}
+
+// The whole.
+
+function show({ providers }) {
+  fitStrips();
+  const known = new Set();
+  for (const health of providers) {
+    known.add(health.id);
+    let row = rows.get(health.id);
+    if (!row) {
+      row = newRow(health.id);
+      row.changes = changes.filter((change) => change.provider === health.id);
+      rows.set(health.id, row);
+    }
+    update(row, health);
+  }
+  for (const [id, row] of rows) {
+    if (known.has(id)) continue;
+    row.tr.remove();
+    rows.delete(id);
+  }
+  arrange();
+  filter();
+  summarize();
+}
+
+/** The strips show as much as there is to show, up to the longest span. */
+function fitStrips() {
+  const watched = (seconds() - watchedSince) / 60;
+  const minutes = SPANS_MINUTES.find((span) => watched <= span) ?? SPANS_MINUTES.at(-1);
+  shownSeconds = minutes * 60;
+  put(find('span'), `Last ${minutes} minutes`);
+}
+
+/** The ill ones first; a row moves only where it must, and keeps the focus. */
+function arrange() {
+  const rank = (row) => row.health.state === 'closed' && row.health.cause !== null ? 2 : ORDER[row.health.state];
+  const sorted = [...rows.values()].sort((one, other) => rank(one) - rank(other) || (one.id < other.id ? -1 : 1));
+  const focused = document.activeElement;
+  let place = find('providers').firstElementChild;
+  for (const { tr } of sorted) {
+    if (tr === place) place = place.nextElementSibling;
+    else find('providers').insertBefore(tr, place);
+  }
+  if (focused !== document.activeElement) focused.focus({ preventScroll: true });
+}
+
+function filter() {
+  const sought = find('filter').value.trim().toLowerCase();
+  const onlyIll = find('only-ill').checked;
+  let shown = 0;
+  for (const { id, tr, health } of rows.values()) {
+    const matches = id.toLowerCase().includes(sought) && !(onlyIll && health.state === 'closed');
+    tr.hidden = !matches;
+    if (matches) shown += 1;
+  }
+  put(find('shown'), shown === rows.size ? '' : `${shown} of ${rows.size} shown`);
+  find('none').hidden = rows.size > 0;
+}
+
+function summarize() {
+  const count = (state) => [...rows.values()].filter((row) => row.health.state === state).length;
+  const [down, trying, all] = [count('open'), count('half-open'), rows.size];
+  const tone = down > 0 ? 'ill' : trying > 0 ? 'trial' : 'well';
+  const parts = [];
+  if (down > 0) parts.push(`${down} of ${all} down`);
+  if (trying > 0) parts.push(down > 0 ? `${trying} on trial` : `${trying} of ${all} on trial`);
+  put(find('summary'), parts.join(', ') || (all === 1 ? 'The one provider is up' : `All ${all} are up`));
+  mark(find('summary'), 'data-tone', tone);
+  document.title = parts.length > 0 ? `(${down + trying}) ${page.title}` : page.title;
+  const colour = { ill: '#d9453c', trial: '#efb23e', well: '#2f9e62' }[tone];
+  const icon = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><circle cx="8" cy="8" r="7" fill="${colour}"/></svg>`;
+  mark(document.querySelector('link[rel=icon]'), 'href', `data:image/svg+xml,${encodeURIComponent(icon)}`);
+}
+
+// The connection.
+
+let source = null;
+
+function connect() {
+  source?.close();
+  source = new EventSource(`${base}events`);
+  const hear = (name, act) => source.addEventListener(name, ({ data }) => {
+    heardAt = seconds();
+    act(JSON.parse(data));
+    find('connection').dataset.tone = 'live';
+    document.querySelector('main').hidden = false;
+    tellConnection();
+  });
+  hear('history', (history) => remember(history, true));
+  hear('transitions', (history) => remember(history, false));
+  hear('health', show);
+  source.onerror = () => {
+    find('connection').dataset.tone = 'lost';
+    tellConnection();
+    // Where the browser gives up, as at a 503, this does not.
+    if (source.readyState === EventSource.CLOSED) setTimeout(connect, RETRY_SECONDS * 1000);
+  };
+}
+
+function tellConnection() {
+  const { tone } = find('connection').dataset;
+  if (tone === 'wait') return;
+  const isLost = tone === 'lost';
+  document.body.classList.toggle('stale', isLost);
+  const age = heardAt > 0 ? `, this is from ${lasting(seconds() - heardAt)} ago` : '';
+  put(find('connection'), isLost ? `no connection${age}` : 'live');
+}
+
+// Control.
+
+function controlButton(id) {
+  const button = element('button', 'overrule', 'Overrule …');
+  button.type = 'button';
+  button.setAttribute('aria-label', `Overrule ${id}`);
+  button.addEventListener('click', () => openControl(id));
+  return button;
+}
+
+function openControl(id) {
+  const dialog = find('control').content.firstElementChild.cloneNode(true);
+  const form = dialog.querySelector('form');
+  const error = dialog.querySelector('.error');
+  dialog.querySelector('h2').textContent = id;
+  dialog.addEventListener('close', () => dialog.remove());
+  form.addEventListener('submit', async (event) => {
+    event.preventDefault();
+    const action = event.submitter.value;
+    if (action === 'cancel') return dialog.close();
+    error.textContent = '';
+    const takesTime = action.startsWith('force-');
+    const body = takesTime ? { ttl: form.elements.ttl.value, reason: form.elements.reason.value } : {};
+    try {
+      const row = await overrule(id, action, body);
+      if (rows.has(id)) {
+        update(rows.get(id), row);
+        arrange();
+        summarize();
+      }
+      dialog.close();
+    } catch (failure) {
+      error.textContent = failure.message;
+    }
+  });
+  document.body.append(dialog);
+  dialog.showModal();
+}
+
+async function overrule(id, action, body) {
+  const root = new URL(page.control.replace(/\/?$/, '/'), new URL(base, location));
+  const response = await fetch(new URL(`providers/${encodeURIComponent(id)}/${action}`, root), {
+    method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body),
+  });
+  const answer = await response.json().catch(() => ({}));
+  if (!response.ok) throw new Error(answer.error ?? `The server answered ${response.status}.`);
+  return answer.providers[0];
+}
+
+// Start.
+
+if (page.control) find('head').append(element('th', 'control'));
+
+find('filter').addEventListener('input', filter);
+find('only-ill').addEventListener('change', filter);
+find('tools').addEventListener('submit', (event) => event.preventDefault());
+setInterval(() => {
+  for (const row of rows.values()) if (!row.tr.hidden) tick(row);
+  // A connection may be dead without anybody saying so.
+  const silence = seconds() - heardAt;
+  if (heardAt > 0 && silence > 3 * page.refresh + 5) {
+    find('connection').dataset.tone = 'lost';
+    if (source.readyState === EventSource.OPEN) connect();
+  }
+  tellConnection();
+}, 1000);
+connect();

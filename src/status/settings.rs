@@ -1,0 +1,57 @@
+use std::{sync::Arc, time::Duration};
+
+use super::UnhealthyWhen;
+use crate::{Cause, HealthCache, Reason, Snapshot, Transition};
+
+/// What is shown, and how.
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    pub(super) title: Arc<str>,
+    pub(super) expected: Vec<Arc<str>>,
+    pub(super) is_redacted: bool,
+    pub(super) unhealthy_when: UnhealthyWhen,
+    pub(super) refresh: Duration,
+    pub(super) control_at: Option<Arc<str>>,
+}
+
+impl Settings {
+    pub(super) fn snapshot(&self, cache: &HealthCache) -> Snapshot {
+        let mut snapshot = cache.snapshot_of(self.expected.iter().map(Arc::clone));
+        if self.is_redacted {
+            for row in &mut snapshot.providers {
+                redact(row.cause, &mut row.reason);
+
+                redact(None, &mut row.last_error);
+            }
+        }
+        snapshot
+    }
+
+    pub(super) fn transition(&self, mut transition: Transition) -> Transition {
+        if self.is_redacted {
+            redact(transition.cause, &mut transition.reason);
+        }
+        transition
+    }
+}
+
+/// Leaves the word that strangers may be told. An operator's reason has none.
+fn redact(cause: Option<Cause>, reason: &mut Option<Reason>) {
+    *reason = reason
+        .take()
+        .filter(|_| cause != Some(Cause::Forced))
+        .map(|reason| Reason::display(reason.label()));
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            title: "Provider health".into(),
+            expected: Vec::new(),
+            is_redacted: false,
+            unhealthy_when: UnhealthyWhen::default(),
+            refresh: Duration::from_secs(5),
+            control_at: None,
+        }
+    }
+}

@@ -1,0 +1,354 @@
+//! The events: what they tell, when, and to how many.
+
+use std::{sync::Arc, time::Duration};
+
+use http::{StatusCode, header::RETRY_AFTER};
+use http_body_util::BodyExt;
+use serde_json::Value;
+use tokio::time::{Instant, advance};
+use tokio_test::{assert_pending, task};
+use tower_health::{
+    HealthCache, Override,
+    status::{StatusBody, StatusService},
+};
+
+use crate::{HOUR, cache, get, status_of};
+
+/// Reads the events of one subscriber.
+pub(crate) struct Reader {
+    body: StatusBody,
+}
+
+#[derive(Debug)]
+pub(crate) struct Events {
+    pub(crate) text: String,
+}
+
+impl Reader {
+    pub(crate) async fn of(service: &StatusService) -> Self {
+        let answer = get(service, "/events").await;
+        assert_eq!(answer.status(), StatusCode::OK);
+        Self {
+            body: answer.into_body(),
+        }
+    }
+
+    async fn try_next(&mut self) -> Option<Events> {
+        let data = self.body.frame().await?.unwrap().into_data().unwrap();
+        let text = String::from_utf8(data.to_vec()).unwrap();
+        Some(Events { text })
+    }
+
+    pub(crate) async fn next(&mut self) -> Events {
+        self.try_next().await.expect("it has not ended")
+    }
+}
+
+impl Events {
+    pub(crate) fn data(&self, name: &str) -> Value {
+        let start = format!("event: {name}\ndata: ");
+        let (_, rest) = self.text.split_once(&start).expect(name);
+        let (data, _) = rest.split_once("\n\n").unwrap();
+        serde_json::from_str(data).unwrap()
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.text.contains(&format!("event: {name}\n"))
+    }
+
+    /// As `groq: closed -> open`.
+    fn transitions(&self, name: &str) -> Vec<String> {
+        let data = self.data(name);
+        let transitions = data["transitions"].as_array().unwrap().iter();
+        let text = |it: &Value, key| it[key].as_str().unwrap().to_owned();
+        let line = |it| {
+            format!(
+                "{}: {} -> {}",
+                text(it, "provider"),
+                text(it, "from"),
+                text(it, "to")
+            )
+        };
+        transitions.map(line).collect()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn first_frame_tells_all_at_once() {
+    let cache = cache();
+    let service = StatusService::new(&cache).expected(["openai"]);
+    advance(Duration::from_secs(3)).await;
+    cache.provider("groq").mark_unhealthy("timeout");
+    advance(Duration::from_secs(2)).await;
+
+    let asked = Instant::now();
+    let frame = Reader::of(&service).await.next().await;
+    assert_eq!(asked.elapsed(), Duration::ZERO);
+    assert!(frame.text.starts_with("retry: 1000\nevent: history\n"));
+    let history = frame.data("history");
+    assert_eq!(history["version"], 1);
+    assert_eq!(history["watched_seconds"], 5.0);
+    assert_eq!(history["missed"], 0);
+    assert_eq!(history["cut_off"], serde_json::json!([]));
+    assert_eq!(history["transitions"][0]["seconds_ago"], 2.0);
+    assert_eq!(frame.transitions("history"), ["groq: closed -> open"]);
+    let snapshot = serde_json::to_value(cache.snapshot_of(["openai"])).unwrap();
+    assert_eq!(frame.data("health"), snapshot);
+}
+
+#[tokio::test(start_paused = true)]
+async fn change_is_told_as_it_happens() {
+    let cache = cache();
+    let mut reader = Reader::of(&StatusService::new(&cache)).await;
+    reader.next().await;
+    let groq = cache.provider("groq");
+    advance(Duration::from_secs(1)).await;
+    groq.mark_unhealthy("timeout");
+    let happened = Instant::now();
+    let frame = reader.next().await;
+    // It may come a frame's distance after one that was just built.
+    assert!(happened.elapsed() <= Duration::from_millis(250));
+    assert!(!frame.has("history"));
+    assert_eq!(frame.transitions("transitions"), ["groq: closed -> open"]);
+    assert_eq!(frame.data("health")["providers"][0]["state"], "open");
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_changes_come_together_four_times_a_second() {
+    let cache = cache();
+    let mut reader = Reader::of(&StatusService::new(&cache)).await;
+    reader.next().await;
+    let groq = cache.provider("groq");
+    let start = Instant::now();
+    let flapping = tokio::spawn(async move {
+        for _ in 0..100 {
+            groq.mark_unhealthy("timeout");
+            groq.mark_healthy();
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    let (mut frames, mut told) = (0, 0);
+    while told < 200 {
+        told += reader.next().await.transitions("transitions").len();
+        frames += 1;
+    }
+    flapping.await.unwrap();
+    assert_eq!(told, 200);
+    assert_eq!(start.elapsed(), Duration::from_secs(1));
+    assert_eq!(frames, 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn health_is_told_every_few_seconds_though_nothing_happens() {
+    let cache = cache();
+    let _groq = cache.provider("groq");
+    for (service, interval) in [
+        (StatusService::new(&cache), 5),
+        (
+            StatusService::new(&cache).refresh(Duration::from_secs(60)),
+            60,
+        ),
+    ] {
+        let mut reader = Reader::of(&service).await;
+        reader.next().await;
+        for _ in 0..3 {
+            let start = Instant::now();
+            let frame = reader.next().await;
+            assert_eq!(start.elapsed(), Duration::from_secs(interval));
+            assert!(frame.has("health") && !frame.has("transitions"));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn end_of_a_wait_is_told_on_time_though_nobody_calls() {
+    let cache = cache();
+    let service = StatusService::new(&cache).refresh(HOUR);
+    let mut reader = Reader::of(&service).await;
+    cache.provider("groq").mark_unhealthy("timeout");
+    let start = Instant::now();
+    reader.next().await;
+    let frame = reader.next().await;
+    assert_eq!(start.elapsed(), Duration::from_secs(10));
+    assert_eq!(
+        frame.transitions("transitions"),
+        ["groq: open -> half-open"]
+    );
+    assert_eq!(frame.data("health")["providers"][0]["state"], "half-open");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_built_until_it_is_read() {
+    let cache = cache();
+    let service = StatusService::new(&cache);
+    let mut reader = Reader::of(&service).await;
+    reader.next().await;
+    let groq = cache.provider("groq");
+    for _ in 0..3 {
+        groq.mark_unhealthy("timeout");
+        groq.mark_healthy();
+        advance(Duration::from_secs(60)).await;
+    }
+    // One frame for all that a slow reader has slept through, and none behind it.
+    let frame = reader.next().await;
+    assert_eq!(frame.transitions("transitions").len(), 6);
+    assert_pending!(task::spawn(reader.next()).poll());
+}
+
+#[tokio::test(start_paused = true)]
+async fn service_remembers_what_happened_while_nobody_looked() {
+    let cache = cache();
+    let service = StatusService::new(&cache);
+    let groq = cache.provider("groq");
+    groq.mark_unhealthy("timeout");
+    groq.mark_healthy();
+    for _ in 0..2 {
+        let frame = Reader::of(&service).await.next().await;
+        assert_eq!(
+            frame.transitions("history"),
+            ["groq: closed -> open", "groq: open -> closed"]
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_flaps_leaves_the_others_their_history() {
+    let cache = cache();
+    let service = StatusService::new(&cache);
+    cache.provider("quiet").mark_unhealthy("timeout");
+    let flapping = cache.provider("flapping");
+    for _ in 0..50 {
+        flapping.mark_unhealthy("timeout");
+        flapping.mark_healthy();
+    }
+    let frame = Reader::of(&service).await.next().await;
+    let told = frame.transitions("history");
+    assert_eq!(told.len(), 65);
+    assert_eq!(told[0], "quiet: closed -> open");
+    assert_eq!(
+        frame.data("history")["cut_off"],
+        serde_json::json!(["flapping"])
+    );
+    assert_eq!(frame.data("history")["missed"], 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn history_of_many_is_bounded() {
+    let cache = cache();
+    let service = StatusService::new(&cache);
+    for id in 0..2_000 {
+        cache.provider(format!("{id:04}")).mark_unhealthy("timeout");
+        if id % 500 == 0 {
+            Reader::of(&service).await.next().await;
+        }
+    }
+    let frame = Reader::of(&service).await.next().await;
+    let told = frame.transitions("history");
+    assert_eq!(told.len(), 1_024);
+    assert_eq!(told[0], "0976: closed -> open");
+    assert_eq!(told[1_023], "1999: closed -> open");
+    // None of them had any before.
+    assert_eq!(frame.data("history")["cut_off"], serde_json::json!([]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn transitions_that_came_too_fast_are_counted() {
+    let cache = cache();
+    let service = StatusService::new(&cache);
+    for id in 0..1_500 {
+        cache.provider(format!("{id:04}")).mark_unhealthy("timeout");
+    }
+    let history = Reader::of(&service).await.next().await.data("history");
+    assert_eq!(history["missed"], 1_500 - 1_024);
+    assert_eq!(history["transitions"].as_array().unwrap().len(), 1_024);
+}
+
+#[tokio::test(start_paused = true)]
+async fn subscribers_are_bounded_and_a_dropped_one_makes_room() {
+    let cache = cache();
+    for (service, max) in [
+        (StatusService::new(&cache), 64),
+        (StatusService::new(&cache).max_subscribers(2), 2),
+    ] {
+        let mut readers = Vec::new();
+        for _ in 0..max {
+            readers.push(Reader::of(&service).await);
+        }
+        let full = get(&service.clone(), "/events").await;
+        assert_eq!(full.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(full.headers()[RETRY_AFTER], "5");
+        // Nobody else suffers.
+        assert_eq!(status_of(&service, "/health.json").await, StatusCode::OK);
+        readers.pop();
+        let mut reader = Reader::of(&service).await;
+        reader.next().await;
+        assert_eq!(
+            status_of(&service, "/events").await,
+            StatusCode::SERVICE_UNAVAILABLE
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn close_ends_the_events_of_all_clones_for_good() {
+    let cache = cache();
+    let service = StatusService::new(&cache);
+    let (mut fresh, mut waiting) = (Reader::of(&service).await, Reader::of(&service).await);
+    waiting.next().await;
+    let mut next = task::spawn(waiting.try_next());
+    assert_pending!(next.poll());
+    service.clone().close();
+    assert!(next.is_woken());
+    assert!(next.await.is_none());
+    assert!(fresh.try_next().await.is_none());
+    assert!(fresh.try_next().await.is_none());
+    assert_eq!(
+        status_of(&service, "/events").await,
+        StatusCode::SERVICE_UNAVAILABLE
+    );
+    assert_eq!(status_of(&service, "/").await, StatusCode::OK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_end_with_the_cache() {
+    let cache = cache();
+    let service = StatusService::new(&cache);
+    let mut reader = Reader::of(&service).await;
+    reader.next().await;
+    let mut next = task::spawn(reader.try_next());
+    assert_pending!(next.poll());
+    drop(cache);
+    assert!(!next.is_woken());
+    drop(service);
+    assert!(next.is_woken());
+    assert!(next.await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_providers_say_stays_within_its_line() {
+    let cache = HealthCache::default();
+    let service = StatusService::new(&cache);
+    let id: Arc<str> = "a\n\nevent: health\r\ndata: {}\u{2028}</script>".into();
+    cache
+        .provider(Arc::clone(&id))
+        .force(Override::Open, HOUR, "\n\ndata: x\0".to_owned());
+    let frame = Reader::of(&service).await.next().await;
+    let lines: Vec<_> = frame.text.split(['\n', '\r']).collect();
+    assert_eq!(
+        lines.iter().filter(|it| it.starts_with("event: ")).count(),
+        2
+    );
+    assert_eq!(
+        lines.iter().filter(|it| it.starts_with("data: ")).count(),
+        2
+    );
+    let health = frame.data("health");
+    assert_eq!(health["providers"][0]["id"], *id);
+    assert_eq!(health["providers"][0]["reason"], "\n\ndata: x\0");
+}
+
+#[tokio::test(start_paused = true)]
+#[should_panic(expected = "events cannot be refreshed every 0 s")]
+async fn refresh_of_zero_is_refused() {
+    let _ = StatusService::new(&cache()).refresh(Duration::ZERO);
+}

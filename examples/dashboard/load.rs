@@ -1,0 +1,34 @@
+//! Ten calls a second, whether or not the ones before them have ended.
+
+use std::time::Duration;
+
+use http::Response;
+use http_body_util::BodyExt;
+use hyper::body::Body;
+use tokio::{task::JoinSet, time::interval};
+use tower::{Service, ServiceExt};
+use tower_health::BoxError;
+
+use crate::HttpRequest;
+
+pub(crate) async fn generate<S, B>(chain: S)
+where
+    S: Service<HttpRequest, Response = Response<B>, Error = BoxError>,
+    S: Clone + Send + 'static,
+    S::Future: Send,
+    B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
+{
+    let mut ticks = interval(Duration::from_millis(100));
+    let mut running = JoinSet::new();
+    loop {
+        ticks.tick().await;
+        let call = chain.clone().oneshot(HttpRequest::default());
+        running.spawn(async move {
+            // Read to its end, where a success is one. What became of it is for the page to show.
+            if let Ok(response) = call.await {
+                let _ = response.into_body().collect().await;
+            }
+        });
+        while running.try_join_next().is_some() {}
+    }
+}

@@ -1,0 +1,695 @@
+//! The page does what it is for, in a real browser.
+
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use browser::{Browser, Device, Server};
+use fantoccini::key::Key;
+use tower::ServiceExt as _;
+use tower_health::{
+    Backoff, HealthCache, Override, Policy, Trip,
+    status::{ControlService, StatusService},
+};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+macro_rules! browser {
+    ($device:ident) => {
+        match Browser::start(Device::$device).await {
+            Some(browser) => browser,
+            None => return,
+        }
+    };
+}
+
+/// Opens at the first failure.
+fn cache(open_for: Duration) -> HealthCache {
+    let trip = Trip::consecutive(1);
+    HealthCache::new(
+        Policy::new()
+            .trip(trip)
+            .backoff(Backoff::constant(open_for)),
+    )
+}
+
+fn at_root(service: StatusService) -> Router {
+    Router::new().fallback_service(service)
+}
+
+/// Finds the row of a provider, whatever its name.
+fn row(id: &str) -> String {
+    let id = serde_json::to_string(id).unwrap();
+    format!("[...document.querySelectorAll('#providers tr')].find((it) => it.dataset.id === {id})")
+}
+
+fn cell(id: &str, class: &str) -> String {
+    format!("{}.querySelector('.{class}').innerText", row(id))
+}
+
+#[tokio::test]
+async fn states_change_without_a_reload() {
+    let browser = browser!(Desktop);
+    let cache = cache(Duration::from_secs(8));
+    let (groq, _openai) = (cache.provider("groq"), cache.provider("openai"));
+    let server = Server::start(at_root(StatusService::new(&cache).title("Gateway"))).await;
+    browser.open(&server.url("/")).await;
+    browser.until_live().await;
+    browser
+        .until("document.querySelector('#summary').textContent === 'All 2 are up'")
+        .await;
+    assert_eq!(browser.text("document.title").await, "Gateway");
+    browser.run("window.neverReloaded = true").await;
+
+    groq.mark_unhealthy("connection refused");
+    browser
+        .until(&format!("{}.dataset.state === 'open'", row("groq")))
+        .await;
+    assert!(
+        browser
+            .text(&cell("groq", "state"))
+            .await
+            .starts_with("Down\nopen for ")
+    );
+    assert_eq!(
+        browser.text(&cell("groq", "why")).await,
+        "Calls failed\nconnection refused · 1 failure in a row"
+    );
+    assert!(browser.text(&cell("groq", "next")).await.starts_with("in "));
+    assert_eq!(
+        browser
+            .text("document.querySelector('#summary').textContent")
+            .await,
+        "1 of 2 down"
+    );
+    assert_eq!(browser.text("document.title").await, "(1) Gateway");
+    let strip = format!("{}.querySelector('.strip')", row("groq"));
+    assert!(
+        browser
+            .is(&format!("{strip}.querySelector('.open') !== null"))
+            .await
+    );
+    let label = browser
+        .text(&format!("{strip}.getAttribute('aria-label')"))
+        .await;
+    assert_eq!(label, "1 change in the last 2 minutes, now down");
+
+    // Nobody calls: it is time that does this.
+    browser
+        .until(&format!("{}.dataset.state === 'half-open'", row("groq")))
+        .await;
+    assert_eq!(
+        browser.text(&cell("groq", "next")).await,
+        "with its next call"
+    );
+    let trial = groq.admit().unwrap();
+    trial.success();
+    browser
+        .until(&format!("{}.dataset.state === 'closed'", row("groq")))
+        .await;
+    browser
+        .until("document.querySelector('#summary').textContent === 'All 2 are up'")
+        .await;
+    let changes = browser
+        .text("document.querySelector('#changes').innerText")
+        .await;
+    for change in ["closed → open", "open → half-open", "half-open → closed"] {
+        assert!(changes.contains(change), "{changes}");
+    }
+    assert!(browser.is("window.neverReloaded").await);
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn countdown_runs_by_itself() {
+    let browser = browser!(Desktop);
+    let cache = cache(Duration::from_secs(50));
+    cache.provider("groq").mark_unhealthy("timeout");
+    let server = Server::start(at_root(StatusService::new(&cache).refresh(HOUR))).await;
+    browser.open(&server.url("/")).await;
+    browser.until_live().await;
+    for seconds in [48, 46] {
+        browser
+            .until(&format!("{} === 'in {seconds} s'", cell("groq", "next")))
+            .await;
+    }
+    let events = "performance.getEntriesByType('resource').length";
+    assert!(browser.is(&format!("{events} <= 1")).await);
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn what_providers_say_does_no_harm() {
+    let browser = browser!(Desktop);
+    let cache = cache(HOUR);
+    let attack = |mark: &str| {
+        format!(
+            "</script></td></table><script>window.harmed='{mark}'</script>\
+             <img src=x onerror=\"window.harmed='{mark}'\"><svg onload=window.harmed='{mark}'>\
+             '\"><b>{mark}</b>&lt;"
+        )
+    };
+    let (id, error) = (attack("id"), attack("error"));
+    let evil = cache.provider(id.as_str());
+    let server = Server::start(
+        Router::new()
+            .nest_service("/control", ControlService::new(&cache))
+            .fallback_service(
+                StatusService::new(&cache)
+                    .title(attack("title"))
+                    .control_at("control"),
+            ),
+    )
+    .await;
+    browser.open(&server.url("/")).await;
+    browser.until_live().await;
+    evil.mark_unhealthy(error.clone());
+    browser
+        .until("document.querySelector('#providers tr').dataset.state === 'open'")
+        .await;
+    evil.force(Override::Open, HOUR, attack("reason"));
+    evil.force(Override::Closed, HOUR, attack("reason"));
+    browser
+        .until("document.querySelector('#changes').children.length === 2")
+        .await;
+    browser.click("#providers .overrule").await;
+
+    // It is there, as the text that it is.
+    assert_eq!(
+        browser
+            .text("document.querySelector('#providers tr').dataset.id")
+            .await,
+        id
+    );
+    for place in ["#providers .name", "dialog h2", "#changes b"] {
+        assert_eq!(
+            browser
+                .text(&format!("document.querySelector('{place}').textContent"))
+                .await,
+            id
+        );
+    }
+    assert_eq!(
+        browser
+            .text("document.querySelector('h1').textContent")
+            .await,
+        attack("title")
+    );
+    assert!(
+        browser
+            .text("document.querySelector('#changes').textContent")
+            .await
+            .contains(&error)
+    );
+    assert!(browser.is("window.harmed === undefined").await);
+    assert!(browser.is("document.querySelectorAll('img, main script, main style, #changes b b').length === 0").await);
+    browser.close().await;
+}
+
+/// Where the script had a hole after all.
+#[tokio::test]
+async fn no_other_script_runs_on_the_page() {
+    let browser = browser!(Desktop);
+    let server = Server::start(at_root(StatusService::new(&cache(HOUR)))).await;
+    browser.open(&server.url("/")).await;
+    browser.until_live().await;
+    browser
+        .run(
+            "window.refused = [];
+             document.addEventListener('securitypolicyviolation', (it) => window.refused.push(it.effectiveDirective));
+             document.body.insertAdjacentHTML('beforeend', '<img src=/x onerror=\"window.harmed = true\">');
+             document.body.insertAdjacentHTML('beforeend', '<b onclick=\"window.harmed = true\">x</b>');
+             document.body.lastElementChild.click();
+             const script = document.createElement('script');
+             script.textContent = 'window.harmed = true';
+             document.body.append(script);
+             fetch('http://127.0.0.1:9/').catch(() => {});",
+        )
+        .await;
+    for directive in [
+        "img-src",
+        "script-src-attr",
+        "script-src-elem",
+        "connect-src",
+    ] {
+        browser
+            .until(&format!("window.refused.includes('{directive}')"))
+            .await;
+    }
+    assert!(browser.is("window.harmed === undefined").await);
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn five_hundred_providers_stay_usable() {
+    let browser = browser!(Desktop);
+    let cache = cache(HOUR);
+    let id = |number: usize| format!("provider-{number:03}");
+    let providers: Vec<_> = (0..500).map(|number| cache.provider(id(number))).collect();
+    let service = StatusService::new(&cache);
+    let server = Server::start(at_root(service)).await;
+    browser.open(&server.url("/")).await;
+    browser
+        .until("document.querySelectorAll('#providers tr').length === 500")
+        .await;
+    browser
+        .run(&format!("window.before = {}", row(&id(444))))
+        .await;
+
+    let start = Instant::now();
+    for provider in providers.iter().step_by(5) {
+        provider.mark_unhealthy("503");
+    }
+    browser
+        .until("document.querySelector('#summary').textContent === '100 of 500 down'")
+        .await;
+    let took = start.elapsed();
+    assert!(took < Duration::from_secs(5), "it took {took:?}");
+    let states = "[...document.querySelectorAll('#providers tr')].map((it) => it.dataset.state)";
+    assert!(
+        browser
+            .is(&format!("{states}.lastIndexOf('open') === 99"))
+            .await
+    );
+    // Rows are changed, not made anew.
+    assert!(
+        browser
+            .is(&format!("window.before === {}", row(&id(444))))
+            .await
+    );
+
+    let shown = "[...document.querySelectorAll('#providers tr')].filter((it) => it.checkVisibility()).length";
+    browser.write("#filter", "PROVIDER-44").await;
+    browser.until(&format!("{shown} === 10")).await;
+    assert_eq!(
+        browser
+            .text("document.querySelector('#shown').textContent")
+            .await,
+        "10 of 500 shown"
+    );
+    browser.click("#only-ill").await;
+    browser.until(&format!("{shown} === 2")).await;
+    // What is filtered out stays so, and what falls ill comes in.
+    providers[444].mark_unhealthy("503");
+    providers[111].mark_unhealthy("503");
+    browser
+        .until("document.querySelector('#summary').textContent === '102 of 500 down'")
+        .await;
+    assert!(browser.is(&format!("{shown} === 3")).await);
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn rows_come_and_go_with_their_providers() {
+    let browser = browser!(Desktop);
+    let cache = cache(HOUR);
+    let _kept = cache.provider("kept");
+    let service = StatusService::new(&cache).refresh(Duration::from_millis(300));
+    let server = Server::start(at_root(service)).await;
+    browser.open(&server.url("/")).await;
+    browser
+        .until("document.querySelectorAll('#providers tr').length === 1")
+        .await;
+    let _new = cache.provider("new");
+    browser
+        .until(&format!("{} !== undefined", row("new")))
+        .await;
+    cache.remove("new");
+    browser
+        .until(&format!("{} === undefined", row("new")))
+        .await;
+    assert!(browser.is(&format!("{} !== undefined", row("kept"))).await);
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn connection_comes_back_after_the_server_has_died() {
+    let browser = browser!(Desktop);
+    let (before, after) = (cache(HOUR), cache(HOUR));
+    before.provider("groq").mark_unhealthy("503");
+    let server = Server::start(at_root(StatusService::new(&before))).await;
+    let address = server.address;
+    browser.open(&server.url("/")).await;
+    browser
+        .until(&format!("{}?.dataset.state === 'open'", row("groq")))
+        .await;
+    browser.run("window.neverReloaded = true").await;
+
+    server.kill();
+    browser.until("document.querySelector('#connection').textContent.startsWith('no connection, this is from ')").await;
+    assert!(
+        browser
+            .is("document.body.classList.contains('stale')")
+            .await
+    );
+    // What was known last is still to be seen.
+    assert!(
+        browser
+            .is(&format!("{}.dataset.state === 'open'", row("groq")))
+            .await
+    );
+
+    let _well = (after.provider("groq"), after.provider("openai"));
+    let _server = Server::start_at(address, at_root(StatusService::new(&after))).await;
+    browser.until_live().await;
+    browser
+        .until("document.querySelector('#summary').textContent === 'All 2 are up'")
+        .await;
+    assert!(
+        browser
+            .is("!document.body.classList.contains('stale')")
+            .await
+    );
+    // The history is that of the new one.
+    assert!(
+        browser
+            .is("document.querySelector('#changes').children.length === 0")
+            .await
+    );
+    assert!(browser.is("window.neverReloaded").await);
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn page_that_finds_no_place_asks_again() {
+    let browser = browser!(Desktop);
+    let cache = cache(HOUR);
+    let _groq = cache.provider("groq");
+    let service = StatusService::new(&cache).max_subscribers(1);
+    let other = service
+        .clone()
+        .oneshot(axum::http::Request::get("/events").body(()).unwrap());
+    let other = other.await.unwrap();
+    let server = Server::start(at_root(service)).await;
+    browser.open(&server.url("/")).await;
+    browser
+        .until("document.querySelector('#connection').textContent === 'no connection'")
+        .await;
+    drop(other);
+    browser.until_live().await;
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn page_finds_its_events_wherever_it_is_mounted() {
+    let browser = browser!(Desktop);
+    let cache = cache(HOUR);
+    let _groq = cache.provider("groq");
+    let service = StatusService::new(&cache);
+    let router = Router::new().nest_service("/ops/status", service.clone());
+    let server = Server::start(router.fallback_service(service)).await;
+    for path in [
+        "/",
+        "/ops/status",
+        "/ops/status/",
+        "/ops/status?from=mail#top",
+    ] {
+        browser.open(&server.url(path)).await;
+        browser.until_live().await;
+        browser
+            .until(&format!("{} !== undefined", row("groq")))
+            .await;
+    }
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn operator_overrules_from_the_page() {
+    let browser = browser!(Desktop);
+    let cache = cache(HOUR);
+    let id = "groq/<llama> 100%?#";
+    let groq = cache.provider(id);
+    let service = StatusService::new(&cache)
+        .control_at("control")
+        .refresh(HOUR);
+    let router = Router::new()
+        .nest_service("/status", service)
+        .nest_service("/status/control", ControlService::new(&cache));
+    let server = Server::start(router).await;
+    browser.open(&server.url("/status")).await;
+    browser.until_live().await;
+
+    browser.click(".overrule").await;
+    browser.write("dialog input[name=ttl]", "10 years").await;
+    browser
+        .write("dialog input[name=reason]", "maintenance")
+        .await;
+    browser.click("dialog button[value=force-open]").await;
+    browser.until("document.querySelector('dialog .error').textContent.startsWith('`ttl` must be a time from 1s to 7d')").await;
+    assert!(groq.is_healthy());
+
+    browser.write("dialog input[name=ttl]", "2h").await;
+    browser.click("dialog button[value=force-open]").await;
+    browser
+        .until("document.querySelector('dialog') === null")
+        .await;
+    let health = groq.health();
+    assert!(health.forced_for.unwrap() > Duration::from_secs(7_100));
+    assert_eq!(health.reason.as_deref(), Some("maintenance"));
+    browser
+        .until(&format!("{}.dataset.state === 'open'", row(id)))
+        .await;
+    let why = browser.text(&cell(id, "why")).await;
+    assert!(
+        why.starts_with("Held by an operator\nmaintenance · for "),
+        "{why}"
+    );
+    assert!(browser.text(&cell(id, "state")).await.starts_with("Down"));
+
+    // Nothing to fill in for these.
+    browser.click(".overrule").await;
+    browser.click("dialog button[value=release]").await;
+    browser
+        .until(&format!("{}.dataset.state === 'closed'", row(id)))
+        .await;
+    assert!(groq.is_healthy());
+    groq.mark_unhealthy("503");
+    browser
+        .until(&format!("{}.dataset.state === 'open'", row(id)))
+        .await;
+    browser.click(".overrule").await;
+    browser.click("dialog button[value=reset]").await;
+    browser
+        .until(&format!("{}.dataset.state === 'closed'", row(id)))
+        .await;
+    assert!(groq.is_healthy());
+
+    browser.click(".overrule").await;
+    browser.click("dialog button[value=cancel]").await;
+    browser
+        .until("document.querySelector('dialog') === null")
+        .await;
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn keyboard_is_enough() {
+    let browser = browser!(Desktop);
+    let cache = cache(HOUR);
+    let groq = cache.provider("groq");
+    let router = Router::new()
+        .nest_service("/control", ControlService::new(&cache))
+        .fallback_service(StatusService::new(&cache).control_at("/control"));
+    let server = Server::start(router).await;
+    browser.open(&server.url("/")).await;
+    browser.until_live().await;
+    let press = async |key: Key| {
+        let focused = browser.client.active_element().await.unwrap();
+        focused
+            .send_keys(&char::from(key).to_string())
+            .await
+            .unwrap();
+    };
+    browser
+        .run("document.querySelector('.overrule').focus()")
+        .await;
+    press(Key::Enter).await;
+    browser.until("document.activeElement.name === 'ttl'").await;
+    // The row moves while the dialog is open; afterwards the focus is where it was.
+    groq.mark_unhealthy("503");
+    browser
+        .until(&format!("{}.dataset.state === 'open'", row("groq")))
+        .await;
+    press(Key::Escape).await;
+    browser
+        .until("document.querySelector('dialog') === null")
+        .await;
+    browser
+        .until("document.activeElement.className === 'overrule'")
+        .await;
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn refusal_of_a_guard_is_shown() {
+    let browser = browser!(Desktop);
+    let cache = cache(HOUR);
+    let groq = cache.provider("groq");
+    let forbids = axum::routing::any(async || axum::http::StatusCode::FORBIDDEN);
+    let router = Router::new()
+        .route("/control/{*any}", forbids)
+        .fallback_service(StatusService::new(&cache).control_at("control"));
+    let server = Server::start(router).await;
+    browser.open(&server.url("/")).await;
+    browser.until_live().await;
+    browser.click(".overrule").await;
+    browser.click("dialog button[value=reset]").await;
+    browser
+        .until("document.querySelector('dialog .error').textContent === 'The server answered 403.'")
+        .await;
+    assert!(groq.is_healthy());
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn without_control_there_is_nothing_to_press() {
+    let browser = browser!(Desktop);
+    let cache = cache(HOUR);
+    let _groq = cache.provider("groq");
+    let server = Server::start(at_root(StatusService::new(&cache))).await;
+    browser.open(&server.url("/")).await;
+    browser.until_live().await;
+    browser
+        .until(&format!("{} !== undefined", row("groq")))
+        .await;
+    assert!(
+        browser
+            .is("document.querySelectorAll('button, dialog, .control').length === 0")
+            .await
+    );
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn pages_of_other_origins_cannot_overrule() {
+    let browser = browser!(Desktop);
+    let cache = cache(HOUR);
+    let groq = cache.provider("groq");
+    let control = Server::start(Router::new().fallback_service(ControlService::new(&cache))).await;
+    let evil = axum::response::Html(
+        "<iframe name=sent></iframe><form method=post target=sent enctype=text/plain><input name=a></form>",
+    );
+    let evil = Server::start(Router::new().fallback(async move || evil)).await;
+    browser.open(&evil.url("/")).await;
+    let order = serde_json::json!({ "ttl": "1h", "reason": "evil" }).to_string();
+    let target = control.url("/providers/groq/force-open");
+    browser
+        .run(&format!(
+            "window.ended = 0;
+             const target = {target:?}, body = {order:?};
+             const sent = (options) => fetch(target, {{ method: 'POST', body, ...options }})
+                 .catch(() => {{}}).finally(() => {{ window.ended += 1; }});
+             sent({{ mode: 'no-cors' }});
+             sent({{ mode: 'no-cors', headers: {{ 'content-type': 'text/plain' }} }});
+             sent({{ headers: {{ 'content-type': 'application/json' }} }});
+             sent({{ headers: {{ 'content-type': 'application/json' }}, credentials: 'include' }});
+             const form = document.querySelector('form');
+             document.querySelector('iframe').onload = () => {{ window.ended += 1; }};
+             form.action = target;
+             form.submit();"
+        ))
+        .await;
+    browser.until("window.ended >= 5").await;
+    assert!(groq.is_healthy());
+    assert_eq!(groq.health().forced_for, None);
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn phone_shows_all_of_it_and_nothing_sticks_out() {
+    let browser = browser!(Phone);
+    let cache = cache(HOUR);
+    let long = "provider-without-any-space-in-its-name/".repeat(6);
+    cache
+        .provider(long.as_str())
+        .mark_unhealthy("e".repeat(250));
+    let _well = cache.provider("openai");
+    cache
+        .provider("trying")
+        .admit()
+        .unwrap()
+        .throttled(Some(Duration::from_millis(1)), "429");
+    let service = StatusService::new(&cache).control_at("control");
+    let server = Server::start(at_root(service)).await;
+    browser.open(&server.url("/")).await;
+    browser.until_live().await;
+    browser
+        .until(&format!("{}?.dataset.state === 'half-open'", row("trying")))
+        .await;
+    assert!(browser.is("innerWidth === 360").await);
+    assert!(
+        browser
+            .is("document.documentElement.scrollWidth <= innerWidth")
+            .await
+    );
+    let sticks_out = "[...document.querySelectorAll('#providers td')].some((it) =>
+        it.getBoundingClientRect().right > it.parentElement.getBoundingClientRect().right - 10)";
+    assert!(!browser.is(sticks_out).await);
+    let text = browser
+        .text("document.querySelector('#providers').innerText")
+        .await;
+    for shown in [long.as_str(), "Down", "Calls failed", "\nin ", "Up"] {
+        assert!(text.contains(shown), "{shown} is not in {text}");
+    }
+    browser.click(".overrule").await;
+    assert!(
+        browser
+            .is("document.querySelector('dialog').getBoundingClientRect().right <= innerWidth")
+            .await
+    );
+    browser.close().await;
+}
+
+/// WCAG 2.2, 1.4.3: 4.5 to 1.
+#[tokio::test]
+async fn text_can_be_read_in_the_light_and_in_the_dark() {
+    for device in [Device::Desktop, Device::DarkDesktop] {
+        let Some(browser) = Browser::start(device).await else {
+            return;
+        };
+        let cache = cache(Duration::from_secs(1));
+        cache
+            .provider("down")
+            .force(Override::Open, HOUR, "maintenance");
+        cache.provider("trying").mark_unhealthy("503");
+        let _up = cache.provider("up");
+        let server = Server::start(at_root(StatusService::new(&cache).control_at("control"))).await;
+        browser.open(&server.url("/")).await;
+        browser
+            .until(&format!("{}?.dataset.state === 'half-open'", row("trying")))
+            .await;
+        browser
+            .run(
+                "const parts = (colour) => colour.match(/[\\d.]+/g).map(Number);
+                 const light = (colour) => {
+                     const [r, g, b] = parts(colour).map((it) => it / 255)
+                         .map((it) => it <= 0.04045 ? it / 12.92 : ((it + 0.055) / 1.055) ** 2.4);
+                     return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+                 };
+                 const back = (node) => {
+                     const colour = getComputedStyle(node).backgroundColor;
+                     const isClear = parts(colour)[3] === 0;
+                     return isClear ? back(node.parentElement) : colour;
+                 };
+                 const texts = [...document.body.querySelectorAll('*')].filter((it) => it.checkVisibility()
+                     && [...it.childNodes].some((child) => child.nodeType === 3 && child.data.trim()));
+                 window.seen = texts.length;
+                 window.faint = texts.flatMap((it) => {
+                     const [one, other] = [light(getComputedStyle(it).color), light(back(it))];
+                     const contrast = (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
+                     return contrast < 4.5 ? [`${it.textContent}: ${contrast.toFixed(2)}`] : [];
+                 });",
+            )
+            .await;
+        let is_dark = browser
+            .is("matchMedia('(prefers-color-scheme: dark)').matches")
+            .await;
+        assert_eq!(is_dark, device == Device::DarkDesktop);
+        assert!(browser.is("window.seen > 20").await);
+        assert_eq!(
+            browser.eval("window.faint").await,
+            serde_json::json!([]),
+            "{device:?}"
+        );
+        browser.close().await;
+    }
+}

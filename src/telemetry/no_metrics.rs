@@ -20,7 +20,7 @@ impl Meters {
 }
 
 #[derive(Default)]
-pub(crate) struct MetersOfSign;
+pub(crate) struct MetersOfSign {}
 
 #[allow(clippy::unused_self, reason = "the twin needs it")]
 impl MetersOfSign {
@@ -53,7 +53,7 @@ impl MetersOfSign {
 }
 
 #[derive(Default)]
-pub(crate) struct OpenTime;
+pub(crate) struct OpenTime {}
 
 #[allow(clippy::unused_self, reason = "the twin needs it")]
 impl OpenTime {
@@ -67,7 +67,7 @@ impl OpenTime {
 }
 
 #[derive(Clone, Default)]
-pub(crate) struct Fallbacks;
+pub(crate) struct Fallbacks {}
 
 #[allow(clippy::unused_self, reason = "the twin needs it")]
 impl Fallbacks {

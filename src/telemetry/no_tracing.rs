@@ -10,7 +10,7 @@ pub(crate) fn changed(_: &Transition) {}
 pub(crate) fn attempted(_: &Arc<str>, _: &Reason, _: Duration) {}
 
 #[derive(Default)]
-pub(crate) struct Refusals;
+pub(crate) struct Refusals {}
 
 #[allow(clippy::unused_self, reason = "the twin needs it")]
 impl Refusals {

@@ -24,7 +24,7 @@ use crate::{
     BoxError, Provider,
     error::{CircuitOpen, find},
     policy::positive,
-    telemetry::Fallbacks,
+    telemetry::{self, Fallbacks},
 };
 
 /// Walks providers in order of preference, and serves from the first that can.
@@ -132,6 +132,7 @@ type Predicate<Req> = dyn Fn(&Req) -> bool + Send + Sync;
 impl<S, Req> FallbackChain<S, Req> {
     /// A chain without entries, whose default rule is [`ErrorsAdvance`].
     pub fn new() -> Self {
+        telemetry::chain();
         Self {
             entries: Arc::default(),
             rule: ErrorsAdvance,

@@ -13,7 +13,7 @@ mod words;
 use std::time::Duration;
 
 pub(crate) use self::{
-    metrics::{Fallbacks, Meters, MetersOfSign, OpenTime, exhausted},
+    metrics::{Fallbacks, Meters, MetersOfSign, OpenTime, chain, exhausted},
     tracing::{Refusals, attempted, changed},
 };
 

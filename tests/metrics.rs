@@ -190,6 +190,23 @@ fn state_is_one_hot_all_the_way_round() {
     });
 }
 
+/// A rate over a series that begins with 1 is 0.
+#[test]
+fn transitions_and_ends_of_chains_are_shown_before_there_are_any() {
+    exported(async |exporter| {
+        let _chain = FallbackChain::<(), ()>::new();
+        exporter.assert([("exhausted_total", 0)]);
+        let _provider = HealthCache::default().provider("a");
+        for to in ["closed", "open", "half-open"] {
+            for cause in ["failures", "throttled", "probe", "forced"] {
+                let labels = format!(r#"{{provider="a",to="{to}",cause="{cause}"}}"#);
+                let series = format!("tower_health_transitions_total{labels}");
+                assert_eq!(exporter.value(&series), Some(0), "{series}");
+            }
+        }
+    });
+}
+
 #[test]
 fn window_that_runs_out_with_nobody_calling_shows_where_a_probe_runs() {
     exported(async |exporter| {

@@ -44,6 +44,12 @@ impl Meters {
         let call = |outcome: &'static str| counter!("tower_health_calls_total", "provider" => provider.clone(), "outcome" => outcome);
         let trial = |outcome: &'static str| counter!("tower_health_trials_total", "provider" => provider.clone(), "outcome" => outcome);
         let state = |state: &'static str| gauge!("tower_health_state", "provider" => provider.clone(), "state" => state);
+        // Nobody keeps these: it is for the exporter to show them from 0 on, or a rate would miss the first of each.
+        for to in State::ALL {
+            for cause in Cause::ALL {
+                let _ = transitions(&provider, to, cause.as_str());
+            }
+        }
         Self(Arc::new(Handles {
             calls: Verdict::ALL.map(Verdict::as_str).map(call),
             trials: Verdict::ALL.map(Verdict::as_str).map(trial),
@@ -54,6 +60,10 @@ impl Meters {
             provider,
         }))
     }
+}
+
+fn transitions(provider: &SharedString, to: State, cause: &'static str) -> Counter {
+    counter!("tower_health_transitions_total", "provider" => provider.clone(), "to" => to.as_str(), "cause" => cause)
 }
 
 /// The meters of whichever breaker uses a sign.
@@ -126,9 +136,7 @@ impl MetersOfSign {
         let cause = transition.cause.map_or("", Cause::as_str);
         self.show(Some(to));
         self.count(|meters| {
-            let provider = meters.provider.clone();
-            counter!("tower_health_transitions_total", "provider" => provider, "to" => to.as_str(), "cause" => cause)
-                .increment(1);
+            transitions(&meters.provider, to, cause).increment(1);
         });
     }
 
@@ -242,9 +250,18 @@ impl Clone for Fallbacks {
     }
 }
 
+/// A chain is made: its ends are shown from 0 on.
+pub(crate) fn chain() {
+    contain(|| drop(ends()));
+}
+
 /// A chain has come to its end without an answer.
 pub(crate) fn exhausted() {
-    contain(|| counter!("tower_health_exhausted_total").increment(1));
+    contain(|| ends().increment(1));
+}
+
+fn ends() -> Counter {
+    counter!("tower_health_exhausted_total")
 }
 
 /// As the exporter shows them; the whole table is in `docs/metrics.md`.

@@ -76,4 +76,7 @@ impl Fallbacks {
 }
 
 #[inline]
+pub(crate) fn chain() {}
+
+#[inline]
 pub(crate) fn exhausted() {}

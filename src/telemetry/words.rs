@@ -1,9 +1,13 @@
 //! What the values of labels can be.
 
-use crate::{State, breaker::Verdict, probe::CheckEnd};
+use crate::{Cause, State, breaker::Verdict, probe::CheckEnd};
 
 impl State {
     pub(super) const ALL: [Self; 3] = [Self::Closed, Self::Open, Self::HalfOpen];
+}
+
+impl Cause {
+    pub(super) const ALL: [Self; 4] = [Self::Failures, Self::Throttled, Self::Probe, Self::Forced];
 }
 
 impl Verdict {

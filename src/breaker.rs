@@ -4,6 +4,7 @@
 //! what is [`seen`](Breaker::seen) before and after. Every public method but the views expects the
 //! breaker to be [settled](Breaker::settle) at the same `now`.
 
+mod restore;
 mod slots;
 mod ticket;
 
@@ -12,9 +13,9 @@ use std::{mem, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 pub(crate) use self::ticket::Ticket;
-use self::{slots::Slots, ticket::Slot};
+use self::{slots::Slots, ticket::Trial};
 use crate::{
-    Cause, Outcome, Override, Policy, ProviderHealth, Reason, State,
+    Cause, Outcome, Override, Policy, Reason, State,
     time::{after, random},
     window::Window,
 };
@@ -70,14 +71,15 @@ pub(crate) struct Breaker {
     window: Option<Box<Window>>,
     /// Failed checks in a row, while closed.
     failed_checks: u32,
-    /// A live call has succeeded since the last check.
+    /// A live call has succeeded, ever, and since the last check.
+    has_served: bool,
     proven_live: bool,
     /// Trials that failed, as the backoff counts them.
     level: u32,
     /// When the backoff starts anew, if nothing happens until then.
     forgiven_at: Option<Instant>,
     slots: Slots,
-    next_slot: Slot,
+    next_trial: Trial,
     last_grant: Option<Instant>,
     last_error: Option<Reason>,
     last_check: Option<Instant>,
@@ -133,11 +135,12 @@ impl Breaker {
             last_failure: None,
             window,
             failed_checks: 0,
+            has_served: false,
             proven_live: false,
             level: 0,
             forgiven_at: None,
             slots: Slots::default(),
-            next_slot: Slot::FIRST,
+            next_trial: Trial::FIRST,
             last_grant: None,
             last_error: None,
             last_check: None,
@@ -355,8 +358,8 @@ impl Breaker {
         if self.policy.trip.is_timed() {
             ticket = ticket.started(now);
         }
-        if let Some(slot) = self.take_slot(now) {
-            ticket = ticket.of_trial(slot);
+        if let Some(trial) = self.take_slot(now) {
+            ticket = ticket.of_trial(trial);
         }
         Ok(ticket)
     }
@@ -366,17 +369,17 @@ impl Breaker {
         let is_slow = ticket.was_slow(self.policy.trip.slow_call, now);
         let verdict = Verdict::of(&outcome, is_slow);
         let judged = Judged::new(verdict, ticket, self.epoch);
-        self.release(ticket);
-        let is_late = !ticket.is_of(self.epoch);
+        self.slots.give_back(ticket);
+        let counts = ticket.is_of(self.epoch);
         match outcome {
             // The one verdict that is never late: the provider spoke of its future.
             Outcome::Throttled {
                 retry_after,
                 reason,
             } => {
-                self.throttled(is_late, retry_after, reason, now);
+                self.throttled(counts, retry_after, reason, now);
             }
-            _ if is_late => {}
+            _ if !counts => {}
             Outcome::Success if is_slow => self.failed("slow call".into(), None, now),
             Outcome::Success => self.succeeded(now),
             Outcome::Failure {
@@ -418,12 +421,7 @@ impl Breaker {
     /// An answer has begun to come; its verdict is still to come.
     pub(crate) fn answered(&mut self, ticket: &mut Ticket, now: Instant) {
         ticket.answered(self.policy.trip.slow_call, now);
-        self.release(*ticket);
-    }
-
-    /// A trial needs its slot no longer.
-    fn release(&mut self, ticket: Ticket) {
-        self.slots.give_back(ticket);
+        self.slots.give_back(*ticket);
     }
 
     /// Whether a live call has succeeded since this was last asked.
@@ -506,7 +504,9 @@ impl Breaker {
         let is_granted = !self.is_forced()
             && !self.policy.trials.by_probe_only
             && !is_too_soon
-            && window.may_end(now);
+            && window.may_end(now)
+            // One of an earlier half-open time may still be in flight.
+            && self.slots.frees_at(1).is_none();
         if is_granted {
             self.last_grant = Some(now);
             self.half_open(true, now);
@@ -535,33 +535,6 @@ impl Breaker {
         }
     }
 
-    /// Takes over what a row shows of another time, or of another process. What was heard since counts more.
-    pub(crate) fn restore(&mut self, row: &ProviderHealth, now: Instant) {
-        if !self.is_untouched() {
-            return;
-        }
-        match (row.state, row.cause, row.forced_for) {
-            (State::Open, Some(Cause::Forced), Some(left)) => {
-                self.force_again(Override::Open, left, row, now);
-            }
-            (State::Closed, Some(Cause::Forced), Some(left)) => {
-                self.force_again(Override::Closed, left, row, now);
-            }
-            (State::Closed, ..) | (_, None | Some(Cause::Forced), _) => {}
-            (State::Open, Some(cause), _) => {
-                let window = self.window_again(cause, row, now);
-                self.go_on(Phase::Open(window.into()), row, now);
-            }
-            (State::HalfOpen, Some(cause), _) => {
-                let mut window = self.window_again(cause, row, now);
-                window.until = now;
-                // With no slot taken: the results of trials that were under way are not to be had.
-                let phase = Phase::HalfOpen(window.into(), Round::new(false));
-                self.go_on(phase, row, now);
-            }
-        }
-    }
-
     pub(crate) fn set_policy(&mut self, policy: Arc<Policy>, now: Instant) {
         match (&mut self.window, policy.trip.failure_rate) {
             (Some(window), Some(rule)) if window.has_length_of(rule) => window.set_rule(rule),
@@ -572,6 +545,7 @@ impl Breaker {
 
     fn succeeded(&mut self, now: Instant) {
         self.streak = 0;
+        self.has_served = true;
         self.proven_live = true;
         match &self.phase {
             Phase::Closed => {
@@ -613,7 +587,7 @@ impl Breaker {
 
     fn throttled(
         &mut self,
-        is_late: bool,
+        counts: bool,
         retry_after: Option<Duration>,
         reason: Reason,
         now: Instant,
@@ -626,7 +600,7 @@ impl Breaker {
                 window.until = window.until.max(named);
                 return;
             }
-            _ if is_late => return,
+            _ if !counts => return,
             Phase::Closed => {
                 self.forgive(now);
                 false
@@ -731,27 +705,6 @@ impl Breaker {
         };
     }
 
-    /// Closed → open or half-open, as it was.
-    fn go_on(&mut self, phase: Phase, row: &ProviderHealth, now: Instant) {
-        self.streak = row.consecutive_failures;
-        self.level = row.failed_trials;
-        self.last_error.clone_from(&row.last_error);
-        self.last_check = row.last_check;
-        self.enter(phase, row.since.unwrap_or(now));
-    }
-
-    /// Closed → forced, for as long as was left of it.
-    fn force_again(&mut self, to: Override, left: Duration, row: &ProviderHealth, now: Instant) {
-        let reason = row.reason.clone();
-        self.last_error.clone_from(&row.last_error);
-        self.forced = Some(Box::new(Forced {
-            to,
-            since: row.since,
-            until: after(now, left),
-            reason: reason.unwrap_or_else(|| "forced".into()),
-        }));
-    }
-
     fn enter(&mut self, phase: Phase, since: Instant) {
         self.phase = phase;
         self.slots.end_pauses();
@@ -802,50 +755,17 @@ impl Breaker {
         self.forgiven_at.is_some_and(|at| now >= at)
     }
 
-    /// Nothing has been heard of it yet, good or bad.
-    fn is_untouched(&self) -> bool {
-        let is_silent = self.last_check.is_none() && !self.proven_live;
-        is_silent && self.since.is_none() && !self.is_forced()
-    }
-
-    /// The open window that is left of another, no longer than the policy allows for.
-    fn window_again(&self, cause: Cause, row: &ProviderHealth, now: Instant) -> OpenWindow {
-        let Policy {
-            backoff, throttle, ..
-        } = &*self.policy;
-        let left = row.retry_in.unwrap_or_default().min(backoff.longest());
-        let until = after(now, left);
-        let named = row
-            .not_before
-            .map(|left| after(now, throttle.wait(Some(left))));
-        let mut began = row.since.unwrap_or(now).min(now);
-        if self.policy.trials.by_probe_only {
-            // What was left is left of the hold.
-            began = until
-                .checked_sub(backoff.max_hold)
-                .unwrap_or(began)
-                .min(began);
-        }
-        OpenWindow {
-            cause,
-            began,
-            until: named.map_or(until, |named| named.max(until)),
-            named,
-            disproved: row.failed_trials > 0,
-        }
-    }
-
     fn backoff(&self) -> Duration {
         self.policy.backoff.wait(self.level, random())
     }
 
     /// A slot for a trial that is admitted; none is needed while closed.
-    fn take_slot(&mut self, now: Instant) -> Option<Slot> {
+    fn take_slot(&mut self, now: Instant) -> Option<Trial> {
         if !self.is_half_open() {
             return None;
         }
-        let holder = self.next_slot;
-        self.next_slot = holder.next();
+        let holder = self.next_trial;
+        self.next_trial = holder.next();
         let lease = self.policy.trials.lease;
         self.slots.take(holder, self.epoch, after(now, lease));
         Some(holder)
@@ -863,7 +783,8 @@ impl Judged {
         Self {
             verdict,
             is_trial: ticket.is_trial(),
-            is_late: ticket.is_from_before(epoch),
+            // What moves nothing at any time is never late.
+            is_late: verdict != Verdict::Neutral && ticket.is_from_before(epoch),
         }
     }
 }

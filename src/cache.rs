@@ -123,12 +123,21 @@ impl HealthCache {
             (cell, Some(evicted))
         });
         if let Some(evicted) = evicted {
-            cell.meter(self.registry.keyed_meters.get_or_init(Meters::of_keyed));
+            cell.meter_if_none(self.keyed_meters());
             if let Some(evicted) = evicted {
                 evicted.unmeter();
             }
         }
         cell
+    }
+
+    fn keyed_meters(&self) -> &Meters {
+        let meters = &self.registry.keyed_meters;
+        meters.get().unwrap_or_else(|| {
+            // Made outside, for a recorder may come back here.
+            let made = Meters::of_keyed();
+            meters.get_or_init(|| made)
+        })
     }
 
     /// A provider that is not known, nor will be: that of calls which nobody judges.

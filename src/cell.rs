@@ -132,11 +132,24 @@ impl Cell {
     /// From now on these meters count what happens to it, until it is forgotten. Not under a lock: they
     /// are code of others.
     pub(crate) fn meter(&self, meters: &Meters) {
-        let state = || self.look(|breaker, _| breaker.seen().state);
-        self.sign().meters.start(meters, state);
+        self.sign().meters.start(meters, || self.state());
+        self.unmeter_if_forgotten();
+    }
+
+    /// As [`meter`](Self::meter), unless it is metered: it may have been asked for by name meanwhile.
+    pub(crate) fn meter_if_none(&self, meters: &Meters) {
+        self.sign().meters.start_if_none(meters, || self.state());
+        self.unmeter_if_forgotten();
+    }
+
+    fn unmeter_if_forgotten(&self) {
         if self.usage.load(Ordering::SeqCst) == FORGOTTEN {
             self.unmeter();
         }
+    }
+
+    fn state(&self) -> State {
+        self.look(|breaker, _| breaker.seen().state)
     }
 
     pub(crate) fn unmeter(&self) {

@@ -130,7 +130,7 @@ impl Drop for Permit {
         if self.ticket.minds_drop() {
             self.sign.dropped(self.ticket);
         } else if !self.ticket.is_judged_elsewhere() {
-            self.sign.meters.neutral();
+            self.sign.left_unjudged(self.ticket);
         }
     }
 }

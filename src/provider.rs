@@ -79,7 +79,7 @@ impl Provider {
     /// Ends an open window's wait so that one trial is admitted now. False, and nothing is changed,
     /// where the provider [named a time](crate::Outcome::Throttled) that has not come, the state is
     /// [forced](Self::force) or not open, [no live call may be a trial](crate::Trials::by_probe_only),
-    /// or one was granted less than a second ago.
+    /// one is still in flight, or one was granted less than a second ago.
     #[must_use = "false means that no trial was granted"]
     pub fn grant_trial(&self) -> bool {
         self.cell().update(Breaker::grant_trial)

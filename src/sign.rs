@@ -21,7 +21,7 @@ use crate::{
         global, many_or_few,
     },
     tally::Tally,
-    telemetry::MetersOfSign,
+    telemetry::{self, MetersOfSign},
 };
 
 /// How many are made at once.
@@ -152,6 +152,14 @@ impl Sign {
     pub(crate) fn record(&self, ticket: Ticket, outcome: Outcome) {
         if let Some(cell) = self.cell(ticket) {
             cell.record(ticket, outcome);
+        }
+    }
+
+    /// A permit was dropped where that changes nothing.
+    #[inline]
+    pub(crate) fn left_unjudged(&self, ticket: Ticket) {
+        if telemetry::IS_METERED && self.cell(ticket).is_some() {
+            self.meters.neutral();
         }
     }
 

@@ -18,4 +18,7 @@ pub(crate) use self::{
 };
 
 /// Whether somebody may want to see transitions though nobody subscribes to them.
-pub(crate) const IS_ON: bool = cfg!(any(feature = "metrics", feature = "tracing"));
+pub(crate) const IS_ON: bool = IS_METERED || cfg!(feature = "tracing");
+
+/// Whether calls are counted.
+pub(crate) const IS_METERED: bool = cfg!(feature = "metrics");

@@ -15,9 +15,9 @@ use metrics::{
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use tokio::{
     runtime::Builder,
-    task::yield_now,
     time::{advance, sleep},
 };
+use tokio_test::{assert_ready_ok, task};
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_health::{
     BoxError, FallbackChain, HealthCache, HealthLayer, HealthProbe, Override, Policy, Provider,
@@ -255,9 +255,11 @@ fn open_seconds_grow_while_it_is_open_and_lose_no_fraction() {
 fn trials_and_late_results_are_counted_apart() {
     exported(async |exporter| {
         let provider = HealthCache::default().provider("a");
-        let late = provider.admit().unwrap();
+        let late = [(); 2].map(|()| provider.admit().unwrap());
         trip(&provider);
+        let [late, late_and_silent] = late;
         late.success();
+        late_and_silent.neutral();
         advance(secs(60)).await;
         drop(provider.admit().unwrap());
         advance(secs(1)).await;
@@ -266,6 +268,7 @@ fn trials_and_late_results_are_counted_apart() {
         provider.admit().unwrap().success();
         exporter.assert([
             (r#"late_results_total{provider="a"}"#, 1),
+            (r#"calls_total{provider="a",outcome="neutral"}"#, 2),
             (r#"trials_total{provider="a",outcome="neutral"}"#, 1),
             (r#"trials_total{provider="a",outcome="failure"}"#, 1),
             (r#"trials_total{provider="a",outcome="success"}"#, 1),
@@ -430,6 +433,22 @@ fn providers_of_keyed_layers_share_their_series() {
 }
 
 #[test]
+fn call_that_outlives_its_provider_is_not_counted_for_the_next() {
+    exported(async |exporter| {
+        let permits = [(); 2].map(|()| HealthCache::default().provider("a").admit().unwrap());
+        let cache = HealthCache::default();
+        let others = ["b", "c", "d", "e"];
+        let _others = others.map(|id| cache.provider(id));
+        let [dropped, successful] = permits;
+        drop(dropped);
+        successful.success();
+        for id in others {
+            assert!(exporter.calls(id).iter().all(|(_, calls)| *calls == 0));
+        }
+    });
+}
+
+#[test]
 fn restored_provider_shows_the_state_that_it_was_restored_to() {
     exported(async |exporter| {
         let before = HealthCache::default();
@@ -466,7 +485,9 @@ impl Recorder for Panics {
     fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
     fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
 
-    fn register_counter(&self, _: &Key, _: &Metadata<'_>) -> Counter {
+    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+        let mut labels = key.labels();
+        assert!(labels.all(|label| label.value() != "keyed"), "recorder");
         Counter::from_arc(Arc::new(Self))
     }
 
@@ -492,5 +513,10 @@ async fn rule_8_recorder_that_panics_harms_no_call_and_no_listener() {
     assert_eq!(transitions.recv().await.unwrap().to, State::Open);
     provider.mark_healthy();
     assert_eq!(transitions.recv().await.unwrap().to, State::Closed);
-    yield_now().await;
+
+    let inner = service_fn(|_: &'static str| ready(Ok::<_, io::Error>(())));
+    let keyed = HealthLayer::keyed(&cache, |key: &&'static str| *key).layer(inner);
+    with_local_recorder(&Panics, || {
+        assert_ready_ok!(task::spawn(keyed.oneshot("b")).poll());
+    });
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rig::{MOMENT, Rig, just_under, received, secs};
 use tokio::time::{Instant, advance};
+use tokio_test::{assert_ready, task};
 use tower_health::{
     Backoff, Cause, Check, HealthCache, HealthProbe, Override, Policy, ProviderHealth, Snapshot,
     State, Throttle, Trials, Trip,
@@ -186,7 +187,14 @@ async fn what_was_heard_since_counts_more() {
     let snapshot = Rig::open(Policy::new()).cache.snapshot();
     let untouched = |_: &Rig| {};
     let neutral = |rig: &Rig| rig.call().neutral();
-    let ways: [(Way<'_>, bool); 8] = [
+    let busy_when_a_check_was_due = |rig: &Rig| {
+        rig.succeed();
+        let skips = || async { panic!("it is busy") as bool };
+        let probe = HealthProbe::new(&rig.cache).skip_when_busy();
+        assert_ready!(task::spawn(probe.check(Rig::ID, skips).round()).poll());
+    };
+    let ways: [(Way<'_>, bool); 9] = [
+        (&busy_when_a_check_was_due, false),
         (&untouched, true),
         (&neutral, true),
         (&Rig::succeed, false),

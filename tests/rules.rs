@@ -522,6 +522,24 @@ async fn rule_4_open_breaker_tells_when_a_slot_is_free_too() {
     assert_eq!(rig.wait(), secs(60));
 }
 
+/// Rule 4: a trial before its time is one too many while another is in flight.
+#[tokio::test(start_paused = true)]
+async fn rule_4_no_trial_is_granted_while_one_of_an_earlier_round_is_in_flight() {
+    let trials = Trials::new(3).lease(secs(90));
+    let rig = Rig::half_open(Policy::new().trials(trials)).await;
+    let hanging = rig.trial();
+    rig.trial().failure("down");
+    advance(secs(1)).await;
+
+    let before = rig.health();
+    assert!(!rig.grant_trial());
+    assert_same(&before, &rig.health());
+
+    hanging.neutral();
+    assert!(rig.grant_trial());
+    let _trial = rig.trial();
+}
+
 // Rule 5: the streak ages.
 
 /// Rule 5; scenario 18.

@@ -1,6 +1,6 @@
 use tokio::time::Instant;
 
-use super::ticket::{self, Ticket};
+use super::ticket::{Ticket, Trial};
 
 /// The trials that are in flight, in the order in which their leases end.
 ///
@@ -12,7 +12,7 @@ pub(super) struct Slots(Vec<Slot>);
 /// A place of a trial; without a holder it is the pause after a dropped one.
 #[derive(Debug)]
 struct Slot {
-    holder: Option<ticket::Slot>,
+    holder: Option<Trial>,
     epoch: u64,
     until: Instant,
 }
@@ -30,7 +30,7 @@ impl Slots {
         self.0.iter().any(is_on_trial)
     }
 
-    pub(super) fn take(&mut self, holder: ticket::Slot, epoch: u64, until: Instant) {
+    pub(super) fn take(&mut self, holder: Trial, epoch: u64, until: Instant) {
         self.insert(Some(holder), epoch, until);
     }
 
@@ -38,7 +38,7 @@ impl Slots {
         self.insert(None, epoch, until);
     }
 
-    fn insert(&mut self, holder: Option<ticket::Slot>, epoch: u64, until: Instant) {
+    fn insert(&mut self, holder: Option<Trial>, epoch: u64, until: Instant) {
         let place = self.0.partition_point(|slot| slot.until <= until);
         self.0.insert(
             place,
@@ -52,7 +52,9 @@ impl Slots {
 
     /// False where the trial had no slot, or no longer.
     pub(super) fn give_back(&mut self, ticket: Ticket) -> bool {
-        let is_its_own = |slot: &Slot| ticket.is_trial() && slot.holder == ticket.slot();
+        let is_its_own = |slot: &Slot| {
+            ticket.is_trial() && slot.holder == ticket.trial() && ticket.is_of(slot.epoch)
+        };
         let place = self.0.iter().position(is_its_own);
         place.map(|place| self.0.remove(place)).is_some()
     }

@@ -7,15 +7,15 @@ use crate::time::Stamp;
 /// What a permit remembers of its admission: two words, which a healthy call keeps in registers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ticket {
-    /// The epoch, the slot of a trial, and marks; of a healthy call's ticket the epoch alone.
+    /// The epoch, the number of a trial, and marks; of a healthy call's ticket the epoch alone.
     word: u64,
     started: Option<Stamp>,
 }
 
 /// At a thousand changes of state a second, enough for five centuries.
-const EPOCH: u64 = (1 << SLOT_SHIFT) - 1;
-const SLOT_SHIFT: u32 = 44;
-const SLOT: u64 = (ELSEWHERE - 1) & !EPOCH;
+const EPOCH: u64 = (1 << TRIAL_SHIFT) - 1;
+const TRIAL_SHIFT: u32 = 44;
+const TRIAL: u64 = (ELSEWHERE - 1) & !EPOCH;
 /// Another permit judges the call.
 const ELSEWHERE: u64 = 1 << 60;
 /// Its answer has begun, soon enough or not.
@@ -25,15 +25,15 @@ const SLOW: u64 = 1 << 62;
 /// Its verdict is always late.
 const UNCOUNTED: u64 = 1 << 63;
 
-/// Which trial of a half-open time it is; never two of those that are under way.
+/// Which trial it is; never two of those that are in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Slot(NonZeroU64);
+pub(super) struct Trial(NonZeroU64);
 
-impl Slot {
+impl Trial {
     pub(super) const FIRST: Self = Self(NonZeroU64::MIN);
 
     pub(super) fn next(self) -> Self {
-        let next = (self.0.get() + 1) & (SLOT >> SLOT_SHIFT);
+        let next = (self.0.get() + 1) & (TRIAL >> TRIAL_SHIFT);
         NonZeroU64::new(next).map_or(Self::FIRST, Self)
     }
 }
@@ -65,9 +65,9 @@ impl Ticket {
         }
     }
 
-    pub(super) fn of_trial(self, slot: Slot) -> Self {
+    pub(super) fn of_trial(self, trial: Trial) -> Self {
         Self {
-            word: self.word | (slot.0.get() << SLOT_SHIFT),
+            word: self.word | (trial.0.get() << TRIAL_SHIFT),
             ..self
         }
     }
@@ -88,12 +88,12 @@ impl Ticket {
         self.word & EPOCH < epoch
     }
 
-    pub(super) fn slot(self) -> Option<Slot> {
-        NonZeroU64::new((self.word & SLOT) >> SLOT_SHIFT).map(Slot)
+    pub(super) fn trial(self) -> Option<Trial> {
+        NonZeroU64::new((self.word & TRIAL) >> TRIAL_SHIFT).map(Trial)
     }
 
     pub(crate) fn is_trial(self) -> bool {
-        self.word & SLOT != 0
+        self.word & TRIAL != 0
     }
 
     #[inline]

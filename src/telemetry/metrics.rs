@@ -1,4 +1,4 @@
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwapOption;
 use metrics::{Counter, Gauge, SharedString, Unit, counter, gauge, histogram};
@@ -40,6 +40,14 @@ impl Meters {
     }
 
     fn labelled(provider: SharedString) -> Self {
+        let mut handles = Handles::noop();
+        contain(|| handles = Handles::registered(provider));
+        Self(Arc::new(handles))
+    }
+}
+
+impl Handles {
+    fn registered(provider: SharedString) -> Self {
         describe();
         let call = |outcome: &'static str| counter!("tower_health_calls_total", "provider" => provider.clone(), "outcome" => outcome);
         let trial = |outcome: &'static str| counter!("tower_health_trials_total", "provider" => provider.clone(), "outcome" => outcome);
@@ -50,7 +58,7 @@ impl Meters {
                 let _ = transitions(&provider, to, cause.as_str());
             }
         }
-        Self(Arc::new(Handles {
+        Self {
             calls: Verdict::ALL.map(Verdict::as_str).map(call),
             trials: Verdict::ALL.map(Verdict::as_str).map(trial),
             refused: call("refused"),
@@ -58,7 +66,20 @@ impl Meters {
             open_seconds: counter!("tower_health_open_seconds_total", "provider" => provider.clone()),
             states: State::ALL.map(State::as_str).map(state),
             provider,
-        }))
+        }
+    }
+
+    /// Where the recorder would not give any.
+    fn noop() -> Self {
+        Self {
+            provider: SharedString::const_str(""),
+            calls: Verdict::ALL.map(|_| Counter::noop()),
+            trials: Verdict::ALL.map(|_| Counter::noop()),
+            refused: Counter::noop(),
+            late_results: Counter::noop(),
+            open_seconds: Counter::noop(),
+            states: State::ALL.map(|_| Gauge::noop()),
+        }
     }
 }
 
@@ -77,20 +98,25 @@ struct Metered {
 }
 
 impl MetersOfSign {
-    /// From now on these count, in place of others if there are any, what happens to a breaker in this state.
+    /// From now on these count what happens to a breaker, in place of others if there are any.
     pub(crate) fn start(&self, meters: &Meters, state: impl Fn() -> State) {
-        self.end();
-        let mut shown = state();
-        contain(|| meters.0.states[shown as usize].increment(1));
-        self.0.store(Some(Arc::new(Metered {
-            meters: meters.clone(),
-            shown: Mutex::new(Some(shown)),
-        })));
-        // It may have changed before anybody counted here.
-        while state() != shown {
-            shown = state();
-            self.show(Some(shown));
+        let metered = Metered::new(meters, state());
+        if let Some(others) = self.0.swap(Some(Arc::clone(&metered))) {
+            others.show(None);
         }
+        metered.catch_up(state);
+    }
+
+    /// From now on these count, unless others do.
+    pub(crate) fn start_if_none(&self, meters: &Meters, state: impl Fn() -> State) {
+        let metered = Metered::new(meters, state());
+        let others = self
+            .0
+            .compare_and_swap(&None::<Arc<Metered>>, Some(Arc::clone(&metered)));
+        if others.is_some() {
+            metered.show(None);
+        }
+        metered.catch_up(state);
     }
 
     /// The provider is not known any more, and in no state.
@@ -165,13 +191,29 @@ impl MetersOfSign {
 }
 
 impl Metered {
+    fn new(meters: &Meters, state: State) -> Arc<Self> {
+        contain(|| meters.0.states[state as usize].increment(1));
+        Arc::new(Self {
+            meters: meters.clone(),
+            shown: Mutex::new(Some(state)),
+        })
+    }
+
+    /// The state may have changed before anybody counted here.
+    fn catch_up(&self, state: impl Fn() -> State) {
+        let mut shown = None;
+        while shown != Some(state()) {
+            shown = Some(state());
+            self.show(shown);
+        }
+    }
+
     /// Moves the gauges on. Nothing brings back what has ended.
     fn show(&self, state: Option<State>) {
-        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(before) = *shown else {
+        let Some(before) = self.step(state) else {
             return;
         };
-        *shown = state;
+        // Without the lock, for a recorder may come back here: steps can be taken in any order.
         contain(|| {
             let states = &self.meters.0.states;
             states[before as usize].decrement(1);
@@ -179,6 +221,14 @@ impl Metered {
                 states[state as usize].increment(1);
             }
         });
+    }
+
+    /// The state that was shown before, if any was.
+    fn step(&self, state: Option<State>) -> Option<State> {
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = (*shown)?;
+        *shown = state;
+        Some(before)
     }
 }
 
@@ -224,13 +274,13 @@ impl Fallbacks {
     }
 
     fn counter(&self, from: &Arc<str>, to: &Arc<str>, reason: &str) -> Counter {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let is_it = |one: &&Fallback| one.to == *to && one.reason == reason;
-        if let Some(known) = kept.iter().find(is_it) {
+        if let Some(known) = self.kept().iter().find(is_it) {
             return known.counter.clone();
         }
         let (from, to, reason) = (Arc::clone(from), Arc::clone(to), reason.to_owned());
         let counter = counter!("tower_health_fallbacks_total", "from" => from, "to" => Arc::clone(&to), "reason" => reason.clone());
+        let mut kept = self.kept();
         if kept.len() < KEPT {
             let counter = counter.clone();
             kept.push(Fallback {
@@ -240,6 +290,10 @@ impl Fallbacks {
             });
         }
         counter
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Vec<Fallback>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -252,7 +306,10 @@ impl Clone for Fallbacks {
 
 /// A chain is made: its ends are shown from 0 on.
 pub(crate) fn chain() {
-    contain(|| drop(ends()));
+    contain(|| {
+        describe();
+        let _ = ends();
+    });
 }
 
 /// A chain has come to its end without an answer.

@@ -28,6 +28,9 @@ impl MetersOfSign {
     pub(crate) fn start(&self, _: &Meters, _: impl Fn() -> State) {}
 
     #[inline]
+    pub(crate) fn start_if_none(&self, _: &Meters, _: impl Fn() -> State) {}
+
+    #[inline]
     pub(crate) fn end(&self) {}
 
     #[inline]

@@ -65,32 +65,34 @@ pub(crate) struct Refusals {
 
 impl Refusals {
     pub(crate) fn refused(&self, refusal: &CircuitOpen) {
-        if !enabled!(target: TARGET, Level::DEBUG) {
-            return;
-        }
-        self.untold.fetch_add(1, Ordering::Relaxed);
-        if self.takes_turn() {
-            let CircuitOpen {
-                provider,
-                state,
-                cause,
-                retry_in,
-                last_error,
-            } = refusal;
-            let refused = self.untold.swap(0, Ordering::Relaxed);
-            contain(|| {
-                debug!(
-                    target: TARGET,
-                    %provider,
-                    %state,
-                    cause = cause.map(field::display),
-                    reason = last_error.as_deref(),
-                    ?retry_in,
-                    refused,
-                    "calls refused",
-                );
-            });
-        }
+        contain(|| {
+            if enabled!(target: TARGET, Level::DEBUG) {
+                self.untold.fetch_add(1, Ordering::Relaxed);
+                if self.takes_turn() {
+                    self.tell(refusal);
+                }
+            }
+        });
+    }
+
+    fn tell(&self, refusal: &CircuitOpen) {
+        let CircuitOpen {
+            provider,
+            state,
+            cause,
+            retry_in,
+            last_error,
+        } = refusal;
+        debug!(
+            target: TARGET,
+            %provider,
+            %state,
+            cause = cause.map(field::display),
+            reason = last_error.as_deref(),
+            ?retry_in,
+            refused = self.untold.swap(0, Ordering::Relaxed),
+            "calls refused",
+        );
     }
 
     /// One of those that come at once does.

@@ -500,7 +500,8 @@ impl Model {
             && self.forced.is_none()
             && !self.rules.by_probe_only
             && self.now >= self.window.named
-            && !self.granted_at.is_some_and(is_soon);
+            && !self.granted_at.is_some_and(is_soon)
+            && self.slots.iter().all(|slot| self.now >= slot.until);
         if is_granted {
             self.granted_at = Some(self.now);
             self.beneath = Beneath::HalfOpen(Round {

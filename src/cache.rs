@@ -214,6 +214,7 @@ impl HealthCache {
     ///
     /// | a row that is | makes the provider |
     /// |---|---|
+    /// | open, of a breaker that [only observes](crate::Policy::observe_only) | half-open |
     /// | open | open for [`retry_in`](ProviderHealth::retry_in), but no longer than its own [policy](crate::Policy) allows for; nothing ends the wait before [`not_before`](ProviderHealth::not_before); the backoff goes on from [`failed_trials`](ProviderHealth::failed_trials) |
     /// | half-open | half-open, with no trial under way |
     /// | forced | forced, for [`forced_for`](ProviderHealth::forced_for); not what was beneath |
@@ -221,7 +222,8 @@ impl HealthCache {
     ///
     /// Only what is untouched is restored: a provider of which anything has been heard in this cache, good or bad,
     /// keeps its state. Changes of state are [announced](Self::subscribe) as any other, with the age that
-    /// they have in the snapshot. Give providers their own policies first.
+    /// they have in the snapshot. Where trials have failed, it counts as if it had been in this outage: a check for
+    /// reachability no longer ends the wait. Give providers their own policies first.
     ///
     /// ```
     /// # use tower_health::HealthCache;

@@ -14,7 +14,7 @@ pub struct ProviderHealth {
     pub state: State,
     /// A call at that instant would have been admitted.
     pub healthy: bool,
-    /// What opened the breaker; `None` while it is closed.
+    /// What opened the breaker, or [`Cause::Forced`]; `None` while it is closed of itself.
     pub cause: Option<Cause>,
     /// Why it is in this state: what was heard last, or an operator's words while it is
     /// [forced](crate::Provider::force).

@@ -491,6 +491,24 @@ async fn one_that_nobody_has_called_for_an_hour_since_it_was_open_goes_before_th
     assert_eq!(known(&cache), ["ill", "new"]);
 }
 
+/// To the nanosecond.
+#[tokio::test(start_paused = true)]
+async fn one_that_is_forced_no_more_goes_before_the_ill() {
+    let cache = HealthCache::default();
+    let mut client = bounded(&cache, 2);
+    trip(&mut client, "ill").await;
+    for _ in 0..2 {
+        succeed(&mut client, "forced").await;
+    }
+    let forced = cache.get("forced").unwrap();
+    forced.force(Override::Closed, MINUTE, "we know better");
+    advance(MINUTE).await;
+
+    succeed(&mut client, "new").await;
+
+    assert_eq!(known(&cache), ["ill", "new"]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn where_all_are_ill_one_that_nobody_asks_for_goes() {
     let cache = HealthCache::default();

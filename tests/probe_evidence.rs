@@ -359,6 +359,31 @@ async fn failed_check_opens_the_half_open_again_at_the_same_backoff() {
     }
 }
 
+/// Rule 2.
+#[tokio::test(start_paused = true)]
+async fn failed_check_leaves_the_half_open_to_a_trial_that_is_out() {
+    let it = Patient::trips_at_once();
+    it.live_failure();
+    advance(MINUTE).await;
+    let trial = it.provider().admit().unwrap();
+    it.check(WORKS, FAILS).await;
+    assert_eq!(it.state(), State::HalfOpen);
+    trial.success();
+    assert_eq!(it.state(), State::Closed);
+}
+
+/// Rule 3.
+#[tokio::test(start_paused = true)]
+async fn failed_check_does_not_wait_for_a_trial_whose_lease_has_ended() {
+    let it = Patient::trips_at_once();
+    it.live_failure();
+    advance(MINUTE).await;
+    let _hung = it.provider().admit().unwrap();
+    advance(MINUTE).await;
+    it.check(REACHES, FAILS).await;
+    assert_eq!(it.state(), State::Open);
+}
+
 #[tokio::test(start_paused = true)]
 async fn failed_check_does_not_shorten_a_window() {
     let it = Patient::trips_at_once();

@@ -383,6 +383,16 @@ async fn rule_3_trial_dropped_after_its_slot_was_released_takes_no_pause() {
     assert!(rig.is_healthy());
 }
 
+/// Rule 3.
+#[tokio::test(start_paused = true)]
+async fn rule_3_trial_dropped_after_its_lease_takes_no_pause() {
+    let rig = Rig::half_open(Policy::new()).await;
+    let hung = rig.trial();
+    advance(secs(60)).await;
+    drop(hung);
+    assert!(rig.is_healthy());
+}
+
 // Rule 4: no stampede.
 
 /// Rule 4; scenarios 6 and 42.

@@ -946,6 +946,8 @@ fn debug_names_the_providers() {
     ] {
         assert!(shown.contains(part), "{part} in {shown}");
     }
+    let call = chain_of::<(), 1>([&a]).call(());
+    assert_eq!(format!("{call:?}"), "FallbackFuture { .. }");
 }
 
 // What the tests are made of.

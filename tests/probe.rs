@@ -335,6 +335,34 @@ async fn missed_rounds_are_skipped_and_never_bunched() {
     probe.stop().await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn late_turn_moves_none_of_those_after_it() {
+    let cache = HealthCache::default();
+    let backend = Backend::default();
+    let probe = steady(&cache).check("a", backend.check()).spawn();
+    sleep(SECOND).await;
+
+    advance(39 * SECOND).await;
+    pass(50 * SECOND).await;
+    assert_eq!(backend.asked(), [0, 40_000, 60_000, 90_000]);
+    probe.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_turns_that_are_due_at_once_are_one() {
+    let cache = HealthCache::default();
+    let backend = Backend::default();
+    let probe = steady(&cache).skip_when_busy();
+    let probe = probe.check("a", backend.check()).spawn();
+    sleep(SECOND).await;
+    cache.provider("a").admit().unwrap().success();
+
+    advance(59 * SECOND).await;
+    pass(30 * SECOND).await;
+    assert_eq!(backend.asked(), [0, 90_000], "busy at 60 s");
+    probe.stop().await;
+}
+
 /// Scenario 26.
 #[tokio::test(start_paused = true)]
 async fn provider_is_never_checked_twice_at_once() {

@@ -106,6 +106,21 @@ async fn refusals_are_no_failures() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn force_holds_where_calls_are_timed_too() {
+    let timed = Trip::consecutive(2).cancelled_after(Duration::from_secs(5));
+    let cache = HealthCache::new(Policy::new().trip(timed));
+    // So many that the state of some has never changed before.
+    for number in 0..100 {
+        let provider = cache.provider(number.to_string());
+        let mut client = HealthLayer::new(provider.clone()).layer(echo());
+        let ready = client.ready().await.unwrap();
+        provider.force(Override::Open, Duration::MAX, "maintenance");
+        let error = ready.call("hi").await.unwrap_err();
+        assert!(error::find::<CircuitOpen>(&error).is_some());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn provider_comes_back_with_one_answered_trial() {
     let provider = provider();
     let layer = HealthLayer::new(provider.clone());

@@ -139,3 +139,16 @@ async fn successes_of_providers_that_are_gone_do_not_count_for_those_that_come_a
         assert_eq!(failures_to_trip(&rig), 2);
     }
 }
+
+/// More than a counter holds: sixteen million in a bucket.
+#[test]
+fn no_success_is_lost_where_there_are_more_than_can_be_counted_at_once() {
+    const MANY: u32 = (1 << 24) + 1;
+    let one_in_many = Trip::failure_rate(f64::from(MANY).recip(), secs(60 * 60)).min_calls(1);
+    let rig = Rig::new(Policy::new().trip(one_in_many));
+    for _ in 0..MANY {
+        rig.admit().unwrap().success();
+    }
+    rig.fail();
+    assert!(rig.provider.is_healthy());
+}

@@ -1,4 +1,5 @@
 use std::{
+    collections::BTreeMap,
     future::poll_fn,
     pin::{Pin, pin},
     sync::Arc,
@@ -133,18 +134,22 @@ struct Told<'a> {
     version: u8,
     watched_seconds: f64,
     missed: u64,
-    cut_off: Vec<&'a str>,
+    gap_seconds_ago: Option<f64>,
+    gaps: BTreeMap<&'a str, f64>,
     transitions: Vec<Transition>,
 }
 
 impl<'a> Told<'a> {
     fn of(excerpt: &'a Excerpt, settings: &Settings) -> Self {
         let transitions = excerpt.transitions.iter().cloned();
+        let seconds_ago = |at: &Instant| at.elapsed().as_secs_f64();
+        let gaps = excerpt.gaps.iter();
         Self {
             version: 1,
-            watched_seconds: excerpt.since.elapsed().as_secs_f64(),
+            watched_seconds: seconds_ago(&excerpt.since),
             missed: excerpt.missed,
-            cut_off: excerpt.cut_off.iter().map(AsRef::as_ref).collect(),
+            gap_seconds_ago: excerpt.gap.as_ref().map(seconds_ago),
+            gaps: gaps.map(|(id, at)| (&**id, seconds_ago(at))).collect(),
             transitions: transitions.map(|it| settings.transition(it)).collect(),
         }
     }

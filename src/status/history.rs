@@ -1,5 +1,5 @@
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -12,7 +12,7 @@ const KEPT: usize = 1024;
 const KEPT_OF_ONE: usize = 64;
 
 /// The latest transitions. Nobody collects them in the background: they wait in the subscription, which is
-/// bounded too, until they are asked for.
+/// bounded too, until somebody looks at the service.
 #[derive(Debug)]
 pub(super) struct History {
     since: Instant,
@@ -25,8 +25,11 @@ struct Pages {
     kept: VecDeque<(u64, Transition)>,
     /// Counts the transitions; the next one's number.
     next: u64,
-    /// Of whom older ones have made room for those that are kept.
-    cut_off: BTreeSet<Arc<str>>,
+    /// How many the subscription has dropped, and since when it is whole again.
+    missed: u64,
+    gap: Option<Instant>,
+    /// The same of those of whom older ones have made room: until when some are gone.
+    gaps: BTreeMap<Arc<str>, Instant>,
 }
 
 /// Where a reader is in it.
@@ -38,10 +41,12 @@ pub(super) struct Bookmark(u64);
 pub(super) struct Excerpt {
     pub(super) since: Instant,
     pub(super) transitions: Vec<Transition>,
-    /// Of whom there were more before.
-    pub(super) cut_off: Vec<Arc<str>>,
     /// How many came while too many waited to be collected.
     pub(super) missed: u64,
+    /// The last of these came before it.
+    pub(super) gap: Option<Instant>,
+    /// Of whom there were more before, and when the last of those was.
+    pub(super) gaps: BTreeMap<Arc<str>, Instant>,
     pub(super) end: Bookmark,
 }
 
@@ -53,9 +58,16 @@ impl History {
                 transitions: cache.subscribe(),
                 kept: VecDeque::new(),
                 next: 0,
-                cut_off: BTreeSet::new(),
+                missed: 0,
+                gap: None,
+                gaps: BTreeMap::new(),
             }),
         }
+    }
+
+    /// Makes room in the subscription.
+    pub(super) fn collect(&self) {
+        self.pages().collect();
     }
 
     pub(super) fn after(&self, Bookmark(read): Bookmark) -> Excerpt {
@@ -65,8 +77,9 @@ impl History {
         Excerpt {
             since: self.since,
             transitions: unread.map(|(_, transition)| transition.clone()).collect(),
-            cut_off: pages.cut_off.iter().map(Arc::clone).collect(),
-            missed: pages.transitions.missed(),
+            missed: pages.missed,
+            gap: pages.gap,
+            gaps: pages.gaps.clone(),
             end: Bookmark(pages.next),
         }
     }
@@ -79,6 +92,11 @@ impl History {
 impl Pages {
     fn collect(&mut self) {
         while let Some(transition) = self.transitions.try_recv() {
+            let missed = self.transitions.missed();
+            if missed > self.missed {
+                self.missed = missed;
+                self.gap = self.gap.max(Some(transition.at));
+            }
             self.make_room_for(&transition);
             self.kept.push_back((self.next, transition));
             self.next += 1;
@@ -105,9 +123,10 @@ impl Pages {
         };
         // Only of those that are kept, so that this is bounded too.
         if self.kept_of(&old.provider).next().is_some() {
-            self.cut_off.insert(old.provider);
+            let gap = self.gaps.entry(old.provider).or_insert(old.at);
+            *gap = old.at.max(*gap);
         } else {
-            self.cut_off.remove(&old.provider);
+            self.gaps.remove(&old.provider);
         }
     }
 }

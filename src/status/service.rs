@@ -22,7 +22,7 @@ use super::{
     settings::Settings,
     viewers::Viewers,
 };
-use crate::HealthCache;
+use crate::{HealthCache, Snapshot};
 
 const MAX_SUBSCRIBERS: usize = 64;
 
@@ -31,7 +31,7 @@ const MAX_SUBSCRIBERS: usize = 64;
 /// | `GET`, `HEAD` | |
 /// |---|---|
 /// | `/` | the page: who is ill, why, since when, when it is tried next, and the last 15 minutes of each; one file, from nowhere else |
-/// | `/health.json` | a [`Snapshot`](crate::Snapshot) as JSON, with 200, or 503 [by a rule](Self::unhealthy_when) |
+/// | `/health.json` | a [`Snapshot`] as JSON, with 200, or 503 [by a rule](Self::unhealthy_when) |
 /// | `/healthz` | 200 and `ok`, or 503 and `unhealthy`, by the same rule, with no details |
 /// | `/events` | what the page lives on: server-sent events |
 ///
@@ -42,7 +42,8 @@ const MAX_SUBSCRIBERS: usize = 64;
 /// `hyper_util::service::TowerToHyperService`.
 ///
 /// A clone is the same service: subscribers and history are shared. It keeps the cache alive. It spawns nothing;
-/// transitions are collected when somebody looks, and kept: the last 64 of a provider, 1,024 in all.
+/// transitions are collected when somebody asks for `/health.json`, `/healthz` or `/events`, and kept: the last 64 of a
+/// provider, 1,024 in all. Of those that come between two such looks only the last 1,024 are there.
 ///
 /// # Events
 ///
@@ -51,7 +52,7 @@ const MAX_SUBSCRIBERS: usize = 64;
 ///
 /// | `event` | `data` |
 /// |---|---|
-/// | `history`, once | `{"version":1,"watched_seconds":…,"missed":…,"cut_off":[id, …],"transitions":[…]}`: the [transitions](crate::Transition) that are kept, oldest first; `cut_off` are those of whom there were more, and `missed` counts those that came too fast |
+/// | `history`, once | `{"version":1,"watched_seconds":…,"missed":…,"gap_seconds_ago":…,"gaps":{id:…},"transitions":[…]}`: the [transitions](crate::Transition) that are kept, oldest first, and what is not: `missed` counts those that nobody looked in time for, the last of them just before `gap_seconds_ago`, which is `null` where there are none; `gaps` has the providers of whom there were more than are kept, and how many seconds ago the last of the others was |
 /// | `transitions` | the same, with those since the last frame |
 /// | `health` | what `/health.json` says |
 ///
@@ -187,8 +188,15 @@ impl StatusService {
         }
     }
 
-    fn health(&self) -> Answer {
+    /// Whoever asks for health also keeps the history whole, though nobody looks at it for hours.
+    fn snapshot(&self) -> Snapshot {
         let snapshot = self.settings.snapshot(&self.cache);
+        self.history.collect();
+        snapshot
+    }
+
+    fn health(&self) -> Answer {
+        let snapshot = self.snapshot();
         let status = if self.settings.unhealthy_when.is_met_by(&snapshot) {
             StatusCode::SERVICE_UNAVAILABLE
         } else {
@@ -198,7 +206,7 @@ impl StatusService {
     }
 
     fn healthz(&self) -> Answer {
-        let snapshot = self.settings.snapshot(&self.cache);
+        let snapshot = self.snapshot();
         if self.settings.unhealthy_when.is_met_by(&snapshot) {
             text(StatusCode::SERVICE_UNAVAILABLE, "unhealthy\n")
         } else {

@@ -89,7 +89,8 @@ async fn first_frame_tells_all_at_once() {
     assert_eq!(history["version"], 1);
     assert_eq!(history["watched_seconds"], 5.0);
     assert_eq!(history["missed"], 0);
-    assert_eq!(history["cut_off"], serde_json::json!([]));
+    assert_eq!(history["gap_seconds_ago"], serde_json::json!(null));
+    assert_eq!(history["gaps"], serde_json::json!({}));
     assert_eq!(history["transitions"][0]["seconds_ago"], 2.0);
     assert_eq!(frame.transitions("history"), ["groq: closed -> open"]);
     let snapshot = serde_json::to_value(cache.snapshot_of(["openai"])).unwrap();
@@ -220,16 +221,42 @@ async fn one_that_flaps_leaves_the_others_their_history() {
     for _ in 0..50 {
         flapping.mark_unhealthy("timeout");
         flapping.mark_healthy();
+        advance(Duration::from_millis(100)).await;
     }
     let frame = Reader::of(&service).await.next().await;
     let told = frame.transitions("history");
     assert_eq!(told.len(), 65);
     assert_eq!(told[0], "quiet: closed -> open");
+    // The last of the 18 rounds that have made room.
     assert_eq!(
-        frame.data("history")["cut_off"],
-        serde_json::json!(["flapping"])
+        frame.data("history")["gaps"],
+        serde_json::json!({ "flapping": 3.3 })
     );
     assert_eq!(frame.data("history")["missed"], 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_asks_for_health_keeps_the_history_whole() {
+    let cache = cache();
+    for path in ["/healthz", "/health.json"] {
+        let service = StatusService::new(&cache);
+        let quiet = cache.provider("quiet");
+        quiet.mark_unhealthy("timeout");
+        let flapping = cache.provider("flapping");
+        for round in 0..1_500 {
+            flapping.mark_unhealthy("timeout");
+            flapping.mark_healthy();
+            if round % 500 == 499 {
+                assert_eq!(status_of(&service, path).await, StatusCode::OK);
+            }
+        }
+        let frame = Reader::of(&service).await.next().await;
+        assert_eq!(frame.data("history")["missed"], 0, "{path}");
+        let told = frame.transitions("history");
+        assert_eq!(told.len(), 65);
+        assert_eq!(told[0], "quiet: closed -> open");
+        quiet.mark_healthy();
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -248,18 +275,29 @@ async fn history_of_many_is_bounded() {
     assert_eq!(told[0], "0976: closed -> open");
     assert_eq!(told[1_023], "1999: closed -> open");
     // None of them had any before.
-    assert_eq!(frame.data("history")["cut_off"], serde_json::json!([]));
+    assert_eq!(frame.data("history")["gaps"], serde_json::json!({}));
 }
 
 #[tokio::test(start_paused = true)]
-async fn transitions_that_came_too_fast_are_counted() {
+async fn transitions_that_nobody_looked_in_time_for_are_a_gap_of_known_age() {
     let cache = cache();
     let service = StatusService::new(&cache);
     for id in 0..1_500 {
         cache.provider(format!("{id:04}")).mark_unhealthy("timeout");
+        advance(Duration::from_millis(1)).await;
     }
-    let history = Reader::of(&service).await.next().await.data("history");
+    let mut reader = Reader::of(&service).await;
+    let history = reader.next().await.data("history");
     assert_eq!(history["missed"], 1_500 - 1_024);
+    assert_eq!(history["gap_seconds_ago"], 1.024);
+    advance(Duration::from_secs(5)).await;
+    cache.provider("late").mark_unhealthy("timeout");
+    let told = reader.next().await.data("transitions");
+    assert_eq!(told["missed"], 1_500 - 1_024);
+    assert!(
+        told["gap_seconds_ago"].as_f64().unwrap() >= 6.024,
+        "it stays where it was"
+    );
     assert_eq!(history["transitions"].as_array().unwrap().len(), 1_024);
 }
 

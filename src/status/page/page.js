@@ -5,6 +5,7 @@
 const SPANS_MINUTES = [2, 5, 10, 15];
 const CHANGES_LISTED = 50;
 const CHANGES_KEPT = 1024;
+const CHANGES_KEPT_OF_ONE = 64;
 const RETRY_SECONDS = 3;
 
 const page = document.body.dataset;
@@ -16,8 +17,9 @@ const seconds = () => Date.now() / 1000;
 const rows = new Map();
 let changes = [];
 let watchedSince = seconds();
-let cutOff = new Set();
-let someMissed = false;
+// Some changes before these times are not known: of everybody's, and of one row's.
+let gap = 0;
+let gaps = new Map();
 let heardAt = 0;
 let shownSeconds = 60 * SPANS_MINUTES[0];
 
@@ -104,7 +106,7 @@ function newRow(id) {
   tr.dataset.id = id;
   tr.addEventListener('animationend', () => tr.classList.remove('changed'));
 
-  return { id, tr, parts, health: null, changes: [], drawnOf: '' };
+  return { id, tr, parts, health: null, changes: [], forgotUntil: 0, drawnOf: '' };
 }
 
 function update(row, health) {
@@ -147,18 +149,17 @@ function tick(row) {
 function drawStrip(row) {
   const { health, since, parts } = row;
   while (row.changes.length > 1 && row.changes[1].at < seconds() - shownSeconds) row.changes.shift();
-  const last = row.changes.at(-1);
-  const isCutOff = someMissed || cutOff.has(row.id);
-  const key = `${row.changes.length} ${last?.at} ${health.state} ${isCutOff} ${watchedSince} ${shownSeconds}`;
+  const knownSince = Math.max(watchedSince, gap, gaps.get(row.id) ?? 0, row.forgotUntil);
+  const known = row.changes.filter((change) => change.at > knownSince);
+  const key = `${known.length} ${known.at(-1)?.at} ${health.state} ${knownSince} ${watchedSince} ${shownSeconds}`;
   if (row.drawnOf === key) return;
   row.drawnOf = key;
 
   const spans = [];
-  let from = watchedSince;
-  if (row.changes.length > 0 && isCutOff) from = row.changes[0].at;
-  if (row.changes.length === 0 && since !== null) from = since;
-  let state = row.changes[0]?.from ?? health.state;
-  for (const change of row.changes) {
+  // Without a change it has been as it is for as long as it says.
+  let from = known.length > 0 ? knownSince : since ?? watchedSince;
+  let state = known[0]?.from ?? health.state;
+  for (const change of known) {
     spans.push({ from, to: change.at, state });
     [from, state] = [change.at, change.to];
   }
@@ -183,6 +184,12 @@ function drawStrip(row) {
   mark(parts.strip, 'aria-label', `${counted} in the last ${shownSeconds / 60} minutes, now ${LABELS[health.state].toLowerCase()}`);
 }
 
+function keep(row, fresh) {
+  row.changes.push(...fresh);
+  const tooMany = row.changes.splice(0, Math.max(0, row.changes.length - CHANGES_KEPT_OF_ONE));
+  row.forgotUntil = tooMany.at(-1)?.at ?? row.forgotUntil;
+}
+
 // The list of changes, which says in words what the strips show.
 
 function listed(change) {
@@ -204,20 +211,20 @@ function remember(history, isWhole) {
   const now = seconds();
   if (isWhole) {
     changes = [];
-    for (const row of rows.values()) row.changes = [];
+    for (const row of rows.values()) [row.changes, row.forgotUntil] = [[], 0];
     watchedSince = now - history.watched_seconds;
     find('changes').replaceChildren();
   }
-  cutOff = new Set(history.cut_off);
-  someMissed = history.missed > 0;
+  gap = history.gap_seconds_ago === null ? 0 : now - history.gap_seconds_ago;
+  gaps = new Map(Object.entries(history.gaps).map(([id, ago]) => [id, now - ago]));
   const fresh = history.transitions.map(({ seconds_ago: ago, ...change }) => ({ ...change, at: now - ago }));
   changes = [...changes, ...fresh].slice(-CHANGES_KEPT);
-  for (const change of fresh) rows.get(change.provider)?.changes.push(change);
+  for (const row of rows.values()) keep(row, fresh.filter((change) => change.provider === row.id));
   find('changes').prepend(...fresh.slice(-CHANGES_LISTED).reverse().map(listed));
   while (find('changes').childElementCount > CHANGES_LISTED) find('changes').lastElementChild.remove();
   find('no-changes').hidden = changes.length > 0;
   find('gaps').hidden = history.missed === 0;
-  put(find('gaps'), `${times(history.missed, 'change')} came too fast to be kept.`);
+  put(find('gaps'), `${times(history.missed, 'older change')} ${history.missed === 1 ? 'was' : 'were'} not kept.`);
 }
 
 // The whole.
@@ -230,7 +237,7 @@ function show({ providers }) {
     let row = rows.get(health.id);
     if (!row) {
       row = newRow(health.id);
-      row.changes = changes.filter((change) => change.provider === health.id);
+      keep(row, changes.filter((change) => change.provider === health.id));
       rows.set(health.id, row);
     }
     update(row, health);

@@ -8,10 +8,12 @@
 mod arguments;
 mod load;
 mod metrics;
+mod names;
 mod upstream;
 
 use std::{future::pending, time::Duration};
 
+use axum::middleware::from_fn;
 use http::Request;
 use http_body_util::Empty;
 use hyper::body::Bytes;
@@ -80,12 +82,16 @@ async fn main() -> Result<(), BoxError> {
     let status = StatusService::new(&cache)
         .title("LLM gateway")
         .control_at("control");
-    let router = metrics
-        // Whoever reaches this port may overrule. Yours would be behind your own authentication.
-        .nest_service("/control", ControlService::new(&cache))
-        .fallback_service(status.clone());
     let listener = TcpListener::bind(("127.0.0.1", port)).await?;
-    println!("http://{}/", listener.local_addr()?);
+    let address = listener.local_addr()?;
+    let router = metrics
+        // Whoever reaches this port by its own names may overrule. Yours would be behind your own authentication.
+        .nest_service("/control", ControlService::new(&cache))
+        .fallback_service(status.clone())
+        .layer(from_fn(move |request, next| {
+            names::only_own(address.port(), request, next)
+        }));
+    println!("http://{address}/");
     axum::serve(listener, router)
         .with_graceful_shutdown(async move {
             ended(lasts).await;

@@ -44,8 +44,13 @@ use crate::HealthCache;
 /// | 413 | more than 4 KiB were sent |
 /// | 415 | it is not `application/json` |
 ///
-/// Pages of other sites cannot press its buttons through an operator's browser: `Sec-Fetch-Site`, or without it `Origin`
-/// and `Host`, must tell of the same origin, where they are there; and no browser sends JSON to another site unasked.
+/// Pages of other origins cannot press its buttons through an operator's browser: `Sec-Fetch-Site`, or without it `Origin`
+/// and `Host`, must tell of the same origin, where they are there; and no browser sends JSON to another site unasked. A
+/// proxy that speaks plain HTTP to its users must pass `Host` on: there a browser sends no `Sec-Fetch-Site`.
+///
+/// That does not stop a page whose own name is made to lead to your address (DNS rebinding): to the browser it is of the same
+/// origin. What stops it is a credential that the browser ties to your name, such as a cookie or a password. Who is let in by
+/// address alone, as on loopback or in a private network, has to check `Host` too: `examples/dashboard` does.
 ///
 /// ```sh
 /// curl --json '{"ttl":"10m","reason":"maintenance"}' https://gateway/status/control/providers/groq/force-open

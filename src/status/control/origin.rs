@@ -5,7 +5,8 @@ use ::http::{
 
 use super::refusal::Refusal;
 
-/// Refuses what a page of another origin has made a browser send. What is no browser says nothing of it.
+/// Refuses what a page of another origin has made a browser send. What is no browser says nothing of it. Whether `Host` is a
+/// name of ours is not known here.
 pub(super) fn refuse_strangers(headers: &HeaderMap, uri: &Uri) -> Result<(), Refusal> {
     let text = |value: &HeaderValue| value.to_str().unwrap_or_default().to_owned();
     let is_own = if let Some(site) = headers.get("sec-fetch-site") {

@@ -9,7 +9,10 @@ use std::{
 
 use bytes::Bytes;
 use serde::Serialize;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until, timeout_at},
+};
 
 use super::{
     history::{Bookmark, Excerpt, History},
@@ -34,6 +37,7 @@ pub(super) struct Feed {
     history: Arc<History>,
     /// What wakes it.
     transitions: Transitions,
+    overrides: watch::Receiver<()>,
     place: Place,
     read: Option<Bookmark>,
     /// When there is news, even if nothing happens.
@@ -52,6 +56,7 @@ impl Events {
             settings,
             history,
             transitions: cache.subscribe(),
+            overrides: cache.overrides(),
             place,
             read: None,
             due: Instant::now(),
@@ -76,6 +81,7 @@ impl Feed {
         self.news().await?;
         // Before the snapshot: what happens from now on is news.
         while self.transitions.try_recv().is_some() {}
+        self.overrides.mark_unchanged();
         let cache = self.cache.upgrade()?;
         let snapshot = self.settings.snapshot(&cache);
         // After the snapshot, which announces what time has changed.
@@ -99,8 +105,19 @@ impl Feed {
         let mut news = pin!(async {
             if !is_first {
                 sleep_until(earliest).await;
-                // `None` comes with the end of the cache.
-                let _ = timeout_at(self.due, self.transitions.recv()).await;
+                let mut transition = pin!(self.transitions.recv());
+                let mut overridden = pin!(self.overrides.changed());
+                let happens = poll_fn(|cx| {
+                    let is_over = transition.as_mut().poll(cx).is_ready()
+                        || overridden.as_mut().poll(cx).is_ready();
+                    if is_over {
+                        Poll::Ready(())
+                    } else {
+                        Poll::Pending
+                    }
+                });
+                // Also with the end of the cache.
+                let _ = timeout_at(self.due, happens).await;
             }
         });
         poll_fn(|cx| {

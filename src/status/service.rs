@@ -35,11 +35,14 @@ const MAX_SUBSCRIBERS: usize = 64;
 /// | `/healthz` | 200 and `ok`, or 503 and `unhealthy`, by the same rule, with no details |
 /// | `/events` | what the page lives on: server-sent events |
 ///
-/// It only reads, and whoever reaches it sees it: put it where your operators are, or [redact](Self::redact) it.
+/// It only reads, and whoever reaches it sees it: put it where your operators are, or [redact](Self::redact) it. Where only
+/// the network guards it, check `Host`: else a page of any site that an operator visits can read it, by having its own name
+/// lead here (DNS rebinding). A cookie or a password stops that too, since a browser ties it to your name.
 /// Nothing that a provider says can do harm on the page: it is shown as text, by a script that alone may run there.
 ///
 /// It works under any path, with a slash at its end or without: see [the module](super). From hyper alone, wrap it in
-/// `hyper_util::service::TowerToHyperService`.
+/// `hyper_util::service::TowerToHyperService`; to serve control beside it, choose between the two by the path, and take the
+/// prefix off what goes to [`ControlService`](super::ControlService).
 ///
 /// A clone is the same service: subscribers and history are shared. It keeps the cache alive. It spawns nothing;
 /// transitions are collected when somebody asks for `/health.json`, `/healthz` or `/events`, and kept: the last 64 of a
@@ -47,8 +50,11 @@ const MAX_SUBSCRIBERS: usize = 64;
 ///
 /// # Events
 ///
-/// The first frame comes at once; then there is one [every 5 s](Self::refresh), and sooner where a state changes
-/// or a wait ends, but no more than four a second.
+/// The first frame comes at once; then there is one [every 5 s](Self::refresh), and sooner where a state changes,
+/// a wait ends or an operator overrules, but no more than four a second.
+///
+/// To a browser, HTTP/1.1 is six connections to a host, and each page holds one: serve many pages over HTTP/2. A proxy's read
+/// timeout has to be longer than the [refresh](Self::refresh).
 ///
 /// | `event` | `data` |
 /// |---|---|
@@ -224,8 +230,12 @@ impl StatusService {
             return unbuffered(head);
         }
         let Some(place) = self.viewers.place() else {
-            let full = text(StatusCode::SERVICE_UNAVAILABLE, "too many subscribers\n");
-            return with(full, RETRY_AFTER, "5");
+            let why = if self.viewers.are_sent_home() {
+                "this server is closing\n"
+            } else {
+                "too many subscribers\n"
+            };
+            return with(text(StatusCode::SERVICE_UNAVAILABLE, why), RETRY_AFTER, "5");
         };
         let (settings, history) = (Arc::clone(&self.settings), Arc::clone(&self.history));
         let events = Events::of(&self.cache, settings, history, place);

@@ -33,6 +33,10 @@ impl Viewers {
         })
     }
 
+    pub(super) fn are_sent_home(&self) -> bool {
+        self.places.is_closed()
+    }
+
     pub(super) fn close(&self) {
         self.places.close();
         self.closed.send_replace(true);

@@ -12,7 +12,7 @@ use tower_health::{
     status::{StatusBody, StatusService},
 };
 
-use crate::{HOUR, cache, get, status_of};
+use crate::{HOUR, cache, get, status_of, text};
 
 /// Reads the events of one subscriber.
 pub(crate) struct Reader {
@@ -112,6 +112,22 @@ async fn change_is_told_as_it_happens() {
     assert!(!frame.has("history"));
     assert_eq!(frame.transitions("transitions"), ["groq: closed -> open"]);
     assert_eq!(frame.data("health")["providers"][0]["state"], "open");
+}
+
+#[tokio::test(start_paused = true)]
+async fn override_that_changes_no_state_is_told_as_it_happens() {
+    let cache = cache();
+    let groq = cache.provider("groq");
+    let service = StatusService::new(&cache).refresh(HOUR);
+    let mut reader = Reader::of(&service).await;
+    reader.next().await;
+    advance(Duration::from_secs(1)).await;
+    groq.force(Override::Closed, HOUR, "maintenance");
+    let happened = Instant::now();
+    let frame = reader.next().await;
+    assert!(happened.elapsed() <= Duration::from_millis(250));
+    assert!(!frame.has("transitions"));
+    assert_eq!(frame.data("health")["providers"][0]["cause"], "forced");
 }
 
 #[tokio::test(start_paused = true)]
@@ -315,6 +331,7 @@ async fn subscribers_are_bounded_and_a_dropped_one_makes_room() {
         let full = get(&service.clone(), "/events").await;
         assert_eq!(full.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(full.headers()[RETRY_AFTER], "5");
+        assert_eq!(text(full).await, "too many subscribers\n");
         // Nobody else suffers.
         assert_eq!(status_of(&service, "/health.json").await, StatusCode::OK);
         readers.pop();
@@ -340,10 +357,9 @@ async fn close_ends_the_events_of_all_clones_for_good() {
     assert!(next.await.is_none());
     assert!(fresh.try_next().await.is_none());
     assert!(fresh.try_next().await.is_none());
-    assert_eq!(
-        status_of(&service, "/events").await,
-        StatusCode::SERVICE_UNAVAILABLE
-    );
+    let closed = get(&service, "/events").await;
+    assert_eq!(closed.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(text(closed).await, "this server is closing\n");
     assert_eq!(status_of(&service, "/").await, StatusCode::OK);
 }
 

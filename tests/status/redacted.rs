@@ -20,13 +20,11 @@ async fn labels_take_the_place_of_texts() {
         cache.provider(id).mark_unhealthy(reason);
     }
 
+    let labels = ["503", "reset", "error"];
     let health = json(get(&service, "/health.json").await).await;
-    for (row, label) in health["providers"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .zip(["503", "reset", "error"])
-    {
+    let rows = health["providers"].as_array().unwrap();
+    assert_eq!(rows.len(), labels.len());
+    for (row, label) in rows.iter().zip(labels) {
         assert_eq!(
             (&row["last_error"], &row["reason"]),
             (&label.into(), &label.into())
@@ -35,15 +33,17 @@ async fn labels_take_the_place_of_texts() {
     let mut reader = Reader::of(&service).await;
     let frame = reader.next().await;
     let history = frame.data("history");
-    for (told, label) in history["transitions"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .zip(["503", "reset", "error"])
-    {
+    let told = history["transitions"].as_array().unwrap();
+    assert_eq!(told.len(), labels.len());
+    for (told, label) in told.iter().zip(labels) {
         assert_eq!(told["reason"], label);
     }
-    for said in [health.to_string(), frame.text] {
+    cache.provider("d").mark_unhealthy(secret.to_owned());
+    let live = reader.next().await;
+    let told = live.data("transitions");
+    assert_eq!(told["transitions"][0]["provider"], "d");
+    assert_eq!(told["transitions"][0]["reason"], "error");
+    for said in [health.to_string(), frame.text, live.text] {
         assert!(!said.contains("internal"), "{said}");
     }
 }

@@ -21,6 +21,7 @@ let watchedSince = seconds();
 let gap = 0;
 let gaps = new Map();
 let heardAt = 0;
+let askedAt = 0;
 let shownSeconds = 60 * SPANS_MINUTES[0];
 
 // Words.
@@ -37,6 +38,9 @@ const CAUSES = {
   failures: 'Calls failed', throttled: 'Asked for a pause', probe: 'Check failed', forced: 'Held by an operator',
 };
 const LABELS = { open: 'Down', 'half-open': 'On trial', closed: 'Up' };
+// Open and healthy: its policy only observes.
+const wouldBeDown = ({ state, healthy }) => state === 'open' && healthy;
+const labelOf = (health) => wouldBeDown(health) ? 'Would be down' : LABELS[health.state];
 const TONES = { open: 'ill', 'half-open': 'trial', closed: 'well' };
 const ORDER = { open: 0, 'half-open': 1, closed: 3 };
 
@@ -55,10 +59,10 @@ function why(health) {
 }
 
 function nextTrial({ health, retryAt }) {
-  if (health.state === 'closed') return retryAt === null ? '' : `in ${lasting(retryAt - seconds())}`;
-  if (health.state === 'half-open') return retryAt === null ? 'with its next call' : 'under way';
+  if (health.state === 'closed') return '';
   if (retryAt === null) return 'with its next call';
   const wait = Math.ceil(retryAt - seconds());
+  if (health.state === 'half-open') return wait > 0 ? `under way, or in ${lasting(wait)}` : 'under way';
   return wait > 0 ? `in ${lasting(wait)}` : 'now';
 }
 
@@ -117,10 +121,10 @@ function update(row, health) {
   row.retryAt = health.retry_in_seconds === null ? null : now + health.retry_in_seconds;
 
   const { parts, tr } = row;
-  mark(tr, 'data-tone', TONES[health.state]);
+  mark(tr, 'data-tone', wouldBeDown(health) ? 'trial' : TONES[health.state]);
   mark(tr, 'data-state', health.state);
   if (before && before !== health.state) tr.classList.add('changed');
-  put(parts.badge, LABELS[health.state]);
+  put(parts.badge, labelOf(health));
   parts.held.hidden = health.cause !== 'forced';
   const { cause, said } = why(health);
   put(parts.cause, cause);
@@ -181,7 +185,7 @@ function drawStrip(row) {
   }));
   const recent = row.changes.filter((change) => change.at > seconds() - shownSeconds);
   const counted = recent.length === 0 ? 'no change' : times(recent.length, 'change');
-  mark(parts.strip, 'aria-label', `${counted} in the last ${shownSeconds / 60} minutes, now ${LABELS[health.state].toLowerCase()}`);
+  mark(parts.strip, 'aria-label', `${counted} in the last ${shownSeconds / 60} minutes, now ${labelOf(health).toLowerCase()}`);
 }
 
 function keep(row, fresh) {
@@ -192,14 +196,21 @@ function keep(row, fresh) {
 
 // The list of changes, which says in words what the strips show.
 
+function clock(date) {
+  const time = date.toLocaleTimeString([], { hour12: false });
+  if (date.toDateString() === new Date().toDateString()) return time;
+  return `${date.toLocaleDateString([], { day: 'numeric', month: 'short' })}, ${time}`;
+}
+
 function listed(change) {
   const state = (name) => {
     const made = element('span', '', name);
     made.dataset.state = name;
     return made;
   };
-  const time = element('time', '', new Date(change.at * 1000).toLocaleTimeString([], { hour12: false }));
-  time.dateTime = new Date(change.at * 1000).toISOString();
+  const at = new Date(change.at * 1000);
+  const time = element('time', '', clock(at));
+  time.dateTime = at.toISOString();
   const cause = change.to === 'open' || change.reason ? CAUSES[change.cause] : '';
   const said = [cause, change.reason].filter(Boolean).join(': ');
   return element('li', '',
@@ -287,16 +298,18 @@ function filter() {
 }
 
 function summarize() {
-  const count = (state) => [...rows.values()].filter((row) => row.health.state === state).length;
-  const [down, trying, all] = [count('open'), count('half-open'), rows.size];
-  const tone = down > 0 ? 'ill' : trying > 0 ? 'trial' : 'well';
-  const parts = [];
-  if (down > 0) parts.push(`${down} of ${all} down`);
-  if (trying > 0) parts.push(down > 0 ? `${trying} on trial` : `${trying} of ${all} on trial`);
-  put(find('summary'), parts.join(', ') || (all === 1 ? 'The one provider is up' : `All ${all} are up`));
+  const all = rows.size;
+  const counts = { down: 0, 'on trial': 0, 'would be down': 0, up: 0 };
+  for (const { health } of rows.values()) counts[labelOf(health).toLowerCase()] += 1;
+  const { up, ...rest } = counts;
+  const ill = Object.entries(rest).filter(([, count]) => count > 0);
+  const tone = counts.down > 0 ? 'ill' : ill.length > 0 ? 'trial' : all > 0 ? 'well' : 'none';
+  const parts = ill.map(([what, count], index) => index === 0 ? `${count} of ${all} ${what}` : `${count} ${what}`);
+  const none = ['No provider yet', 'The one provider is up'][all] ?? `All ${all} are up`;
+  put(find('summary'), parts.join(', ') || none);
   mark(find('summary'), 'data-tone', tone);
-  document.title = parts.length > 0 ? `(${down + trying}) ${page.title}` : page.title;
-  const colour = { ill: '#d9453c', trial: '#efb23e', well: '#2f9e62' }[tone];
+  document.title = parts.length > 0 ? `(${all - up}) ${page.title}` : page.title;
+  const colour = { ill: '#d9453c', trial: '#efb23e', well: '#2f9e62', none: '#9ba7b6' }[tone];
   const icon = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><circle cx="8" cy="8" r="7" fill="${colour}"/></svg>`;
   mark(document.querySelector('link[rel=icon]'), 'href', `data:image/svg+xml,${encodeURIComponent(icon)}`);
 }
@@ -304,35 +317,55 @@ function summarize() {
 // The connection.
 
 let source = null;
+let connection = 'connecting';
 
 function connect() {
   source?.close();
+  askedAt = seconds();
   source = new EventSource(`${base}events`);
   const hear = (name, act) => source.addEventListener(name, ({ data }) => {
     heardAt = seconds();
     act(JSON.parse(data));
-    find('connection').dataset.tone = 'live';
     document.querySelector('main').hidden = false;
-    tellConnection();
+    tell('live', 'live');
   });
   hear('history', (history) => remember(history, true));
   hear('transitions', (history) => remember(history, false));
   hear('health', show);
   source.onerror = () => {
-    find('connection').dataset.tone = 'lost';
-    tellConnection();
+    if (source.readyState !== EventSource.CLOSED) return tell('lost', 'no connection');
     // Where the browser gives up, as at a 503, this does not.
-    if (source.readyState === EventSource.CLOSED) setTimeout(connect, RETRY_SECONDS * 1000);
+    setTimeout(connect, RETRY_SECONDS * 1000);
+    lookWithoutEvents();
   };
 }
 
+/** An answer that is no stream of events is not shown to a script: this one is. */
+async function lookWithoutEvents() {
+  try {
+    const response = await fetch(`${base}health.json`, { signal: AbortSignal.timeout(RETRY_SECONDS * 900) });
+    const health = await response.json().catch(() => ({}));
+    if (!health.providers) return tell('lost', response.redirected ? 'signed out' : `the server answered ${response.status}`);
+    heardAt = seconds();
+    show(health);
+    document.querySelector('main').hidden = false;
+    tell('wait', 'not live: too many viewers');
+  } catch {
+    tell('lost', 'no connection');
+  }
+}
+
+function tell(tone, words) {
+  find('connection').dataset.tone = tone;
+  connection = words;
+  tellConnection();
+}
+
 function tellConnection() {
-  const { tone } = find('connection').dataset;
-  if (tone === 'wait') return;
-  const isLost = tone === 'lost';
+  const isLost = find('connection').dataset.tone === 'lost';
   document.body.classList.toggle('stale', isLost);
-  const age = heardAt > 0 ? `, this is from ${lasting(seconds() - heardAt)} ago` : '';
-  put(find('connection'), isLost ? `no connection${age}` : 'live');
+  const age = isLost && heardAt > 0 ? `, this is from ${lasting(seconds() - heardAt)} ago` : '';
+  put(find('connection'), connection + age);
 }
 
 // Control.
@@ -380,7 +413,9 @@ async function overrule(id, action, body) {
     method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body),
   });
   const answer = await response.json().catch(() => ({}));
-  if (!response.ok) throw new Error(answer.error ?? `The server answered ${response.status}.`);
+  if (!response.ok || !answer.providers) {
+    throw new Error(answer.error ?? (response.redirected ? 'Sign in again.' : `The server answered ${response.status}.`));
+  }
   return answer.providers[0];
 }
 
@@ -394,11 +429,12 @@ find('tools').addEventListener('submit', (event) => event.preventDefault());
 setInterval(() => {
   for (const row of rows.values()) if (!row.tr.hidden) tick(row);
   // A connection may be dead without anybody saying so.
-  const silence = seconds() - heardAt;
-  if (heardAt > 0 && silence > 3 * page.refresh + 5) {
-    find('connection').dataset.tone = 'lost';
-    if (source.readyState === EventSource.OPEN) connect();
+  const silence = seconds() - Math.max(heardAt, askedAt);
+  if (silence > 3 * page.refresh + 5) {
+    tell('lost', 'no connection');
+    if (source.readyState !== EventSource.CLOSED) connect();
   }
   tellConnection();
+  for (const time of document.querySelectorAll('#changes time')) put(time, clock(new Date(time.dateTime)));
 }, 1000);
 connect();

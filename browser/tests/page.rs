@@ -454,6 +454,26 @@ async fn what_is_only_observed_would_be_down() {
     browser.close().await;
 }
 
+#[tokio::test]
+async fn trial_under_way_has_a_time_by_which_there_is_another() {
+    let browser = browser!(Desktop);
+    let cache = cache(Duration::from_millis(1));
+    let groq = cache.provider("groq");
+    groq.mark_unhealthy("503");
+    tokio::time::sleep(Duration::from_millis(2)).await;
+    let trial = groq.admit().unwrap();
+    let server = Server::start(at_root(StatusService::new(&cache))).await;
+    browser.open(&server.url("/")).await;
+    browser.until_live().await;
+    let next = browser.text(&cell("groq", "next")).await;
+    assert!(next.starts_with("under way, or in "), "{next}");
+    trial.success();
+    browser
+        .until(&format!("{} === ''", cell("groq", "next")))
+        .await;
+    browser.close().await;
+}
+
 /// What came after a gap is shown, and what came before it is not made up.
 #[tokio::test]
 async fn strips_begin_where_the_history_is_whole() {
@@ -660,6 +680,29 @@ async fn refusal_of_a_guard_is_shown() {
     browser.click("dialog button[value=reset]").await;
     browser
         .until("document.querySelector('dialog .error').textContent === 'The server answered 403.'")
+        .await;
+    assert!(groq.is_healthy());
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn page_to_sign_in_is_no_success() {
+    let browser = browser!(Desktop);
+    let cache = cache(HOUR);
+    let groq = cache.provider("groq");
+    let sign_in = axum::routing::get(async || axum::response::Html("Who are you?"));
+    let guard = axum::routing::post(async || axum::response::Redirect::to("/sign-in"));
+    let router = Router::new()
+        .route("/control/{*any}", guard)
+        .route("/sign-in", sign_in)
+        .fallback_service(StatusService::new(&cache).control_at("control"));
+    let server = Server::start(router).await;
+    browser.open(&server.url("/")).await;
+    browser.until_live().await;
+    browser.click(".overrule").await;
+    browser.click("dialog button[value=reset]").await;
+    browser
+        .until("document.querySelector('dialog .error').textContent === 'Sign in again.'")
         .await;
     assert!(groq.is_healthy());
     browser.close().await;

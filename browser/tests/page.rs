@@ -1,6 +1,6 @@
 //! The page does what it is for, in a real browser.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use browser::{Browser, Device, Server};
@@ -408,6 +408,48 @@ async fn page_says_what_a_guard_answers() {
     browser
         .until("document.querySelector('#connection').textContent === 'the server answered 401'")
         .await;
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn silent_server_is_asked_again_in_its_own_time() {
+    let browser = browser!(Desktop);
+    let (asked, mut asks) = tokio::sync::mpsc::unbounded_channel();
+    let is_silent = axum::routing::get(async move || {
+        asked.send(Instant::now()).unwrap();
+        std::future::pending::<()>().await;
+    });
+    // It gives up after three refreshes and 5 s.
+    let service = StatusService::new(&cache(HOUR)).refresh(Duration::from_millis(1));
+    let router = Router::new().route("/events", is_silent);
+    let server = Server::start(router.fallback_service(service)).await;
+    browser.open(&server.url("/")).await;
+    let mut last = asks.recv().await.unwrap();
+    for _ in 0..2 {
+        let next = asks.recv().await.unwrap();
+        assert!(next - last > Duration::from_secs(4), "{:?}", next - last);
+        last = next;
+    }
+    assert_eq!(
+        browser
+            .text("document.querySelector('#connection').textContent")
+            .await,
+        "no connection"
+    );
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn changes_of_other_days_have_a_date() {
+    let browser = browser!(Desktop);
+    let server = Server::start(at_root(StatusService::new(&cache(HOUR)))).await;
+    browser.open(&server.url("/")).await;
+    let noon = "new Date(new Date().setHours(12, 0, 0))";
+    assert_eq!(browser.text(&format!("clock({noon})")).await, "12:00:00");
+    let yesterday = browser
+        .text(&format!("clock(new Date({noon} - 24 * 3600e3))"))
+        .await;
+    assert!(yesterday.ends_with(", 12:00:00"), "{yesterday}");
     browser.close().await;
 }
 

@@ -359,6 +359,27 @@ async fn failed_check_opens_the_half_open_again_at_the_same_backoff() {
     }
 }
 
+/// Rule 2: what is still out from an earlier half-open time decides nothing, and neither does a pause.
+#[tokio::test(start_paused = true)]
+async fn failed_check_leaves_nothing_to_a_trial_that_cannot_decide() {
+    let trials = Trials::new(2).lease(10 * MINUTE);
+    let it = Patient::of(policy_of_one().trials(trials));
+    it.live_failure();
+    advance(MINUTE).await;
+    let _hanging = it.provider().admit().unwrap();
+    it.live_failure();
+    advance(MINUTE).await;
+    assert_eq!(it.state(), State::HalfOpen);
+
+    it.check(REACHES, FAILS).await;
+    assert_eq!(it.state(), State::Open);
+
+    advance(MINUTE).await;
+    drop(it.provider().admit().unwrap());
+    it.check(REACHES, FAILS).await;
+    assert_eq!(it.state(), State::Open);
+}
+
 /// Rule 2.
 #[tokio::test(start_paused = true)]
 async fn failed_check_leaves_the_half_open_to_a_trial_that_is_out() {

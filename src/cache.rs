@@ -113,20 +113,22 @@ impl HealthCache {
     }
 
     fn add_keyed(&self, key: Arc<str>, bound: usize) -> Arc<Cell> {
+        let mut is_new = false;
         let (cell, evicted) = self.write(|cells| {
             // Somebody may have been faster.
             if let Some(cell) = cells.get(&key) {
                 return (Arc::clone(cell), None);
             }
+            is_new = true;
             let cell = self.new_cell(key);
             let evicted = cells.keyed.insert(Arc::clone(&cell), bound);
-            (cell, Some(evicted))
+            (cell, evicted)
         });
-        if let Some(evicted) = evicted {
+        if is_new {
             cell.meter_if_none(self.keyed_meters());
-            if let Some(evicted) = evicted {
-                evicted.unmeter();
-            }
+        }
+        if let Some(evicted) = evicted {
+            evicted.unmeter();
         }
         cell
     }

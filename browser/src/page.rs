@@ -15,6 +15,12 @@ impl Browser {
         self.client.goto(url).await.expect("the page is served");
     }
 
+    /// Opens a status page, and waits until it has its first events.
+    pub async fn open_live(&self, url: &str) {
+        self.open(url).await;
+        self.until_live().await;
+    }
+
     /// What this expression is, in the page.
     pub async fn eval(&self, expression: &str) -> Value {
         let script = format!("return ({expression});");

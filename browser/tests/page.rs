@@ -52,8 +52,7 @@ async fn states_change_without_a_reload() {
     let cache = cache(Duration::from_secs(20));
     let (groq, _openai) = (cache.provider("groq"), cache.provider("openai"));
     let server = Server::start(at_root(StatusService::new(&cache).title("Gateway"))).await;
-    browser.open(&server.url("/")).await;
-    browser.until_live().await;
+    browser.open_live(&server.url("/")).await;
     browser
         .until("document.querySelector('#summary').textContent === 'All 2 are up'")
         .await;
@@ -125,8 +124,7 @@ async fn countdown_runs_by_itself() {
     let cache = cache(Duration::from_secs(50));
     cache.provider("groq").mark_unhealthy("timeout");
     let server = Server::start(at_root(StatusService::new(&cache).refresh(HOUR))).await;
-    browser.open(&server.url("/")).await;
-    browser.until_live().await;
+    browser.open_live(&server.url("/")).await;
     let left = format!("parseInt({}.slice('in '.length))", cell("groq", "next"));
     browser.run(&format!("window.first = {left}")).await;
     assert!(browser.is("window.first > 0").await);
@@ -159,8 +157,7 @@ async fn what_providers_say_does_no_harm() {
             ),
     )
     .await;
-    browser.open(&server.url("/")).await;
-    browser.until_live().await;
+    browser.open_live(&server.url("/")).await;
     evil.mark_unhealthy(error.clone());
     browser
         .until("document.querySelector('#providers tr').dataset.state === 'open'")
@@ -209,8 +206,7 @@ async fn what_providers_say_does_no_harm() {
 async fn no_other_script_runs_on_the_page() {
     let browser = browser!(Desktop);
     let server = Server::start(at_root(StatusService::new(&cache(HOUR)))).await;
-    browser.open(&server.url("/")).await;
-    browser.until_live().await;
+    browser.open_live(&server.url("/")).await;
     browser
         .run(
             "window.refused = [];
@@ -457,8 +453,7 @@ async fn changes_of_other_days_have_a_date() {
 async fn nobody_is_not_all_up() {
     let browser = browser!(Desktop);
     let server = Server::start(at_root(StatusService::new(&cache(HOUR)))).await;
-    browser.open(&server.url("/")).await;
-    browser.until_live().await;
+    browser.open_live(&server.url("/")).await;
     let summary = "document.querySelector('#summary')";
     assert_eq!(
         browser.text(&format!("{summary}.textContent")).await,
@@ -479,8 +474,7 @@ async fn what_is_only_observed_would_be_down() {
     let (groq, _openai) = (cache.provider("groq"), cache.provider("openai"));
     groq.mark_unhealthy("503");
     let server = Server::start(at_root(StatusService::new(&cache))).await;
-    browser.open(&server.url("/")).await;
-    browser.until_live().await;
+    browser.open_live(&server.url("/")).await;
     assert!(
         browser
             .text(&cell("groq", "state"))
@@ -505,8 +499,7 @@ async fn trial_under_way_has_a_time_by_which_there_is_another() {
     tokio::time::sleep(Duration::from_millis(2)).await;
     let trial = groq.admit().unwrap();
     let server = Server::start(at_root(StatusService::new(&cache))).await;
-    browser.open(&server.url("/")).await;
-    browser.until_live().await;
+    browser.open_live(&server.url("/")).await;
     let next = browser.text(&cell("groq", "next")).await;
     assert!(next.starts_with("under way, or in "), "{next}");
     trial.success();
@@ -530,8 +523,7 @@ async fn strips_begin_where_the_history_is_whole() {
         flapping.mark_healthy();
     }
     let server = Server::start(at_root(service)).await;
-    browser.open(&server.url("/")).await;
-    browser.until_live().await;
+    browser.open_live(&server.url("/")).await;
     assert_eq!(
         browser
             .text("document.querySelector('#gaps').textContent")
@@ -602,8 +594,7 @@ async fn operator_overrules_from_the_page() {
         .nest_service("/status", service)
         .nest_service("/status/control", ControlService::new(&cache));
     let server = Server::start(router).await;
-    browser.open(&server.url("/status")).await;
-    browser.until_live().await;
+    browser.open_live(&server.url("/status")).await;
 
     browser.click(".overrule").await;
     browser.write("dialog input[name=ttl]", "10 years").await;
@@ -667,8 +658,7 @@ async fn keyboard_is_enough() {
         .nest_service("/control", ControlService::new(&cache))
         .fallback_service(StatusService::new(&cache).control_at("/control"));
     let server = Server::start(router).await;
-    browser.open(&server.url("/")).await;
-    browser.until_live().await;
+    browser.open_live(&server.url("/")).await;
     let press = async |key: Key| {
         let focused = browser.client.active_element().await.unwrap();
         focused
@@ -706,6 +696,17 @@ async fn keyboard_is_enough() {
     browser.close().await;
 }
 
+/// Until the dialog says why.
+async fn press_reset_in_vain(browser: &Browser, why: &str) {
+    browser.click(".overrule").await;
+    browser.click("dialog button[value=reset]").await;
+    browser
+        .until(&format!(
+            "document.querySelector('dialog .error').textContent === '{why}'"
+        ))
+        .await;
+}
+
 #[tokio::test]
 async fn refusal_of_a_guard_is_shown() {
     let browser = browser!(Desktop);
@@ -716,13 +717,8 @@ async fn refusal_of_a_guard_is_shown() {
         .route("/control/{*any}", forbids)
         .fallback_service(StatusService::new(&cache).control_at("control"));
     let server = Server::start(router).await;
-    browser.open(&server.url("/")).await;
-    browser.until_live().await;
-    browser.click(".overrule").await;
-    browser.click("dialog button[value=reset]").await;
-    browser
-        .until("document.querySelector('dialog .error').textContent === 'The server answered 403.'")
-        .await;
+    browser.open_live(&server.url("/")).await;
+    press_reset_in_vain(&browser, "The server answered 403.").await;
     assert!(groq.is_healthy());
     browser.close().await;
 }
@@ -739,13 +735,8 @@ async fn page_to_sign_in_is_no_success() {
         .route("/sign-in", sign_in)
         .fallback_service(StatusService::new(&cache).control_at("control"));
     let server = Server::start(router).await;
-    browser.open(&server.url("/")).await;
-    browser.until_live().await;
-    browser.click(".overrule").await;
-    browser.click("dialog button[value=reset]").await;
-    browser
-        .until("document.querySelector('dialog .error').textContent === 'Sign in again.'")
-        .await;
+    browser.open_live(&server.url("/")).await;
+    press_reset_in_vain(&browser, "Sign in again.").await;
     assert!(groq.is_healthy());
     browser.close().await;
 }
@@ -756,8 +747,7 @@ async fn without_control_there_is_nothing_to_press() {
     let cache = cache(HOUR);
     let _groq = cache.provider("groq");
     let server = Server::start(at_root(StatusService::new(&cache))).await;
-    browser.open(&server.url("/")).await;
-    browser.until_live().await;
+    browser.open_live(&server.url("/")).await;
     browser
         .until(&format!("{} !== undefined", row("groq")))
         .await;
@@ -829,8 +819,7 @@ async fn phone_shows_all_of_it_and_nothing_sticks_out() {
         .throttled(Some(Duration::from_millis(1)), "429");
     let service = StatusService::new(&cache).control_at("control");
     let server = Server::start(at_root(service)).await;
-    browser.open(&server.url("/")).await;
-    browser.until_live().await;
+    browser.open_live(&server.url("/")).await;
     browser
         .until(&format!("{}?.dataset.state === 'half-open'", row("trying")))
         .await;

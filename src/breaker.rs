@@ -39,6 +39,7 @@ pub(crate) enum Verdict {
     Success,
     Failure,
     Throttled,
+    Answered,
     Neutral,
 }
 
@@ -387,7 +388,7 @@ impl Breaker {
                 retry_after,
             } => self.failed(reason, retry_after, now),
             Outcome::Fatal { reason } => self.failed_for_good(reason, now),
-            Outcome::Neutral => {}
+            Outcome::Answered | Outcome::Neutral => {}
         }
         judged
     }
@@ -419,8 +420,8 @@ impl Breaker {
     }
 
     /// An answer has begun to come; its verdict is still to come.
-    pub(crate) fn answered(&mut self, ticket: &mut Ticket, now: Instant) {
-        ticket.answered(self.policy.trip.slow_call, now);
+    pub(crate) fn answer_began(&mut self, ticket: &mut Ticket, now: Instant) {
+        ticket.answer_began(self.policy.trip.slow_call, now);
         self.slots.give_back(*ticket);
     }
 
@@ -796,6 +797,7 @@ impl Verdict {
             Outcome::Success => Self::Success,
             Outcome::Failure { .. } | Outcome::Fatal { .. } => Self::Failure,
             Outcome::Throttled { .. } => Self::Throttled,
+            Outcome::Answered => Self::Answered,
             Outcome::Neutral => Self::Neutral,
         }
     }

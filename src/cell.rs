@@ -262,8 +262,8 @@ impl Cell {
         }
     }
 
-    pub(crate) fn answered(&self, ticket: &mut Ticket) {
-        self.update(|breaker, now| breaker.answered(ticket, now));
+    pub(crate) fn answer_began(&self, ticket: &mut Ticket) {
+        self.update(|breaker, now| breaker.answer_began(ticket, now));
     }
 
     pub(crate) fn health(&self) -> ProviderHealth {

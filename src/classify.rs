@@ -31,7 +31,13 @@ pub enum Outcome {
         /// What the provider said.
         reason: Reason,
     },
-    /// Nothing: the caller's fault, or nobody's. Never a success.
+    /// The provider answered, and its answer is about the request: not found, not allowed, not valid. It is up, though
+    /// this does not prove that it can serve.
+    ///
+    /// Counts as a call in a [failure rate](crate::Trip::failure_rate), but not as a failure. Three in a row end a streak of
+    /// failures; three in a row of trials count as one success.
+    Answered,
+    /// No answer: the caller left, or the call never reached the provider. It changes nothing, and frees a trial's slot.
     Neutral,
 }
 
@@ -47,7 +53,7 @@ impl Outcome {
     /// Whether the provider did not serve the call.
     #[cfg(feature = "http")]
     pub(crate) fn speaks_against(&self) -> bool {
-        !matches!(self, Self::Success | Self::Neutral)
+        !matches!(self, Self::Success | Self::Answered | Self::Neutral)
     }
 
     /// What an error says by default: that the call failed, and why. One that is

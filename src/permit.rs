@@ -59,6 +59,12 @@ impl Permit {
         self.record(Outcome::throttled(retry_after, reason));
     }
 
+    /// The provider is up, but its answer is about the request, as with HTTP's 404: see
+    /// [`Outcome::Answered`]. A trial's slot is free at once.
+    pub fn answered(self) {
+        self.record(Outcome::Answered);
+    }
+
     /// The call says nothing about the provider. A trial's slot is free at once, for the next trial.
     pub fn neutral(self) {
         self.record(Outcome::Neutral);
@@ -118,7 +124,7 @@ impl Permit {
     pub fn release_slot(&mut self) {
         if self.ticket.minds_answer() {
             if let Some(cell) = self.sign.cell(self.ticket) {
-                cell.answered(&mut self.ticket);
+                cell.answer_began(&mut self.ticket);
             }
         }
     }

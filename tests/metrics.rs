@@ -54,8 +54,16 @@ impl Exporter {
         }
     }
 
-    fn calls(&self, provider: &str) -> [(&'static str, u32); 5] {
-        ["success", "failure", "throttled", "neutral", "refused"].map(|outcome| {
+    fn calls(&self, provider: &str) -> [(&'static str, u32); 6] {
+        [
+            "success",
+            "failure",
+            "throttled",
+            "answered",
+            "neutral",
+            "refused",
+        ]
+        .map(|outcome| {
             let labels = format!(r#"{{provider="{provider}",outcome="{outcome}"}}"#);
             let calls = self.value(format!("tower_health_calls_total{labels}"));
             (outcome, calls.unwrap())
@@ -103,6 +111,7 @@ fn each_call_is_counted_once_by_what_it_says() {
                 provider.admit().unwrap().success();
             }
             drop(provider.admit().unwrap());
+            provider.admit().unwrap().answered();
             provider.admit().unwrap().neutral();
             fail(&provider);
             provider.admit().unwrap().throttled(None, "slow down");
@@ -112,6 +121,7 @@ fn each_call_is_counted_once_by_what_it_says() {
                 ("success", 5),
                 ("failure", 1),
                 ("throttled", 1),
+                ("answered", 1),
                 ("neutral", 2),
                 ("refused", 1),
             ];

@@ -19,7 +19,7 @@ const TRIAL: u64 = (ELSEWHERE - 1) & !EPOCH;
 /// Another permit judges the call.
 const ELSEWHERE: u64 = 1 << 60;
 /// Its answer has begun, soon enough or not.
-const ANSWERED: u64 = 1 << 61;
+const ANSWER_BEGAN: u64 = 1 << 61;
 /// Its answer was too long in coming.
 const SLOW: u64 = 1 << 62;
 /// Its verdict is always late.
@@ -109,19 +109,19 @@ impl Ticket {
 
     /// Whether the beginning of an answer can change anything.
     pub(crate) fn minds_answer(self) -> bool {
-        self.minds_drop() && self.word & ANSWERED == 0
+        self.minds_drop() && self.word & ANSWER_BEGAN == 0
     }
 
     /// The answer has begun: from now on it is known whether it was too long in coming.
-    pub(super) fn answered(&mut self, limit: Option<Duration>, now: Instant) {
+    pub(super) fn answer_began(&mut self, limit: Option<Duration>, now: Instant) {
         if self.was_slow(limit, now) {
             self.word |= SLOW;
         }
-        self.word |= ANSWERED;
+        self.word |= ANSWER_BEGAN;
     }
 
     pub(super) fn was_slow(self, limit: Option<Duration>, now: Instant) -> bool {
-        if self.word & ANSWERED != 0 {
+        if self.word & ANSWER_BEGAN != 0 {
             self.word & SLOW != 0
         } else {
             self.has_run_for(limit, now)

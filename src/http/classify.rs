@@ -18,9 +18,9 @@ use crate::{Advance, BoxError, Classify, Outcome, Permit, Reason, ServedBy, poli
 /// | 1xx, 2xx, 3xx | success, at the end of the body | no | [RFC 9110 §15.2] to §15.4 |
 /// | 429 | throttled | yes | the provider wants a pause: [RFC 6585 §4] |
 /// | 408 | failure | yes | the server gave up waiting, and the request may be repeated: [RFC 9110 §15.5.9] |
-/// | 401, 402, 403 | neutral | no | the key may be one caller's own; see [`credentials_as_failures`](Self::credentials_as_failures) |
-/// | other 4xx | neutral | no | the request is at fault: [RFC 9110 §15.5] |
-/// | 501, 505 to 508, 510 | neutral | no | it is this request that is not supported, or too much: [RFC 9110 §15.6.2] and §15.6.6, [RFC 2295 §8.1], [RFC 4918 §11.5], [RFC 5842 §7.2], [RFC 2774 §7] |
+/// | 401, 402, 403 | answered | no | the key may be one caller's own; see [`credentials_as_failures`](Self::credentials_as_failures) |
+/// | other 4xx | answered | no | the request is at fault: [RFC 9110 §15.5] |
+/// | 501, 505 to 508, 510 | answered | no | it is this request that is not supported, or too much: [RFC 9110 §15.6.2] and §15.6.6, [RFC 2295 §8.1], [RFC 4918 §11.5], [RFC 5842 §7.2], [RFC 2774 §7] |
 /// | other 5xx | failure | yes | the server is at fault: [RFC 9110 §15.6]; 511 is the answer of a gateway on the way: [RFC 6585 §6] |
 /// | 600 to 999 | failure | yes | none of HTTP's, to be treated as a 5xx: [RFC 9110 §15] |
 ///
@@ -97,6 +97,7 @@ type Judgement = dyn Fn(StatusCode, &HeaderMap) -> Option<Outcome> + Send + Sync
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
     Success,
+    Answered,
     Neutral,
     Throttled,
     Failure,
@@ -110,7 +111,7 @@ impl StatusClassifier {
     }
 
     /// A refused key opens the breaker at once, for a bad key stays bad: 401, 402 and 403 are
-    /// [fatal](Self::fatal_on). Default: they are neutral.
+    /// [fatal](Self::fatal_on). Default: they are answered.
     ///
     /// Right where all calls use one key, which the application owns. Where callers bring their own,
     /// one of them could open the breaker for all.
@@ -118,7 +119,17 @@ impl StatusClassifier {
         self.fatal_on([401, 402, 403])
     }
 
-    /// These speak neither for nor against the provider. Default: most of 4xx, 501, 505 to 508, 510.
+    /// These are [answers about the request](Outcome::Answered): the provider is up. Default: most of 4xx, 501, 505 to 508, 510.
+    ///
+    /// # Panics
+    ///
+    /// If one is not from 100 to 999.
+    #[track_caller]
+    pub fn answered_on(self, statuses: impl IntoIterator<Item = u16>) -> Self {
+        self.set_health(statuses, Verdict::Answered)
+    }
+
+    /// These change nothing in the provider's health. Default: none.
     ///
     /// # Panics
     ///
@@ -241,6 +252,7 @@ impl StatusClassifier {
         }
         match self.verdict(status) {
             Verdict::Success => Outcome::Success,
+            Verdict::Answered => Outcome::Answered,
             Verdict::Neutral => Outcome::Neutral,
             Verdict::Throttled => Outcome::throttled(retry_after(headers), reason(status)),
             Verdict::Failure => Outcome::Failure {
@@ -326,7 +338,7 @@ impl Verdict {
             ..400 => Self::Success,
             429 => Self::Throttled,
             408 => Self::Failure,
-            400..500 | 501 | 505..=508 | 510 => Self::Neutral,
+            400..500 | 501 | 505..=508 | 510 => Self::Answered,
             500.. => Self::Failure,
         }
     }

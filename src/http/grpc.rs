@@ -139,7 +139,7 @@ fn held_against(outcome: Outcome) -> Option<Reason> {
         Outcome::Failure { reason, .. }
         | Outcome::Throttled { reason, .. }
         | Outcome::Fatal { reason } => Some(reason),
-        Outcome::Success | Outcome::Neutral => None,
+        Outcome::Success | Outcome::Answered | Outcome::Neutral => None,
     }
 }
 

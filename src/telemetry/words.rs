@@ -11,14 +11,20 @@ impl Cause {
 }
 
 impl Verdict {
-    pub(super) const ALL: [Self; 4] =
-        [Self::Success, Self::Failure, Self::Throttled, Self::Neutral];
+    pub(super) const ALL: [Self; 5] = [
+        Self::Success,
+        Self::Failure,
+        Self::Throttled,
+        Self::Answered,
+        Self::Neutral,
+    ];
 
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Success => "success",
             Self::Failure => "failure",
             Self::Throttled => "throttled",
+            Self::Answered => "answered",
             Self::Neutral => "neutral",
         }
     }

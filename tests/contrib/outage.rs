@@ -43,6 +43,7 @@ async fn calls(cache: &HealthCache) {
     let provider = cache.provider("a");
     let admit = || provider.admit().unwrap();
     admit().success();
+    admit().answered();
     admit().neutral();
     let late = admit();
     admit().failure("down");

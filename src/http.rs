@@ -37,7 +37,7 @@ mod json;
 pub(crate) mod kind;
 mod peek;
 mod replay;
-mod retry_after;
+pub mod retry_hint;
 mod unavailable;
 
 use ::http::StatusCode;
@@ -54,7 +54,7 @@ pub use self::{
         PeekLayer, SseEvent,
     },
     replay::{Replay, ReplayBody, ReplayError, ReplayFuture, ReplayLayer},
-    retry_after::retry_after,
+    retry_hint::retry_after::retry_after,
     unavailable::{unavailable_response, unavailable_response_with_details},
 };
 

@@ -1,20 +1,29 @@
 //! HTTP answers as verdicts on health, the times that providers name, and checks that send requests.
 #![cfg(feature = "http")]
 
-use std::{future::ready, time::Duration};
+use std::{
+    convert::Infallible,
+    future::ready,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header::AUTHORIZATION,
 };
 use http_body_util::{BodyExt, Full};
-use tokio::time::advance;
+use tokio::time::{Instant, advance, sleep};
 use tokio_test::{assert_pending, assert_ready_eq, task};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_health::{
-    BoxError, Cause, HealthCache, HealthLayer, Outcome, Policy, Provider, Reason, State, Trip,
+    BoxError, Cause, FallbackChain, HealthCache, HealthLayer, Outcome, Policy, Provider, Reason,
+    ServedBy, State, Trip,
     error::{CircuitOpen, find},
-    http::{HttpCheck, StatusClassifier, retry_after},
+    http::{HttpCheck, StatusClassifier, retry_after, retry_hint},
 };
 use tower_test::mock;
 
@@ -305,10 +314,12 @@ async fn a_400_does_not_close_a_half_open_breaker() {
 /// Scenario 35.
 #[tokio::test(start_paused = true)]
 async fn a_429_opens_for_the_time_it_names_however_it_is_spelt() {
-    let spellings: [&[_]; 4] = [
+    let spellings: [&[_]; 6] = [
         &[("retry-after", "7")],
         &[("retry-after-ms", "7000")],
-        &[("retry-after-ms", "7000"), ("retry-after", "60")],
+        &[("retry-after-ms", "700"), ("retry-after", "7")],
+        &[("retry-after", "7, 1"), ("retry-after", "soon")],
+        &[("ratelimit", r#""default";r=0;t=7"#)],
         &[
             ("date", "Sun, 06 Nov 1994 08:49:37 GMT"),
             ("retry-after", "Sun, 06 Nov 1994 08:49:44 GMT"),
@@ -356,13 +367,16 @@ async fn a_silly_time_is_clamped_to_an_hour() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_429_that_names_no_time_that_can_be_read_opens_for_the_default_wait() {
-    let unreadable: [&[_]; 3] = [
+async fn a_429_that_names_no_time_opens_for_the_default_wait() {
+    let nameless: [&[_]; 6] = [
         &[],
+        &[("retry-after", "0")],
+        &[("retry-after", "Thu, 01 Jan 1970 00:00:00 GMT")],
+        &[("ratelimit", r#""default";r=1;t=7"#)],
         &[("retry-after", "soon")],
         &[("retry-after", "-1"), ("retry-after-ms", "NaN")],
     ];
-    for headers in unreadable {
+    for headers in nameless {
         let (provider, layer) = guarded("groq");
         call(&layer, 429, headers).await.unwrap();
         let default_wait = Some(15 * SECOND);
@@ -400,6 +414,307 @@ async fn a_time_shorter_than_the_backoff_does_not_shorten_it() {
         call(&layer, 503, back_soon).await.unwrap();
     }
     assert_eq!(provider.health().retry_in, Some(MINUTE));
+}
+
+/// GitHub, among others, answers 403 to what is too much.
+#[tokio::test(start_paused = true)]
+async fn a_403_that_names_a_time_throttles() {
+    let classifiers = [
+        StatusClassifier::new(),
+        StatusClassifier::new().credentials_as_failures(),
+    ];
+    for classifier in classifiers {
+        let provider = HealthCache::default().provider("github");
+        provider.mark_unhealthy("a strike");
+        let layer = HealthLayer::new(provider.clone()).classify(classifier.clone());
+        call(&layer, 403, &[("retry-after", "60")]).await.unwrap();
+
+        let health = provider.health();
+        assert_eq!(health.cause, Some(Cause::Throttled));
+        assert_eq!(health.retry_in, Some(MINUTE));
+        assert_eq!(health.consecutive_failures, 1);
+        let (head, _) = answer(403, &[("retry-after", "60")]).into_parts();
+        assert!(classifier.advances(head.status, &head.headers));
+    }
+}
+
+#[test]
+fn a_403_that_names_a_time_can_be_judged_otherwise() {
+    let (head, _) = answer(403, &[("retry-after", "60")]).into_parts();
+    let answered = StatusClassifier::new().answered_on([403]);
+    assert_eq!(
+        answered.outcome(head.status, &head.headers),
+        Outcome::Answered
+    );
+    assert!(!answered.advances(head.status, &head.headers));
+    let returned = StatusClassifier::new().return_on([403]);
+    assert!(!returned.advances(head.status, &head.headers));
+}
+
+/// A provider that tells of a pause of no time is called no oftener than one that names none.
+#[tokio::test(start_paused = true)]
+async fn a_pause_of_no_time_is_a_pause_all_the_same() {
+    let unnamed = calls_in_a_minute(&[]).await;
+    for headers in [
+        &[("retry-after", "0")],
+        &[("retry-after", "Thu, 01 Jan 1970 00:00:00 GMT")],
+    ] {
+        let calls = calls_in_a_minute(headers).await;
+        assert!(calls <= 2 * unnamed, "{headers:?}: {calls}, not {unnamed}");
+    }
+}
+
+/// Of 20 callers, each of which calls ten times a second.
+async fn calls_in_a_minute(headers: &'static [(&str, &str)]) -> usize {
+    let (_, layer) = guarded("groq");
+    let calls = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&calls);
+    let stack = layer.layer(service_fn(move |()| {
+        seen.fetch_add(1, Ordering::Relaxed);
+        async move {
+            sleep(Duration::from_millis(20)).await;
+            Ok::<_, Infallible>(answer(429, headers).map(Full::<Bytes>::from))
+        }
+    }));
+    let end = Instant::now() + MINUTE;
+    let callers = (0..20).map(|_| {
+        let stack = stack.clone();
+        tokio::spawn(async move {
+            while Instant::now() < end {
+                drop(stack.clone().oneshot(()).await);
+                sleep(Duration::from_millis(100)).await;
+            }
+        })
+    });
+    for caller in callers.collect::<Vec<_>>() {
+        caller.await.unwrap();
+    }
+    calls.load(Ordering::Relaxed)
+}
+
+/// Headers whose unit is the provider's own choice are read where it is said whose they are.
+mod hints {
+    use super::*;
+
+    const DATE: (&str, &str) = ("date", "Sun, 06 Nov 1994 08:49:37 GMT");
+
+    #[test]
+    fn openai_names_the_longest_of_the_limits_that_are_used_up() {
+        for (headers, expected) in [
+            (
+                &[
+                    ("x-ratelimit-remaining-requests", "0"),
+                    ("x-ratelimit-reset-requests", "120ms"),
+                    ("x-ratelimit-remaining-tokens", "149984"),
+                    ("x-ratelimit-reset-tokens", "6m0s"),
+                ][..],
+                Some(Duration::from_millis(120)),
+            ),
+            (
+                &[
+                    ("x-ratelimit-remaining-requests", "0"),
+                    ("x-ratelimit-reset-requests", "1.5s"),
+                    ("x-ratelimit-remaining-tokens", "0"),
+                    ("x-ratelimit-reset-tokens", "6m0s"),
+                ],
+                Some(6 * MINUTE),
+            ),
+            (
+                &[
+                    ("x-ratelimit-remaining-project-tokens", "0"),
+                    ("x-ratelimit-reset-project-tokens", "2m59.56s"),
+                ],
+                Some(Duration::from_millis(179_560)),
+            ),
+            (&[("x-ratelimit-reset-requests", "6m0s")], None),
+            (
+                &[
+                    ("x-ratelimit-remaining-requests", "-1"),
+                    ("x-ratelimit-reset-requests", "6m0s"),
+                ],
+                None,
+            ),
+            (
+                &[
+                    ("x-ratelimit-remaining-requests", "0"),
+                    ("x-ratelimit-reset-requests", "0s"),
+                ],
+                None,
+            ),
+            // GitHub's.
+            (
+                &[
+                    ("x-ratelimit-remaining", "0"),
+                    ("x-ratelimit-reset", "784111837"),
+                ],
+                None,
+            ),
+        ] {
+            assert_eq!(
+                retry_hint::openai(&fields(headers)),
+                expected,
+                "{headers:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn github_names_a_time_since_1970_began() {
+        let reset = |remaining, reset| {
+            retry_hint::github(&fields(&[
+                DATE,
+                ("x-ratelimit-remaining", remaining),
+                ("x-ratelimit-reset", reset),
+            ]))
+        };
+        assert_eq!(reset("0", "784111837"), Some(MINUTE));
+        assert_eq!(reset("1", "784111837"), None);
+        for no_wait in ["784111777", "60", "-1", "6m0s", "99999999999999999999999"] {
+            assert_eq!(reset("0", no_wait), None, "{no_wait}");
+        }
+        let furthest = Duration::from_secs(u64::MAX - 784_111_777);
+        assert_eq!(reset("0", "18446744073709551615"), Some(furthest));
+    }
+
+    #[test]
+    fn anthropic_names_a_time_of_rfc_3339() {
+        for limit in ["requests", "tokens", "input-tokens", "output-tokens"] {
+            let wait = |remaining, reset| {
+                let name = |field| format!("anthropic-ratelimit-{limit}-{field}");
+                retry_hint::anthropic(&fields(&[
+                    DATE,
+                    (&name("remaining"), remaining),
+                    (&name("reset"), reset),
+                    ("anthropic-ratelimit-other-remaining", "7"),
+                    ("anthropic-ratelimit-other-reset", "1994-11-06T09:49:37Z"),
+                ]))
+            };
+            assert_eq!(wait("0", "1994-11-06T08:50:37Z"), Some(MINUTE), "{limit}");
+            assert_eq!(wait("0", "1994-11-06T09:50:37+01:00"), Some(MINUTE));
+            assert_eq!(wait("5", "1994-11-06T08:50:37Z"), None);
+            for no_wait in ["1994-11-06T08:49:37Z", "60", "soon", ""] {
+                assert_eq!(wait("0", no_wait), None, "{limit}: {no_wait}");
+            }
+        }
+    }
+
+    #[test]
+    fn durations_are_read_with_their_units_alone() {
+        for (text, nanos) in [
+            ("6m0s", 360_000_000_000),
+            ("1.5s", 1_500_000_000),
+            ("120ms", 120_000_000),
+            ("1h2m3s4ms5us6ns", 3_723_004_005_006),
+            ("34.074824224s", 34_074_824_224),
+            (" .5s ", 500_000_000),
+        ] {
+            let expected = Some(Duration::from_nanos(nanos));
+            assert_eq!(retry_hint::duration(text), expected, "{text}");
+        }
+        for text in [
+            "", "0s", "0", "60", "s", "-1s", "1 s", "1d", "1.2.3s", "1s5", "6M", "1e3s", "infs",
+        ] {
+            assert_eq!(retry_hint::duration(text), None, "{text:?}");
+        }
+        let digits = format!("{}h", "9".repeat(400));
+        assert_eq!(retry_hint::duration(&digits), Some(Duration::MAX));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn are_heeded_beside_the_default_and_the_longest_counts() {
+        let headers = [
+            DATE,
+            ("x-ratelimit-remaining-requests", "0"),
+            ("x-ratelimit-reset-requests", "6m0s"),
+            ("x-ratelimit-remaining", "0"),
+            ("x-ratelimit-reset", "784111837"),
+            ("retry-after", "90"),
+        ];
+        let (openai, github) = (retry_hint::openai, retry_hint::github);
+        for (classifier, seconds) in [
+            (StatusClassifier::new(), 90),
+            (StatusClassifier::new().retry_hint(openai), 360),
+            (StatusClassifier::new().retry_hint(github), 90),
+            (
+                StatusClassifier::new()
+                    .retry_hint(openai)
+                    .retry_hint(github),
+                360,
+            ),
+            (
+                StatusClassifier::new().retry_hint(|_| Some(Duration::ZERO)),
+                90,
+            ),
+        ] {
+            let provider = HealthCache::default().provider("groq");
+            let layer = HealthLayer::new(provider.clone()).classify(classifier);
+            call(&layer, 429, &headers).await.unwrap();
+            assert_eq!(provider.health().retry_in, Some(seconds * SECOND));
+        }
+    }
+
+    #[test]
+    fn make_a_403_a_throttle() {
+        let head = fields(&[
+            DATE,
+            ("x-ratelimit-remaining", "0"),
+            ("x-ratelimit-reset", "784111837"),
+        ]);
+        let outcome =
+            |classifier: StatusClassifier| classifier.outcome(StatusCode::FORBIDDEN, &head);
+        assert_eq!(outcome(StatusClassifier::new()), Outcome::Answered);
+        assert_eq!(
+            outcome(StatusClassifier::new().retry_hint(retry_hint::github)),
+            Outcome::throttled(Some(MINUTE), "403")
+        );
+    }
+
+    #[test]
+    fn say_nothing_of_a_hint_that_names_no_time() {
+        let classifier = StatusClassifier::new().retry_hint(|_| Some(Duration::ZERO));
+        assert_eq!(
+            classifier.outcome(StatusCode::TOO_MANY_REQUESTS, &HeaderMap::new()),
+            Outcome::throttled(None, "429")
+        );
+    }
+
+    fn fields(headers: &[(&str, &str)]) -> HeaderMap {
+        answer(429, headers).headers().clone()
+    }
+}
+
+/// The last answer that a quota allows is served, and the next call goes elsewhere.
+#[tokio::test(start_paused = true)]
+async fn a_success_that_uses_a_quota_up_is_served_and_the_next_call_goes_elsewhere() {
+    let cache = HealthCache::default();
+    let classifier = StatusClassifier::new().outcome_with(|status, headers| {
+        let is_last = status.is_success() && headers.get("x-ratelimit-remaining-requests")? == "0";
+        is_last.then(|| Outcome::throttled(Some(6 * SECOND), "quota used up"))
+    });
+    let entry = |chain: FallbackChain<_, _, _>, id, headers: &'static [_]| {
+        let layer = HealthLayer::new(cache.provider(id)).classify(classifier.clone());
+        let stack = layer.layer(service_fn(move |()| {
+            ready(Ok::<_, BoxError>(
+                answer(200, headers).map(Full::<Bytes>::from),
+            ))
+        }));
+        chain.entry(cache.provider(id), stack)
+    };
+    let chain = entry(
+        FallbackChain::http(),
+        "a",
+        &[("x-ratelimit-remaining-requests", "0")],
+    );
+    let chain = entry(chain, "b", &[]);
+
+    for expected in ["a", "b"] {
+        let response = chain.clone().oneshot(()).await.unwrap();
+        let served_by = response.extensions().get::<ServedBy>().unwrap();
+        assert_eq!(&*served_by.provider, expected);
+        response.into_body().collect().await.unwrap();
+    }
+    advance(6 * SECOND).await;
+    assert!(cache.is_healthy("a"));
 }
 
 #[test]

@@ -18,7 +18,8 @@ use crate::{Advance, BoxError, Classify, Outcome, Permit, Reason, ServedBy, poli
 /// | 1xx, 2xx, 3xx | success, at the end of the body | no | [RFC 9110 §15.2] to §15.4 |
 /// | 429 | throttled | yes | the provider wants a pause: [RFC 6585 §4] |
 /// | 408 | failure | yes | the server gave up waiting, and the request may be repeated: [RFC 9110 §15.5.9] |
-/// | 401, 402, 403 | answered | no | the key may be one caller's own; see [`credentials_as_failures`](Self::credentials_as_failures) |
+/// | 403 that [names a time](retry_after) | throttled | yes | [GitHub], among others, refuses so what is too much |
+/// | 401, 402, other 403 | answered | no | the key may be one caller's own; see [`credentials_as_failures`](Self::credentials_as_failures) |
 /// | other 4xx | answered | no | the request is at fault: [RFC 9110 §15.5] |
 /// | 501, 505 to 508, 510 | answered | no | it is this request that is not supported, or too much: [RFC 9110 §15.6.2] and §15.6.6, [RFC 2295 §8.1], [RFC 4918 §11.5], [RFC 5842 §7.2], [RFC 2774 §7] |
 /// | other 5xx | failure | yes | the server is at fault: [RFC 9110 §15.6]; 511 is the answer of a gateway on the way: [RFC 6585 §6] |
@@ -31,8 +32,8 @@ use crate::{Advance, BoxError, Classify, Outcome, Permit, Reason, ServedBy, poli
 /// A success is one when the body has come to its end, and not before; a body that breaks is a failure.
 /// [`HealthBody`] tells what becomes of it. All other verdicts are given at the headers.
 ///
-/// [`retry_after`] is heeded with a failure, which then opens the breaker for at least so long if it
-/// opens it, and with a throttle.
+/// The time that a response names is heeded with a throttle, and with a failure, which then opens the breaker for at least
+/// so long if it opens it. It is what [`retry_after`] reads, and what [`retry_hint`](Self::retry_hint) adds for a provider.
 ///
 /// Errors are judged as by [`ErrorsAsFailures`](crate::ErrorsAsFailures): the reason is labelled with the
 /// error's [kind](crate::error::Kind), and one that arose on this side is neutral.
@@ -59,6 +60,7 @@ use crate::{Advance, BoxError, Classify, Outcome, Permit, Reason, ServedBy, poli
 /// # let _ = (defaults, customized);
 /// ```
 ///
+/// [GitHub]: https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api#exceeding-the-rate-limit
 /// [RFC 2295 §8.1]: https://www.rfc-editor.org/rfc/rfc2295#section-8.1
 /// [RFC 2774 §7]: https://www.rfc-editor.org/rfc/rfc2774#section-7
 /// [RFC 4918 §11.5]: https://www.rfc-editor.org/rfc/rfc4918#section-11.5
@@ -85,6 +87,7 @@ struct Columns {
     health: BTreeMap<StatusCode, Verdict>,
     advance: BTreeMap<StatusCode, bool>,
     by_head: Option<ByHead>,
+    hints: Vec<Hint>,
 }
 
 /// A closure that is asked before the table.
@@ -92,6 +95,12 @@ struct Columns {
 struct ByHead(Arc<Judgement>);
 
 type Judgement = dyn Fn(StatusCode, &HeaderMap) -> Option<Outcome> + Send + Sync;
+
+/// A closure that reads a time beside those of [`retry_after`].
+#[derive(Clone)]
+struct Hint(Arc<Reading>);
+
+type Reading = dyn Fn(&HeaderMap) -> Option<Duration> + Send + Sync;
 
 /// What a status says of the provider's health: an [`Outcome`] without its particulars.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +111,10 @@ enum Verdict {
     Throttled,
     Failure,
     Fatal,
+    /// Throttled where the response names a time, otherwise answered.
+    Forbidden,
+    /// Throttled where the response names a time, otherwise fatal.
+    Revoked,
 }
 
 impl StatusClassifier {
@@ -111,12 +124,13 @@ impl StatusClassifier {
     }
 
     /// A refused key opens the breaker at once, for a bad key stays bad: 401, 402 and 403 are
-    /// [fatal](Self::fatal_on). Default: they are answered.
+    /// [fatal](Self::fatal_on), but for a 403 that names a time, which stays a throttle. Default: they are answered.
     ///
     /// Right where all calls use one key, which the application owns. Where callers bring their own,
     /// one of them could open the breaker for all.
     pub fn credentials_as_failures(self) -> Self {
-        self.fatal_on([401, 402, 403])
+        self.fatal_on([401, 402])
+            .set_health([403], Verdict::Revoked)
     }
 
     /// These are [answers about the request](Outcome::Answered): the provider is up. Default: most of 4xx, 501, 505 to 508, 510.
@@ -243,24 +257,39 @@ impl StatusClassifier {
         self
     }
 
+    /// Asks a closure too for how long the provider wants to be left alone; the longest of its answer and of what
+    /// [`retry_after`] reads counts. Each further one is asked too. Default: none is asked.
+    ///
+    /// The module [`retry_hint`](super::retry_hint) has closures for APIs whose headers mean something else elsewhere. They
+    /// are read with a 429, a 403 or a failure, not with a success.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_health::http::{StatusClassifier, retry_hint};
+    ///
+    /// let groq = StatusClassifier::new().retry_hint(retry_hint::openai);
+    ///
+    /// // A header of its own, in minutes.
+    /// let archive = StatusClassifier::new().retry_hint(|headers| {
+    ///     let minutes = headers.get("x-back-in-minutes")?.to_str().ok()?.parse::<u32>().ok()?;
+    ///     Some(60 * Duration::from_secs(minutes.into()))
+    /// });
+    /// # let _ = (groq, archive);
+    /// ```
+    pub fn retry_hint<F>(mut self, hint: F) -> Self
+    where
+        F: Fn(&HeaderMap) -> Option<Duration> + Send + Sync + 'static,
+    {
+        self.columns().hints.push(Hint(Arc::new(hint)));
+        self
+    }
+
     /// What the status and headers of a response say of its provider's health: the table's first
     /// question, for clients whose responses are not of [`http::Response`](::http::Response).
     #[must_use]
     pub fn outcome(&self, status: StatusCode, headers: &HeaderMap) -> Outcome {
-        if let Some(outcome) = self.by_head(status, headers) {
-            return outcome;
-        }
-        match self.verdict(status) {
-            Verdict::Success => Outcome::Success,
-            Verdict::Answered => Outcome::Answered,
-            Verdict::Neutral => Outcome::Neutral,
-            Verdict::Throttled => Outcome::throttled(retry_after(headers), reason(status)),
-            Verdict::Failure => Outcome::Failure {
-                reason: reason(status),
-                retry_after: retry_after(headers),
-            },
-            Verdict::Fatal => Outcome::fatal(reason(status)),
-        }
+        self.by_head(status, headers)
+            .unwrap_or_else(|| self.by_table(status, || self.named(headers)))
     }
 
     /// Whether a chain should go on to the next provider: the table's second question.
@@ -269,10 +298,46 @@ impl StatusClassifier {
         if let Some(outcome) = self.by_head(status, headers) {
             return outcome.speaks_against();
         }
-        self.changed
-            .as_ref()
-            .and_then(|columns| columns.advance.get(&status).copied())
-            .unwrap_or_else(|| self.verdict(status).speaks_against())
+        self.advance_set(status).unwrap_or_else(|| {
+            self.by_table(status, || self.named(headers))
+                .speaks_against()
+        })
+    }
+
+    /// What the table says of a status with which `named` is the time that the provider names.
+    fn by_table(&self, status: StatusCode, named: impl Fn() -> Option<Duration>) -> Outcome {
+        match self.verdict(status) {
+            Verdict::Success => Outcome::Success,
+            Verdict::Answered => Outcome::Answered,
+            Verdict::Neutral => Outcome::Neutral,
+            Verdict::Throttled => Outcome::throttled(named(), reason(status)),
+            Verdict::Failure => Outcome::Failure {
+                reason: reason(status),
+                retry_after: named(),
+            },
+            Verdict::Fatal => Outcome::fatal(reason(status)),
+            verdict @ (Verdict::Forbidden | Verdict::Revoked) => match named() {
+                Some(wait) => Outcome::throttled(Some(wait), reason(status)),
+                None if verdict == Verdict::Revoked => Outcome::fatal(reason(status)),
+                None => Outcome::Answered,
+            },
+        }
+    }
+
+    /// The longest wait that these headers name.
+    fn named(&self, headers: &HeaderMap) -> Option<Duration> {
+        let columns = self.changed.iter();
+        columns
+            .flat_map(|columns| &columns.hints)
+            .filter_map(|Hint(closure)| closure(headers))
+            .filter(|wait| !wait.is_zero())
+            .chain(retry_after(headers))
+            .max()
+    }
+
+    /// Whether a chain goes on with this status, where that has been set.
+    fn advance_set(&self, status: StatusCode) -> Option<bool> {
+        self.changed.as_ref()?.advance.get(&status).copied()
     }
 
     fn by_head(&self, status: StatusCode, headers: &HeaderMap) -> Option<Outcome> {
@@ -337,14 +402,11 @@ impl Verdict {
         match status.as_u16() {
             ..400 => Self::Success,
             429 => Self::Throttled,
+            403 => Self::Forbidden,
             408 => Self::Failure,
             400..500 | 501 | 505..=508 | 510 => Self::Answered,
             500.. => Self::Failure,
         }
-    }
-
-    fn speaks_against(self) -> bool {
-        matches!(self, Self::Throttled | Self::Failure | Self::Fatal)
     }
 }
 
@@ -385,5 +447,11 @@ pub(super) fn reason(status: StatusCode) -> Reason {
 impl fmt::Debug for ByHead {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("ByHead").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Hint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Hint").finish_non_exhaustive()
     }
 }

@@ -53,7 +53,7 @@ impl fmt::Display for CircuitOpen {
 
 impl Error for CircuitOpen {}
 
-/// Finds an error of type `T` in `error` or beneath it, through any number of wrappers.
+/// Finds an error of type `T` in `error` or among the first 64 beneath it, through wrappers of any kind.
 ///
 /// ```
 /// use tower_health::{BoxError, HealthCache, error::{self, CircuitOpen}};
@@ -71,11 +71,21 @@ pub fn find<T: Error + 'static>(error: &BoxError) -> Option<&T> {
     chain(&**error).find_map(by_value_or_pointer)
 }
 
+/// How many errors beneath another are looked at: a chain of sources may lead back to itself.
+const LINKS: usize = 64;
+
 /// The error, and those beneath it.
 pub(crate) fn chain<'a>(
     error: &'a (dyn Error + 'static),
 ) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    iter::successors(Some(error), |error| wrapped_by(*error))
+    iter::successors(Some(error), |error| wrapped_by(*error)).take(1 + LINKS)
+}
+
+/// The sources of an error, as it gives them itself.
+pub(crate) fn sources<'a>(
+    error: &'a (dyn Error + 'static),
+) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    iter::successors(error.source(), |error| (*error).source()).take(LINKS)
 }
 
 /// A pointer to an error is an error of another type, and leaves the one it points to out of its sources.

@@ -8,7 +8,10 @@ use std::{
     sync::Arc,
 };
 
-use crate::{error::Kind, kind::as_error};
+use crate::{
+    error::{Kind, sources},
+    kind::as_error,
+};
 
 /// Why a provider is thought ill, in at most [`Reason::MAX_BYTES`] bytes.
 ///
@@ -79,10 +82,8 @@ impl Reason {
             let said = mem::replace(&mut text, Bounded::of(kind));
             text.add(&said);
         }
-        let mut next = error.source();
-        while let Some(error) = next {
-            text.add(&Bounded::of(error));
-            next = error.source();
+        for source in sources(error) {
+            text.add(&Bounded::of(source));
         }
         text.into_reason(kind.len())
     }
@@ -126,7 +127,7 @@ fn begins_with_word(text: &str, word: &str) -> bool {
 }
 
 /// The longest prefix of `text` that fits into `max` bytes.
-fn prefix(text: &str, max: usize) -> &str {
+pub(crate) fn prefix(text: &str, max: usize) -> &str {
     let mut end = text.len().min(max);
     while !text.is_char_boundary(end) {
         end -= 1;

@@ -10,7 +10,7 @@ use std::{
     future::{Pending, Ready, pending, ready},
     io,
     rc::Rc,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -20,8 +20,8 @@ use tokio_test::{assert_pending, assert_ready_ok, task};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, buffer::BufferLayer, service_fn};
 use tower_health::{
     BoxError, Cause, Classify, ClassifyWith, ErrorsAsFailures, Health, HealthCache, HealthLayer,
-    Outcome, Override, Permit, Policy, Provider, ResponseFuture, State, Trip,
-    error::{self, CircuitOpen},
+    Outcome, Override, Permit, Policy, Provider, Reason, ResponseFuture, State, Trip,
+    error::{self, CircuitOpen, Kind},
 };
 use tower_test::mock;
 
@@ -547,6 +547,41 @@ async fn nothing_is_found_where_nothing_is() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn refusal_is_found_beneath_64_sources() {
+    let mut error: BoxError = open_circuit().into();
+    for _ in 0..64 {
+        error = Because(error).into();
+    }
+    assert!(error::find::<CircuitOpen>(&error).is_some());
+}
+
+/// Sources that lead back to themselves, as sources, in an `io::Error` or shared.
+#[tokio::test]
+async fn cyclic_sources_end() {
+    let (done, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let knot = Arc::new(Knot(OnceLock::new()));
+        let shared: Arc<dyn Error + Send + Sync> = Arc::clone(&knot) as _;
+        knot.0.set(Arc::clone(&shared)).unwrap();
+        let errors: [BoxError; 4] = [
+            Cyclic.into(),
+            io::Error::other(Cyclic).into(),
+            Arc::clone(&shared).into(),
+            io::Error::other(shared).into(),
+        ];
+        for error in &errors {
+            assert!(error::find::<CircuitOpen>(error).is_none());
+            assert_eq!(Kind::of(&**error), None);
+            assert_eq!(Reason::error(&**error), "cyclic");
+        }
+        done.send(()).unwrap();
+    });
+    ended
+        .recv_timeout(Duration::from_secs(5))
+        .expect("a cyclic chain of sources does not end");
+}
+
+#[tokio::test(start_paused = true)]
 async fn errors_of_other_layers_are_found_too() {
     let error: BoxError = io::Error::other(Because(reset().into())).into();
     assert_eq!(
@@ -661,6 +696,38 @@ impl fmt::Display for Because {
 impl Error for Because {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         Some(&*self.0)
+    }
+}
+
+/// It is the source of itself.
+#[derive(Debug)]
+struct Cyclic;
+
+impl fmt::Display for Cyclic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("cyclic")
+    }
+}
+
+impl Error for Cyclic {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(self)
+    }
+}
+
+/// It wraps what it was given, which may be a pointer to itself.
+#[derive(Debug)]
+struct Knot(OnceLock<Arc<dyn Error + Send + Sync>>);
+
+impl fmt::Display for Knot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("cyclic")
+    }
+}
+
+impl Error for Knot {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.get().map(|it| it as _)
     }
 }
 

@@ -1,3 +1,4 @@
+mod id;
 mod keyed;
 
 use std::{
@@ -8,11 +9,15 @@ use std::{
 
 use tokio::{sync::watch, time::Instant};
 
-use self::keyed::KeyedCells;
+pub(crate) use self::id::LONGEST;
+use self::{id::bounded, keyed::KeyedCells};
 use crate::{
-    Policy, Provider, ProviderHealth, Snapshot, Transitions, cell::Cell, events::Listeners,
-    sync::RwLock, telemetry::Meters,
+    Policy, Provider, ProviderHealth, Snapshot, Transitions, breaker::Breaker, cell::Cell,
+    events::Listeners, sync::RwLock, telemetry::Meters,
 };
+
+/// With so many providers that nobody has asked for by name, no new ones are restored.
+const MAX_RESTORED: usize = 10_000;
 
 /// The health of every provider: the one thing that layers, probes, chains and status pages share.
 ///
@@ -55,7 +60,8 @@ struct Registry {
 struct Cells {
     /// Those that were asked for by name: they stay until they are removed.
     named: BTreeMap<Arc<str>, Arc<Cell>>,
-    /// Those that only keyed layers have asked for, or that were only restored: others take their places.
+    /// Those that only keyed layers have asked for, or that were only restored: others take their places. Their
+    /// ids are [bounded](id::bounded).
     keyed: KeyedCells,
 }
 
@@ -85,16 +91,29 @@ impl HealthCache {
 
     fn add_named(&self, id: Arc<str>) -> Arc<Cell> {
         let mut is_new = false;
+        let mut shortened = None;
         let cell = self.write(|Cells { named, keyed }| {
             let cell = named.entry(id).or_insert_with_key(|id| {
                 is_new = true;
-                let known = keyed.remove(id);
-                known.unwrap_or_else(|| self.new_cell(Arc::clone(id)))
+                match keyed.remove(&bounded(id)) {
+                    Some(known) if known.id() == id => known,
+                    known => {
+                        shortened = known;
+                        self.new_cell(Arc::clone(id))
+                    }
+                }
             });
             Arc::clone(cell)
         });
         if is_new {
             cell.meter(&Meters::of(cell.id()));
+        }
+        if let Some(shortened) = shortened {
+            // Names of the application are kept as they are, and who has the other asks again.
+            shortened.forget();
+            shortened.unmeter();
+            let row = shortened.health();
+            cell.update(|breaker, now| breaker.restore(&row, now));
         }
         cell
     }
@@ -108,26 +127,30 @@ impl HealthCache {
                 cell.touch();
                 cell
             }
-            None => self.add_keyed(key.into(), bound),
+            None => self.add_keyed(key, |keyed, cell| keyed.insert(cell, bound)),
         })
     }
 
-    fn add_keyed(&self, key: Arc<str>, bound: usize) -> Arc<Cell> {
+    fn add_keyed(
+        &self,
+        key: &str,
+        insert: impl FnOnce(&mut KeyedCells, Arc<Cell>) -> Vec<Arc<Cell>>,
+    ) -> Arc<Cell> {
         let mut is_new = false;
         let (cell, evicted) = self.write(|cells| {
             // Somebody may have been faster.
-            if let Some(cell) = cells.get(&key) {
-                return (Arc::clone(cell), None);
+            if let Some(cell) = cells.get(key) {
+                return (Arc::clone(cell), Vec::new());
             }
             is_new = true;
-            let cell = self.new_cell(key);
-            let evicted = cells.keyed.insert(Arc::clone(&cell), bound);
+            let cell = self.new_cell(bounded(key).into());
+            let evicted = insert(&mut cells.keyed, Arc::clone(&cell));
             (cell, evicted)
         });
         if is_new {
             cell.meter_if_none(self.keyed_meters());
         }
-        if let Some(evicted) = evicted {
+        for evicted in evicted {
             evicted.unmeter();
         }
         cell
@@ -219,13 +242,17 @@ impl HealthCache {
     /// | open, of a breaker that [only observes](crate::Policy::observe_only) | half-open |
     /// | open | open for [`retry_in`](ProviderHealth::retry_in), but no longer than its own [policy](crate::Policy) allows for; nothing ends the wait before [`not_before`](ProviderHealth::not_before); the backoff goes on from [`failed_trials`](ProviderHealth::failed_trials) |
     /// | half-open | half-open, with no trial under way |
-    /// | forced | forced, for [`forced_for`](ProviderHealth::forced_for); not what was beneath |
-    /// | closed | known, and no more: failures that had not opened its breaker are forgotten |
+    /// | forced | forced, for [`forced_for`](ProviderHealth::forced_for), but for 7 days at most; not what was beneath |
+    /// | closed | what it was: failures that had not opened its breaker are forgotten, and a provider that this cache does not know stays unknown |
     ///
     /// Only what is untouched is restored: a provider of which anything has been heard in this cache, good or bad,
     /// keeps its state. Changes of state are [announced](Self::subscribe) as any other, with the age that
     /// they have in the snapshot. Where trials have failed, it counts as if it had been in this outage: a check for
     /// reachability no longer ends the wait. Give providers their own policies first.
+    ///
+    /// A provider that this cache does not know yet is created as one of a [keyed layer](crate::KeyedHealthLayer) is: a new
+    /// key may evict it until it is [asked for by name](Self::provider), and its id is shortened in the same way. While the cache
+    /// holds 10,000 providers of this kind, further rows of unknown providers are skipped.
     ///
     /// ```
     /// # use tower_health::HealthCache;
@@ -241,12 +268,28 @@ impl HealthCache {
     pub fn restore(&self, snapshot: &Snapshot) {
         let since_then = Instant::now().saturating_duration_since(snapshot.at);
         for row in &snapshot.providers {
-            let row = row.clone().later(since_then);
-            // Where it is new, it stays as one of a keyed layer would, until it is asked for by name: who will do so
-            // is not known yet.
-            let cell = self.add_keyed(Arc::clone(&row.id), usize::MAX);
-            cell.update(|breaker, now| breaker.restore(&row, now));
+            if let Some(cell) = self.restored(row) {
+                let row = row.clone().later(since_then);
+                cell.update(|breaker, now| breaker.restore(&row, now));
+            }
         }
+    }
+
+    /// The provider that a row is to be restored to, if any.
+    fn restored(&self, row: &ProviderHealth) -> Option<Arc<Cell>> {
+        let (known, has_room) = self.read(|cells| {
+            let known = cells.get(&row.id).cloned();
+            (known, cells.keyed.len() < MAX_RESTORED)
+        });
+        // Where it is new, it stays as one of a keyed layer would, until it is asked for by name: who will do so
+        // is not known yet.
+        let add = || {
+            self.add_keyed(&row.id, |keyed, cell| {
+                keyed.insert_restored(cell);
+                Vec::new()
+            })
+        };
+        known.or_else(|| (has_room && Breaker::is_restored_by(row)).then(add))
     }
 
     /// Every transition from now on, of every provider, present and to come.
@@ -300,7 +343,8 @@ impl HealthCache {
 
 impl Cells {
     fn get(&self, id: &str) -> Option<&Arc<Cell>> {
-        self.named.get(id).or_else(|| self.keyed.get(id))
+        let keyed = || self.keyed.get(&bounded(id));
+        self.named.get(id).or_else(keyed)
     }
 
     fn all(&self) -> impl Iterator<Item = &Arc<Cell>> {
@@ -308,7 +352,8 @@ impl Cells {
     }
 
     fn remove(&mut self, id: &str) -> Option<Arc<Cell>> {
-        let removed = self.named.remove(id).or_else(|| self.keyed.remove(id))?;
+        let removed = self.named.remove(id);
+        let removed = removed.or_else(|| self.keyed.remove(&bounded(id)))?;
         removed.forget();
         Some(removed)
     }

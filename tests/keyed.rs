@@ -622,6 +622,50 @@ async fn all_layers_of_a_cache_share_its_bound() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn memory_of_long_keys_is_bounded() {
+    let cache = HealthCache::default();
+    let mut client = client(&cache);
+    for number in 0..100 {
+        succeed(&mut client, &format!("{number}-{}", "k".repeat(1_000_000))).await;
+    }
+    let kept: usize = known(&cache).iter().map(String::len).sum();
+    assert!(kept <= 100 * 256, "{kept} bytes of keys for 100 requests");
+}
+
+#[tokio::test(start_paused = true)]
+async fn long_keys_have_a_breaker_each_which_their_keys_find() {
+    let cache = HealthCache::default();
+    let mut client = client(&cache);
+    let [one, other] = ["1", "2"].map(|end| "é".repeat(10_000) + end);
+    trip(&mut client, &one).await;
+    refused(&mut client.clone(), &one).await;
+    succeed(&mut client, &other).await;
+
+    assert!(!cache.is_healthy(&one));
+    assert!(cache.is_healthy(&other));
+    let [one_id, other_id] = <[String; 2]>::try_from(known(&cache)).unwrap();
+    assert!(one_id.starts_with("éé") && other_id.starts_with("éé"));
+    cache.remove(&one);
+    succeed(&mut client, &one).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn provider_that_is_named_later_by_a_long_key_stays_open() {
+    let cache = HealthCache::default();
+    let mut client = client(&cache);
+    let long = "k".repeat(10_000);
+    trip(&mut client, &long).await;
+
+    let named = cache.provider(long.as_str());
+    assert_eq!(**named.id(), *long);
+    assert!(!named.is_healthy());
+    assert_eq!(known(&cache), [long.as_str()]);
+    assert_eq!(*refused(&mut client, &long).await.provider, *long);
+    named.mark_healthy();
+    succeed(&mut client, &long).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn service_may_call_more_providers_than_it_has_handles() {
     let cache = HealthCache::default();
     let mut client = client(&cache);

@@ -166,7 +166,7 @@ async fn override_lasts_for_what_was_left_of_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn closed_provider_is_known_and_no_more() {
+async fn closed_provider_stays_unknown_or_as_it_was() {
     let rig = Rig::new(Policy::new());
     rig.fail();
     let other = rig.cache.provider("well");
@@ -174,12 +174,11 @@ async fn closed_provider_is_known_and_no_more() {
     let snapshot = rig.cache.snapshot();
 
     let cache = HealthCache::default();
+    let known = cache.provider("well");
+    let before = known.health();
     cache.restore(&snapshot);
-    let new = HealthCache::default();
-    for row in cache.snapshot().providers {
-        assert_eq!(row, new.provider(row.id.clone()).health());
-    }
-    assert_eq!(cache.snapshot().providers.len(), 2);
+    assert_eq!(known.health(), before);
+    assert!(cache.get(Rig::ID).is_none());
 }
 
 #[tokio::test(start_paused = true)]
@@ -336,12 +335,8 @@ async fn shadow_mode_restores_to_half_open() {
 /// Who will ask for them by name is not known yet: they must not crowd out what keyed layers ask for.
 #[tokio::test(start_paused = true)]
 async fn restored_providers_make_room_and_those_asked_for_by_name_stay() {
-    let before = HealthCache::default();
-    for number in 0..8 {
-        let _ = before.provider(format!("{number}"));
-    }
     let cache = HealthCache::default();
-    cache.restore(&before.snapshot());
+    cache.restore(&all_forced((0..100).map(|number| format!("{number}"))));
     let named = cache.provider("3");
     let keyed = tower::ServiceBuilder::new()
         .layer(
@@ -349,19 +344,71 @@ async fn restored_providers_make_room_and_those_asked_for_by_name_stay() {
                 .max_providers(7),
         )
         .service_fn(async |_: String| Ok::<_, std::io::Error>(()));
-    for number in 100..200 {
-        let call = tower::ServiceExt::oneshot(keyed.clone(), format!("{number}"));
-        call.await.unwrap();
+    let call = |number| tower::ServiceExt::oneshot(keyed.clone(), format!("{number}"));
+
+    call(100).await.unwrap();
+    let known = cache.snapshot();
+    assert_eq!(known.providers.len(), 1 + 7);
+    assert_eq!(known.get("3").unwrap().state, State::Open);
+    assert!(known.get("100").is_some());
+
+    // Those that are down stay longest.
+    for number in 101..200 {
+        call(number).await.unwrap();
     }
-    let known: Vec<_> = cache.snapshot().providers;
-    assert_eq!(known.len(), 8);
-    assert!(
-        known
-            .iter()
-            .any(|row: &ProviderHealth| row.id == *named.id())
-    );
-    let old = known.iter().filter(|row| row.id.len() == 1).count();
-    assert_eq!(old, 1);
+    let known = cache.snapshot();
+    assert_eq!(known.providers.len(), 1 + 7);
+    let down = known.providers.iter().filter(|row| !row.healthy);
+    assert_eq!(down.count(), 1 + 6);
+    assert!(!named.is_healthy());
+}
+
+/// Files may be damaged, or come from others.
+#[tokio::test(start_paused = true)]
+async fn restored_providers_are_bounded_in_number() {
+    let snapshot = all_forced((0..10_100).map(|number| format!("{number:05}")));
+    let cache = HealthCache::default();
+    let last = cache.provider("10099");
+    for _ in 0..2 {
+        cache.restore(&snapshot);
+        assert_eq!(cache.snapshot().providers.len(), 1 + 10_000);
+    }
+    assert!(!last.is_healthy(), "a provider that is known has its place");
+}
+
+#[tokio::test(start_paused = true)]
+async fn restored_ids_are_bounded_in_length() {
+    let [one, other] = ["1", "2"].map(|end| "x".repeat(1_000_000) + end);
+    let snapshot = all_forced([one.clone(), other.clone()]);
+    let cache = HealthCache::default();
+    cache.restore(&snapshot);
+
+    let rows = cache.snapshot().providers;
+    assert_eq!(rows.len(), 2);
+    assert!(rows.iter().all(|row| row.id.len() <= 256));
+    assert!(!cache.is_healthy(&one) && !cache.is_healthy(&other));
+
+    let again = HealthCache::default();
+    again.restore(&cache.snapshot());
+    assert!(!again.is_healthy(&one));
+    assert!(!again.provider(other).is_healthy());
+}
+
+#[tokio::test(start_paused = true)]
+async fn override_of_a_row_lasts_a_week_at_most() {
+    let rig = Rig::new(Policy::new());
+    rig.force(Override::Closed, Duration::MAX, "for ever");
+    let rig = after_a_restart(Policy::new(), &rig.cache.snapshot()).await;
+    assert_eq!(rig.health().forced_for, Some(secs(7 * 24 * 60 * 60)));
+}
+
+/// A snapshot in which each of these is forced open.
+fn all_forced(ids: impl IntoIterator<Item = String>) -> Snapshot {
+    let cache = HealthCache::default();
+    for id in ids {
+        cache.provider(id).force(Override::Open, secs(90), "drill");
+    }
+    cache.snapshot()
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,25 +5,45 @@ use tokio::time::Instant;
 use super::{Breaker, Forced, OpenWindow, Phase, Round};
 use crate::{Cause, Override, Policy, ProviderHealth, State, time::after};
 
+/// The longest override that a row is believed, as the control of operators takes none that is longer.
+const LONGEST_OVERRIDE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// What there is to take over from a row.
+enum Restored {
+    Forced(Override, Duration),
+    Open(Cause),
+    HalfOpen(Cause),
+}
+
+impl Restored {
+    fn by(row: &ProviderHealth) -> Option<Self> {
+        match (row.state, row.cause, row.forced_for) {
+            (State::Open, Some(Cause::Forced), Some(left)) => {
+                Some(Self::Forced(Override::Open, left))
+            }
+            (State::Closed, Some(Cause::Forced), Some(left)) => {
+                Some(Self::Forced(Override::Closed, left))
+            }
+            (State::Closed, ..) | (_, None | Some(Cause::Forced), _) => None,
+            (State::Open, Some(cause), _) => Some(Self::Open(cause)),
+            (State::HalfOpen, Some(cause), _) => Some(Self::HalfOpen(cause)),
+        }
+    }
+}
+
 impl Breaker {
     /// Takes over what a row shows of another time, or of another process. What was heard since counts more.
     pub(crate) fn restore(&mut self, row: &ProviderHealth, now: Instant) {
         if !self.is_untouched() {
             return;
         }
-        match (row.state, row.cause, row.forced_for) {
-            (State::Open, Some(Cause::Forced), Some(left)) => {
-                self.force_again(Override::Open, left, row, now);
-            }
-            (State::Closed, Some(Cause::Forced), Some(left)) => {
-                self.force_again(Override::Closed, left, row, now);
-            }
-            (State::Closed, ..) | (_, None | Some(Cause::Forced), _) => {}
-            (State::Open, Some(cause), _) => {
+        match Restored::by(row) {
+            Some(Restored::Forced(to, left)) => self.force_again(to, left, row, now),
+            Some(Restored::Open(cause)) => {
                 let window = self.window_again(cause, row, now);
                 self.go_on(Phase::Open(window.into()), row, now);
             }
-            (State::HalfOpen, Some(cause), _) => {
+            Some(Restored::HalfOpen(cause)) => {
                 let mut window = self.window_again(cause, row, now);
                 window.until = now;
                 window.named = None;
@@ -31,7 +51,13 @@ impl Breaker {
                 let phase = Phase::HalfOpen(window.into(), Round::new(false));
                 self.go_on(phase, row, now);
             }
+            None => {}
         }
+    }
+
+    /// Whether a row changes anything about a new provider.
+    pub(crate) fn is_restored_by(row: &ProviderHealth) -> bool {
+        Restored::by(row).is_some()
     }
 
     /// Nothing has been heard of it yet, good or bad.
@@ -56,7 +82,7 @@ impl Breaker {
         self.forced = Some(Box::new(Forced {
             to,
             since: row.since,
-            until: after(now, left),
+            until: after(now, left.min(LONGEST_OVERRIDE)),
             reason: reason.unwrap_or_else(|| "forced".into()),
         }));
     }

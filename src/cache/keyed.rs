@@ -28,6 +28,8 @@ pub(super) struct KeyedCells {
     ill: VecDeque<Arc<Cell>>,
     /// Whoever of the ill is looked at next.
     next_look: usize,
+    /// How many were added without another going, and may be too many.
+    restored: usize,
     /// How many places may be those of the removed.
     removed: usize,
 }
@@ -41,17 +43,26 @@ impl KeyedCells {
         self.by_key.values()
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.by_key.len()
+    }
+
     /// Adds one that is not there, in place of another where there are `bound` of them.
-    pub(super) fn insert(&mut self, cell: Arc<Cell>, bound: usize) -> Option<Arc<Cell>> {
-        let is_full = self.by_key.len() >= bound;
-        let evicted = if is_full {
-            self.evict(Instant::now())
-        } else {
-            None
-        };
+    pub(super) fn insert(&mut self, cell: Arc<Cell>, bound: usize) -> Vec<Arc<Cell>> {
+        let evicted = self.make_room(bound);
+        self.add(cell);
+        evicted
+    }
+
+    /// Adds one that is not there; the next insertion makes room for it.
+    pub(super) fn insert_restored(&mut self, cell: Arc<Cell>) {
+        self.restored += 1;
+        self.add(cell);
+    }
+
+    fn add(&mut self, cell: Arc<Cell>) {
         self.by_key.insert(Arc::clone(cell.id()), Arc::clone(&cell));
         self.queue.push_back(cell);
-        evicted
     }
 
     pub(super) fn remove(&mut self, key: &str) -> Option<Arc<Cell>> {
@@ -67,8 +78,22 @@ impl KeyedCells {
         Some(removed)
     }
 
-    fn evict(&mut self, now: Instant) -> Option<Arc<Cell>> {
+    /// Evicts one where there are `bound` of them, and those that only a restore has put above that.
+    fn make_room(&mut self, bound: usize) -> Vec<Arc<Cell>> {
+        let mut evicted = Vec::new();
+        if self.len() < bound {
+            return evicted;
+        }
+        let now = Instant::now();
         self.recall(now);
+        let excess = self.len() - bound;
+        let turns = 1 + excess.min(self.restored);
+        self.restored -= turns - 1;
+        evicted.extend((0..turns).map_while(|_| self.evict(now)));
+        evicted
+    }
+
+    fn evict(&mut self, now: Instant) -> Option<Arc<Cell>> {
         let evicted = self
             .next_well(now)
             .or_else(|| next_unused(&mut self.ill, &self.by_key));

@@ -6,7 +6,7 @@ use std::{
 
 use ::http::{Request, Uri};
 
-use crate::Key;
+use crate::{Key, cache::LONGEST};
 
 /// The scheme, host and port of a request's URI as the id of its provider; the key of
 /// [`HealthLayer::per_authority`](crate::HealthLayer::per_authority).
@@ -23,18 +23,14 @@ use crate::Key;
 /// | `/v1/models` | none: not guarded |
 ///
 /// The default ports of `http`, `https`, `ws` and `wss` are left out. An id of more than 320 bytes would
-/// be that of no host's name, and is none either. The `Host` header is not looked at: it is what the caller wrote, whoever
+/// be that of no host's name ([RFC 1035 §2.3.4]), and is none either. The `Host` header is not looked at: it is what the caller wrote, whoever
 /// is called, and a request without an authority in its URI goes down a connection that is made already.
 ///
+/// [RFC 1035 §2.3.4]: https://www.rfc-editor.org/rfc/rfc1035#section-2.3.4
 /// [RFC 3986 §6.2]: https://www.rfc-editor.org/rfc/rfc3986#section-6.2
 /// [RFC 9110 §4.2.3]: https://www.rfc-editor.org/rfc/rfc9110#section-4.2.3
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PerAuthority;
-
-/// The longest id, in bytes: the name of a host has at most 253 ([RFC 1035 §2.3.4]).
-///
-/// [RFC 1035 §2.3.4]: https://www.rfc-editor.org/rfc/rfc1035#section-2.3.4
-const LONGEST: usize = 320;
 
 impl<B> Key<Request<B>> for PerAuthority {
     fn with_key<R>(&self, request: &Request<B>, look_up: impl FnOnce(&str) -> R) -> R {

@@ -60,7 +60,13 @@ impl HealthLayer {
 ///
 /// # Bounds
 ///
-/// Keys come from requests, and there may be no end of them. So only so many are
+/// Keys come from requests, so that both their length and their number are bounded.
+///
+/// A key of up to 320 bytes is the id of its provider. The id of a longer one is its first 192 bytes and a hash of the whole,
+/// the same in each process. The hash resists chance, not intent: a caller who chooses such keys can make two of them share a
+/// breaker.
+///
+/// Only so many providers are
 /// [remembered](Self::max_providers); each new one then takes the place of another. First goes one
 /// that is well and was not called lately. An ill one goes only where nobody well is found: one that
 /// is open, half-open or forced, or has failed and not succeeded since. It is ill until an hour after
@@ -77,7 +83,7 @@ impl HealthLayer {
 /// no lock, no allocation, and no write that another thread could see. A clone starts without them, and
 /// has to ask the cache for each provider once. So a clone for each task or connection is cheaper than one
 /// for each request; where it must be one for each request, they take a few small allocations, and
-/// a lock for reading.
+/// a lock for reading. So does each call with a key that is too long to be an id.
 #[derive(Clone)]
 #[must_use]
 pub struct KeyedHealthLayer<C, K> {
@@ -121,8 +127,8 @@ impl<C, K> KeyedHealthLayer<C, K> {
         self.classify(ClassifyWith(classifier))
     }
 
-    /// With so many providers in the cache that keyed layers have made, a new one takes the place of
-    /// another. Default: 10,000.
+    /// Maximum number of providers that keyed layers may create; beyond it, a new provider evicts an old one. Those that
+    /// were [restored](HealthCache::restore) count too. Default: 10,000.
     ///
     /// # Panics
     ///

@@ -39,11 +39,18 @@ impl Providers {
     fn admit_first(&mut self, key: &str) -> Result<Permit, BoxError> {
         let provider = self.cache.keyed_provider(key, self.bound);
         let permit = nesting::admit(&provider);
+        // A key that is too long to be an id is not one to keep.
+        if **provider.id() == *key {
+            self.remember(provider);
+        }
+        permit
+    }
+
+    fn remember(&mut self, provider: Provider) {
         if self.called.len() >= CALLED {
             self.called.clear();
         }
         self.called.insert(Arc::clone(provider.id()), provider);
-        permit
     }
 
     fn admit_nobody(&mut self) -> Permit {

@@ -1,6 +1,6 @@
 use std::{fmt, time::Duration};
 
-use crate::{Permit, Reason, error::Kind, kind::as_error};
+use crate::{BoxError, Permit, Reason, error::Kind, kind::as_error};
 
 /// What a finished call says about its provider's health.
 ///
@@ -100,15 +100,35 @@ pub trait Classify<Res, E> {
     ///
     /// The error of `result`, for the caller.
     fn classify(&self, result: Result<Res, E>, permit: Permit) -> Result<Self::Response, E>;
+
+    /// [`classify`](Self::classify) for a caller that receives the error in a box. The layers call this one.
+    ///
+    /// The default boxes the error after `classify`. The crate's own classifiers box it first: an `E` can be any type, and
+    /// only a boxed error has sources to read its [kind](Kind) from. A classifier that leaves errors to one of them calls
+    /// its `classify_boxed`, as the example of [`HealthBody`](crate::http::HealthBody) does.
+    ///
+    /// # Errors
+    ///
+    /// The error of `result`, for the caller.
+    #[inline]
+    fn classify_boxed(
+        &self,
+        result: Result<Res, E>,
+        permit: Permit,
+    ) -> Result<Self::Response, BoxError>
+    where
+        E: Into<BoxError>,
+    {
+        self.classify(result, permit).map_err(Into::into)
+    }
 }
 
-/// The default: every `Ok` is a success, every error a failure; except that those
-/// [of this side](Kind::is_local) say nothing, such as the [`CircuitOpen`](crate::error::CircuitOpen)
+/// The default: every `Ok` is a success, every error a failure; except that errors which
+/// [arose on this side](Kind::is_local) are neutral, such as the [`CircuitOpen`](crate::error::CircuitOpen)
 /// of a breaker beneath: the provider was not called.
 ///
-/// The [kind](Kind) of an error is known where the error is boxed, as tower's timeout and most other
-/// middleware leave it, and that of [`io::Error`](std::io::Error), `hyper::Error` and the error of
-/// hyper-util's client in any case. `map_err(BoxError::from)` in the stack boxes any other.
+/// The layers box an error before it is judged, so that its [kind](Kind) does not depend on the type that the inner
+/// service gives it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ErrorsAsFailures;
 
@@ -122,6 +142,14 @@ impl<Res, E: fmt::Display + 'static> Classify<Res, E> for ErrorsAsFailures {
             Err(error) => permit.record_with(|| Outcome::of_error(error)),
         }
         result
+    }
+
+    #[inline]
+    fn classify_boxed(&self, result: Result<Res, E>, permit: Permit) -> Result<Res, BoxError>
+    where
+        E: Into<BoxError>,
+    {
+        self.classify(result.map_err(Into::into), permit)
     }
 }
 

@@ -87,7 +87,7 @@ where
                 let result = ready!(future.poll(cx));
                 drop(running);
                 let permit = permit.take().expect(DONE);
-                Poll::Ready(classifier.classify(result, permit).map_err(Into::into))
+                Poll::Ready(classifier.classify_boxed(result, permit))
             }
             StateProj::Refused { refusal } => Poll::Ready(Err(refusal.take().expect(DONE))),
         }

@@ -6,17 +6,22 @@ use std::{
     future::{Ready, ready},
     io,
     net::SocketAddr,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
+    task::{Context, Poll},
     time::Duration,
 };
 
 use axum::{Router, error_handling::HandleErrorLayer, routing};
 use bytes::{Buf, BufMut, Bytes};
 use http_body_util::{BodyExt, Empty, Full, combinators::BoxBody};
-use hyper::{HeaderMap, Request, Response, StatusCode, body::Body, body::Incoming};
+use hyper::{
+    HeaderMap, Request, Response, StatusCode,
+    body::{Body, Frame, Incoming},
+};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
@@ -24,7 +29,10 @@ use hyper_util::{
     server::conn::auto,
 };
 use rcgen::{CertifiedKey, generate_simple_self_signed};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    io::AsyncWriteExt,
+    net::{TcpListener, TcpStream},
+};
 use tokio_rustls::{
     TlsAcceptor,
     rustls::{ClientConfig, RootCertStore, ServerConfig, pki_types::PrivateKeyDer},
@@ -117,6 +125,34 @@ async fn tonic_channel() {
     upstream
         .assert_outage_is_contained(async || ask().await.into())
         .await;
+}
+
+#[cfg(feature = "hyper")]
+#[tokio::test]
+async fn upload_that_its_caller_breaks_off_is_no_failure_of_a_tonic_channel() {
+    let channel = Endpoint::from_shared(format!("http://{}", silent().await)).unwrap();
+    let provider = with_a_strike();
+    let stack = HealthLayer::grpc(provider.clone()).layer(channel.connect_lazy());
+    let body = tonic::body::Body::new(BreaksOff::default());
+
+    let request = Request::post("http://x/s/m").body(body).unwrap();
+    stack.oneshot(request).await.map(drop).unwrap_err();
+
+    assert!(provider.is_healthy(), "{:?}", provider.health());
+}
+
+#[cfg(feature = "hyper")]
+#[tokio::test]
+async fn refused_connection_of_reqwest_is_a_connect() {
+    let uri = format!("http://{}/", unused_address().await);
+    let provider = with_a_strike();
+    let stack = HealthLayer::new(provider.clone()).layer(reqwest_over_no_proxy());
+
+    let request = reqwest::Request::new(reqwest::Method::GET, uri.parse().unwrap());
+    stack.oneshot(request).await.unwrap_err();
+
+    let reason = provider.health().last_error.unwrap();
+    assert_eq!(reason.label(), "connect", "{reason}");
 }
 
 // Servers.
@@ -345,6 +381,58 @@ fn https_client(roots: RootCertStore) -> Client<HttpsConnector<HttpConnector>, F
         .enable_http1()
         .build();
     Client::builder(TokioExecutor::new()).build(connector)
+}
+
+/// One that opens at its next failure.
+fn with_a_strike() -> Provider {
+    let provider = HealthCache::default().provider("upstream");
+    provider.mark_unhealthy("strike");
+    provider
+}
+
+/// An address at which nobody listens.
+async fn unused_address() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    listener.local_addr().unwrap()
+}
+
+/// An HTTP/2 server that takes connections and never answers.
+async fn silent() -> SocketAddr {
+    const EMPTY_SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut open = Vec::new();
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(&EMPTY_SETTINGS).await.unwrap();
+            open.push(stream);
+        }
+    });
+    address
+}
+
+/// A request body whose source is gone after its first chunk.
+#[derive(Default)]
+struct BreaksOff {
+    has_begun: bool,
+}
+
+impl Body for BreaksOff {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let has_begun = std::mem::replace(&mut self.has_begun, true);
+        Poll::Ready(Some(if has_begun {
+            Err(Status::from_error(io::Error::other("file is gone").into()))
+        } else {
+            Ok(Frame::data(Bytes::from_static(b"\0\0\0\0\x01x")))
+        }))
+    }
 }
 
 /// Whatever the environment says.

@@ -44,7 +44,7 @@ pin_project! {
     /// use std::fmt::Display;
     /// use http::Response;
     /// use http_body::Body;
-    /// use tower_health::{Classify, Permit, http::{HealthBody, StatusClassifier}};
+    /// use tower_health::{BoxError, Classify, Permit, http::{HealthBody, StatusClassifier}};
     ///
     /// /// This provider says 200 to everything, and the truth in a header.
     /// #[derive(Clone)]
@@ -62,6 +62,18 @@ pin_project! {
     ///             Ok(response) => Ok(response.map(|body| HealthBody::new(body, permit))),
     ///             Err(error) => StatusClassifier::new().classify(Err(error), permit),
     ///         }
+    ///     }
+    ///
+    ///     /// The kind of an error is read from its box.
+    ///     fn classify_boxed(
+    ///         &self,
+    ///         result: Result<Response<B>, E>,
+    ///         permit: Permit,
+    ///     ) -> Result<Self::Response, BoxError>
+    ///     where
+    ///         E: Into<BoxError>,
+    ///     {
+    ///         self.classify(result.map_err(Into::into), permit)
     ///     }
     /// }
     /// ```

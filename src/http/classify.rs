@@ -420,6 +420,17 @@ impl<B: Body, E: fmt::Display + 'static> Classify<Response<B>, E> for StatusClas
     ) -> Result<Self::Response, E> {
         self.judge(result, permit, |_| Outcome::Success)
     }
+
+    fn classify_boxed(
+        &self,
+        result: Result<Response<B>, E>,
+        permit: Permit,
+    ) -> Result<Self::Response, BoxError>
+    where
+        E: Into<BoxError>,
+    {
+        self.classify(result.map_err(Into::into), permit)
+    }
 }
 
 impl<B> Advance<Response<B>> for StatusClassifier {

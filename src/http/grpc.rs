@@ -92,6 +92,17 @@ impl<B: Body, E: fmt::Display + 'static> Classify<Response<B>, E> for GrpcClassi
             None => self.http.judge(result, permit, at_end),
         }
     }
+
+    fn classify_boxed(
+        &self,
+        result: Result<Response<B>, E>,
+        permit: Permit,
+    ) -> Result<Self::Response, BoxError>
+    where
+        E: Into<BoxError>,
+    {
+        self.classify(result.map_err(Into::into), permit)
+    }
 }
 
 impl<B: Body> Advance<Response<B>> for GrpcClassifier {

@@ -56,6 +56,18 @@ impl Outcome {
         !matches!(self, Self::Success | Self::Answered | Self::Neutral)
     }
 
+    /// The same, with a wait that is no shorter, where it can have one.
+    #[cfg(feature = "http")]
+    pub(crate) fn waiting_for(mut self, wait: Option<Duration>) -> Self {
+        match &mut self {
+            Self::Failure { retry_after, .. } | Self::Throttled { retry_after, .. } => {
+                *retry_after = wait.max(*retry_after);
+            }
+            Self::Success | Self::Fatal { .. } | Self::Answered | Self::Neutral => {}
+        }
+        self
+    }
+
     /// What an error says by default: that the call failed, and why. One that is
     /// [of this side](Kind::is_local) says nothing: another breaker, beneath, has refused the call, say,
     /// so that the provider was not called.

@@ -36,6 +36,7 @@ mod json;
 #[cfg(feature = "hyper")]
 pub(crate) mod kind;
 mod peek;
+mod read_errors;
 mod replay;
 pub mod retry_hint;
 mod unavailable;
@@ -53,6 +54,7 @@ pub use self::{
         Content, FirstContent, FirstFrame, FirstSseEvent, Peek, PeekBody, PeekError, PeekFuture,
         PeekLayer, SseEvent,
     },
+    read_errors::{ErrorResponse, ErrorVerdict, ReadErrors, ReadErrorsFuture, ReadErrorsLayer},
     replay::{Replay, ReplayBody, ReplayError, ReplayFuture, ReplayLayer},
     retry_hint::retry_after::retry_after,
     unavailable::{unavailable_response, unavailable_response_with_details},

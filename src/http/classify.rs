@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 use ::http::{HeaderMap, Response, StatusCode};
 use http_body::Body;
 
-use super::{HealthBody, body::AtEnd, retry_after, statuses};
+use super::{ErrorVerdict, HealthBody, body::AtEnd, retry_after, statuses};
 use crate::{Advance, BoxError, Classify, Outcome, Permit, Reason, ServedBy, policy::positive};
 
 /// Judges responses by their status, and those that it speaks well of by their body too. The default
@@ -28,6 +28,9 @@ use crate::{Advance, BoxError, Classify, Outcome, Permit, Reason, ServedBy, poli
 /// Among the other 5xx are those of no standard that gateways and providers use for an origin that is
 /// overloaded or out of reach: 520 to 526 and 530 (Cloudflare), 529 (Anthropic), 598 and 599. RFC 9110
 /// §15 has a client treat every one that it does not know as a 500.
+///
+/// Where only the body of an error says what went wrong, a [`ReadErrorsLayer`](super::ReadErrorsLayer) below reads it, and
+/// what it finds is asked before the table.
 ///
 /// A success is one when the body has come to its end, and not before; a body that breaks is a failure.
 /// [`HealthBody`] tells what becomes of it. All other verdicts are given at the headers.
@@ -288,20 +291,67 @@ impl StatusClassifier {
     /// question, for clients whose responses are not of [`http::Response`](::http::Response).
     #[must_use]
     pub fn outcome(&self, status: StatusCode, headers: &HeaderMap) -> Outcome {
-        self.by_head(status, headers)
-            .unwrap_or_else(|| self.by_table(status, || self.named(headers)))
+        self.outcome_naming(status, headers, || self.named(headers))
     }
 
     /// Whether a chain should go on to the next provider: the table's second question.
     #[must_use]
     pub fn advances(&self, status: StatusCode, headers: &HeaderMap) -> bool {
+        self.advances_naming(status, headers, || self.named(headers))
+    }
+
+    /// [`outcome`](Self::outcome), with what the body of an error says.
+    fn outcome_of<B>(&self, response: &Response<B>) -> Outcome {
+        let (status, headers) = (response.status(), response.headers());
+        let Some(by_body) = ErrorVerdict::of(response) else {
+            return self.outcome(status, headers);
+        };
+        let named = by_body.retry_after.max(self.named(headers));
+        let outcome = by_body.outcome.clone();
+        outcome
+            .unwrap_or_else(|| self.outcome_naming(status, headers, || named))
+            .waiting_for(named)
+    }
+
+    /// [`advances`](Self::advances), with what the body of an error says.
+    fn advances_of<B>(&self, response: &Response<B>) -> bool {
+        let (status, headers) = (response.status(), response.headers());
+        let Some(by_body) = ErrorVerdict::of(response) else {
+            return self.advances(status, headers);
+        };
+        let by_outcome = by_body.outcome.as_ref().map(Outcome::speaks_against);
+        let named = || by_body.retry_after.max(self.named(headers));
+        by_body
+            .advance
+            .or(by_outcome)
+            .unwrap_or_else(|| self.advances_naming(status, headers, named))
+    }
+
+    /// `named` is the time that the provider names.
+    fn outcome_naming(
+        &self,
+        status: StatusCode,
+        headers: &HeaderMap,
+        named: impl Fn() -> Option<Duration>,
+    ) -> Outcome {
+        self.by_head(status, headers)
+            .unwrap_or_else(|| self.by_table(status, named))
+    }
+
+    /// `named` is the time that the provider names.
+    fn advances_naming(
+        &self,
+        status: StatusCode,
+        headers: &HeaderMap,
+        named: impl Fn() -> Option<Duration>,
+    ) -> bool {
         if let Some(outcome) = self.by_head(status, headers) {
             return outcome.speaks_against();
         }
-        self.advance_set(status).unwrap_or_else(|| {
-            self.by_table(status, || self.named(headers))
-                .speaks_against()
-        })
+        self.changed
+            .as_ref()
+            .and_then(|columns| columns.advance.get(&status).copied())
+            .unwrap_or_else(|| self.by_table(status, named).speaks_against())
     }
 
     /// What the table says of a status with which `named` is the time that the provider names.
@@ -335,11 +385,6 @@ impl StatusClassifier {
             .max()
     }
 
-    /// Whether a chain goes on with this status, where that has been set.
-    fn advance_set(&self, status: StatusCode) -> Option<bool> {
-        self.changed.as_ref()?.advance.get(&status).copied()
-    }
-
     fn by_head(&self, status: StatusCode, headers: &HeaderMap) -> Option<Outcome> {
         let ByHead(closure) = self.changed.as_ref()?.by_head.as_ref()?;
         closure(status, headers)
@@ -353,7 +398,7 @@ impl StatusClassifier {
         at_end: AtEnd,
     ) -> Result<Response<HealthBody<B>>, E> {
         let at_headers = match &result {
-            Ok(response) => self.outcome(response.status(), response.headers()),
+            Ok(response) => self.outcome_of(response),
             Err(error) => Outcome::of_error(error),
         };
         match at_headers {
@@ -437,9 +482,8 @@ impl<B> Advance<Response<B>> for StatusClassifier {
     fn advance(&self, result: Result<&Response<B>, &BoxError>) -> Option<Reason> {
         match result {
             Ok(response) => {
-                let status = response.status();
-                self.advances(status, response.headers())
-                    .then(|| reason(status))
+                let reason = || reason(response.status());
+                self.advances_of(response).then(reason)
             }
             Err(error) => Some(Reason::error(&**error)),
         }

@@ -12,13 +12,16 @@ use pin_project_lite::pin_project;
 use crate::BoxError;
 
 pin_project! {
-    /// The body of a response that a [`Peek`](super::Peek) has let through: first the frames that
-    /// were held back, as they came, then the rest.
+    /// The body of a response that a [`Peek`](super::Peek) has let through, or that
+    /// [`ReadErrors`](crate::http::ReadErrors) has read: first the frames that were held back, as they
+    /// came, then the rest.
     pub struct PeekBody<B>
     where
         B: Body,
     {
         held: VecDeque<Frame<B::Data>>,
+        // What broke it while it was read.
+        broken: Option<B::Error>,
         is_over: bool,
         #[pin]
         inner: B,
@@ -26,9 +29,10 @@ pin_project! {
 }
 
 impl<B: Body> PeekBody<B> {
-    pub(super) fn new(inner: B) -> Self {
+    pub(in crate::http) fn new(inner: B) -> Self {
         Self {
             held: VecDeque::new(),
+            broken: None,
             is_over: false,
             inner,
         }
@@ -43,16 +47,42 @@ impl<B: Body> PeekBody<B> {
         B: Unpin,
         B::Error: Into<BoxError>,
     {
-        let frame = ready!(
-            Pin::new(&mut self.inner)
-                .poll_frame(cx)
-                .map_err(Into::into)?
-        );
-        match frame {
-            Some(frame) => self.held.push_back(frame),
+        ready!(self.poll_more(cx));
+        match self.broken.take() {
+            Some(error) => Poll::Ready(Err(error.into())),
+            None => Poll::Ready(Ok(self.last_held())),
+        }
+    }
+
+    /// Takes the next frame, and keeps it to be given again, and an error too; `None`: the body is over.
+    pub(in crate::http) fn poll_keep(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<&Frame<B::Data>>>
+    where
+        B: Unpin,
+    {
+        ready!(self.poll_more(cx));
+        Poll::Ready(self.last_held())
+    }
+
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<()>
+    where
+        B: Unpin,
+    {
+        match ready!(Pin::new(&mut self.inner).poll_frame(cx)) {
+            Some(Ok(frame)) => self.held.push_back(frame),
+            Some(Err(error)) => {
+                self.broken = Some(error);
+                self.is_over = true;
+            }
             None => self.is_over = true,
         }
-        Poll::Ready(Ok(self.held.back().filter(|_| !self.is_over)))
+        Poll::Ready(())
+    }
+
+    fn last_held(&self) -> Option<&Frame<B::Data>> {
+        self.held.back().filter(|_| !self.is_over)
     }
 }
 
@@ -72,6 +102,9 @@ impl<B: Body> Body for PeekBody<B> {
             }
             return Poll::Ready(Some(Ok(frame)));
         }
+        if let Some(error) = this.broken.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
         // Bodies need not bear being polled after their end.
         if *this.is_over {
             return Poll::Ready(None);
@@ -80,12 +113,16 @@ impl<B: Body> Body for PeekBody<B> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.held.is_empty() && (self.is_over || self.inner.is_end_stream())
+        let has_ended = || self.is_over || self.inner.is_end_stream();
+        self.held.is_empty() && self.broken.is_none() && has_ended()
     }
 
     fn size_hint(&self) -> SizeHint {
         let held = self.held.iter().map(data_len).sum();
-        let rest = if self.is_over {
+        let rest = if self.broken.is_some() {
+            // Fewer than announced: nobody knows how many.
+            SizeHint::default()
+        } else if self.is_over {
             SizeHint::with_exact(0)
         } else {
             self.inner.size_hint()

@@ -1,0 +1,177 @@
+use std::{
+    fmt,
+    pin::Pin,
+    str,
+    task::{Context, Poll, ready},
+};
+
+use ::http::{HeaderMap, Response, header::CONTENT_ENCODING};
+use bytes::Bytes;
+use http_body::Body;
+use pin_project_lite::pin_project;
+use tokio::time::{Sleep, sleep};
+
+use super::{Bounds, ErrorResponse, ErrorVerdict, verdict::is_error};
+use crate::http::PeekBody;
+
+const DONE: &str = "polled after it was done";
+
+pin_project! {
+    /// The response of [`ReadErrors`](super::ReadErrors).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it before it is done drops the call, or the response with all that was read of it.
+    pub struct ReadErrorsFuture<F, B, J>
+    where
+        B: Body,
+    {
+        #[pin]
+        state: State<F, B>,
+        judge: J,
+        bounds: Bounds,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    enum State<F, B>
+    where
+        B: Body,
+    {
+        Called { #[pin] call: F },
+        Reading { #[pin] reading: Reading<B> },
+    }
+}
+
+pin_project! {
+    /// An error whose body is read.
+    struct Reading<B>
+    where
+        B: Body,
+    {
+        response: Option<Response<PeekBody<B>>>,
+        text: Vec<u8>,
+        // In bytes, as the bound counts them.
+        held: usize,
+        #[pin]
+        timer: Option<Sleep>,
+    }
+}
+
+impl<F, B: Body, J> ReadErrorsFuture<F, B, J> {
+    pub(super) fn new(call: F, judge: J, bounds: Bounds) -> Self {
+        Self {
+            state: State::Called { call },
+            judge,
+            bounds,
+        }
+    }
+}
+
+impl<F, B, J, E> Future for ReadErrorsFuture<F, B, J>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+    B: Body<Data = Bytes> + Unpin,
+    J: Fn(&ErrorResponse<'_>) -> ErrorVerdict,
+{
+    type Output = Result<Response<PeekBody<B>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        loop {
+            let response = match this.state.as_mut().project() {
+                StateProj::Called { call } => ready!(call.poll(cx)?).map(PeekBody::new),
+                StateProj::Reading { mut reading } => {
+                    ready!(reading.as_mut().poll_read(cx, *this.bounds));
+                    return Poll::Ready(Ok(reading.judged(&*this.judge)));
+                }
+            };
+            if !is_read(&response) {
+                return Poll::Ready(Ok(response));
+            }
+            let reading = Reading {
+                response: Some(response),
+                text: Vec::new(),
+                held: 0,
+                timer: None,
+            };
+            this.state.set(State::Reading { reading });
+        }
+    }
+}
+
+fn is_read<B>(response: &Response<B>) -> bool {
+    is_error(response.status()) && !is_encoded(response.headers())
+}
+
+fn is_encoded(headers: &HeaderMap) -> bool {
+    let mut encodings = headers.get_all(CONTENT_ENCODING).iter();
+    encodings.any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
+}
+
+impl<B> Reading<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    /// Ready once all has been read that will be.
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, bounds: Bounds) -> Poll<()> {
+        let mut this = self.project();
+        let body = this.response.as_mut().expect(DONE).body_mut();
+        while *this.held < bounds.up_to {
+            let Poll::Ready(frame) = body.poll_keep(cx) else {
+                // Starts with the first wait: most errors come whole, and need no timer.
+                if this.timer.is_none() {
+                    this.timer.set(Some(sleep(bounds.within)));
+                }
+                return this
+                    .timer
+                    .as_pin_mut()
+                    .expect("a timer that was set")
+                    .poll(cx);
+            };
+            let Some(frame) = frame else { break };
+            let data = frame.data_ref().map_or(&[][..], |data| data);
+            let fitting = data.len().min(bounds.up_to - *this.held);
+            this.text.extend_from_slice(&data[..fitting]);
+            *this.held = this.held.saturating_add(data.len().max(1));
+        }
+        Poll::Ready(())
+    }
+
+    /// The response, with what `judge` says of it.
+    fn judged(
+        self: Pin<&mut Self>,
+        judge: impl Fn(&ErrorResponse<'_>) -> ErrorVerdict,
+    ) -> Response<PeekBody<B>> {
+        let this = self.project();
+        let mut response = this.response.take().expect(DONE);
+        if let Some(body) = text(this.text) {
+            let verdict = judge(&ErrorResponse {
+                status: response.status(),
+                headers: response.headers(),
+                body,
+            });
+            verdict.leave_in(&mut response);
+        }
+        response
+    }
+}
+
+/// What was read, if it is text; a character that was cut at the end is left out.
+fn text(bytes: &[u8]) -> Option<&str> {
+    let text = match str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) if error.error_len().is_none() => {
+            str::from_utf8(&bytes[..error.valid_up_to()]).ok()?
+        }
+        Err(_) => return None,
+    };
+    Some(text).filter(|text| !text.is_empty())
+}
+
+impl<F, B: Body, J> fmt::Debug for ReadErrorsFuture<F, B, J> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReadErrorsFuture").finish_non_exhaustive()
+    }
+}

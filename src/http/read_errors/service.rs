@@ -1,0 +1,80 @@
+use std::{
+    fmt,
+    task::{Context, Poll},
+};
+
+use ::http::Response;
+use bytes::Bytes;
+use http_body::Body;
+use tower_service::Service;
+
+use super::{Bounds, ErrorResponse, ErrorVerdict, ReadErrorsFuture};
+use crate::http::PeekBody;
+
+/// A service whose errors are read before they are returned; made by [`ReadErrorsLayer`](super::ReadErrorsLayer).
+///
+/// The body must be `Unpin`, as those of clients are: it is read first here, and then by the caller. Others are once they
+/// are boxed.
+///
+/// # Errors
+///
+/// Those of the inner service.
+#[derive(Clone, Copy)]
+pub struct ReadErrors<S, F> {
+    inner: S,
+    judge: F,
+    bounds: Bounds,
+}
+
+impl<S, F> ReadErrors<S, F> {
+    pub(super) fn new(inner: S, judge: F, bounds: Bounds) -> Self {
+        Self {
+            inner,
+            judge,
+            bounds,
+        }
+    }
+
+    /// The wrapped service.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The wrapped service, to be changed.
+    pub fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// The wrapped service alone.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
+impl<S, F, Req, B> Service<Req> for ReadErrors<S, F>
+where
+    S: Service<Req, Response = Response<B>>,
+    F: Fn(&ErrorResponse<'_>) -> ErrorVerdict + Clone,
+    B: Body<Data = Bytes> + Unpin,
+{
+    type Response = Response<PeekBody<B>>;
+    type Error = S::Error;
+    type Future = ReadErrorsFuture<S::Future, B, F>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Req) -> Self::Future {
+        ReadErrorsFuture::new(self.inner.call(request), self.judge.clone(), self.bounds)
+    }
+}
+
+impl<S: fmt::Debug, F> fmt::Debug for ReadErrors<S, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReadErrors")
+            .field("inner", &self.inner)
+            .field("bounds", &self.bounds)
+            .finish_non_exhaustive()
+    }
+}

@@ -6,6 +6,7 @@
 
 mod restore;
 mod slots;
+mod streak;
 mod ticket;
 
 use std::{mem, sync::Arc, time::Duration};
@@ -13,7 +14,7 @@ use std::{mem, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 pub(crate) use self::ticket::Ticket;
-use self::{slots::Slots, ticket::Trial};
+use self::{slots::Slots, streak::Streak, ticket::Trial};
 use crate::{
     Cause, Outcome, Override, Policy, Reason, State,
     time::{after, random},
@@ -66,9 +67,7 @@ pub(crate) struct Breaker {
     forced: Option<Box<Forced>>,
     epoch: u64,
     since: Option<Instant>,
-    /// Failures of live calls in a row, and when the last of them came.
-    streak: u32,
-    last_failure: Option<Instant>,
+    streak: Streak,
     window: Option<Box<Window>>,
     /// Failed checks in a row, while closed.
     failed_checks: u32,
@@ -77,6 +76,8 @@ pub(crate) struct Breaker {
     proven_live: bool,
     /// Trials that failed, as the backoff counts them.
     level: u32,
+    /// Throttles in a row that named no time.
+    unnamed_throttles: u32,
     /// When the backoff starts anew, if nothing happens until then.
     forgiven_at: Option<Instant>,
     slots: Slots,
@@ -132,13 +133,13 @@ impl Breaker {
             forced: None,
             epoch,
             since: None,
-            streak: 0,
-            last_failure: None,
+            streak: Streak::default(),
             window,
             failed_checks: 0,
             has_served: false,
             proven_live: false,
             level: 0,
+            unnamed_throttles: 0,
             forgiven_at: None,
             slots: Slots::default(),
             next_trial: Trial::FIRST,
@@ -196,8 +197,8 @@ impl Breaker {
     /// Failures in a row; those that are too old to count are not shown either.
     pub(crate) fn consecutive_failures(&self, now: Instant) -> u32 {
         match self.phase {
-            Phase::Closed if self.streak_is_over(now) => 0,
-            _ => self.streak,
+            Phase::Closed if self.streak.is_over(self.policy.trip.within, now) => 0,
+            _ => self.streak.failures(),
         }
     }
 
@@ -239,7 +240,7 @@ impl Breaker {
     pub(crate) fn is_settled_well(&self) -> bool {
         self.admits_freely()
             && self.proven_live
-            && self.streak == 0
+            && self.streak.failures() == 0
             && self.policy.trip.slow_call.is_none()
     }
 
@@ -252,7 +253,8 @@ impl Breaker {
     /// were; `None`: each must be recorded, or none.
     pub(crate) fn tallies_until(&self, now: Instant) -> Option<Instant> {
         let window = self.window.as_ref().filter(|_| self.is_settled_well())?;
-        Some(window.next_tick_at(now))
+        let tick_ends_at = window.next_tick_at(now);
+        (!window.may_trip_by_successes(now)).then_some(tick_ends_at)
     }
 
     /// Something that is not yet history speaks against the provider, or an operator has spoken.
@@ -311,6 +313,7 @@ impl Breaker {
             Phase::HalfOpen(window, round) => (window, trials.by_probe_only || round.granted),
         };
         let at_once = if is_single { 1 } else { trials.at_once };
+        let at_once = at_once.min(Trial::MOST_AT_ONCE) as usize;
         let no_prison = trials.by_probe_only.then(|| self.held_until(window));
         let half_opens_at = self.is_open().then_some(window.until);
         self.slots
@@ -322,11 +325,6 @@ impl Breaker {
     /// The end of the time in which anything but live calls may put off a trial.
     fn held_until(&self, window: &OpenWindow) -> Instant {
         after(window.began, self.policy.backoff.max_hold)
-    }
-
-    fn streak_is_over(&self, now: Instant) -> bool {
-        self.last_failure
-            .is_none_or(|last| now - last > self.policy.trip.within)
     }
 }
 
@@ -388,7 +386,8 @@ impl Breaker {
                 retry_after,
             } => self.failed(reason, retry_after, now),
             Outcome::Fatal { reason } => self.failed_for_good(reason, now),
-            Outcome::Answered | Outcome::Neutral => {}
+            Outcome::Answered => self.answered(now),
+            Outcome::Neutral => {}
         }
         judged
     }
@@ -412,9 +411,10 @@ impl Breaker {
         if ticket.has_run_for(self.policy.trip.cancelled_after, now) {
             return self.record(ticket, Outcome::failure("cancelled"), now);
         }
-        if self.slots.give_back(ticket) && ticket.is_of(self.epoch) {
+        let holder = self.slots.give_back(ticket);
+        if let Some(holder) = holder.filter(|_| ticket.is_of(self.epoch)) {
             let pause = self.policy.trials.pause;
-            self.slots.pause(self.epoch, after(now, pause));
+            self.slots.pause(holder, after(now, pause));
         }
         Judged::new(Verdict::Neutral, ticket, self.epoch)
     }
@@ -452,7 +452,7 @@ impl Breaker {
             Phase::Closed => {
                 self.failed_checks = self.failed_checks.saturating_add(1);
                 if self.failed_checks >= self.policy.trip.failed_checks() {
-                    self.trip(Cause::Probe, None, now);
+                    self.trip(Cause::Probe, now);
                 }
             }
             // The trial decides.
@@ -463,7 +463,7 @@ impl Breaker {
                 Depth::Functional => self.proved(now),
                 // Not even what a probe opened.
                 Depth::Reachability if self.policy.trials.by_probe_only => {}
-                Depth::Reachability if window.cause == Cause::Probe => self.close(now),
+                Depth::Reachability if window.cause == Cause::Probe => self.proved(now),
                 Depth::Reachability if window.disproved => {}
                 Depth::Reachability => {
                     self.grant_trial(now);
@@ -477,7 +477,9 @@ impl Breaker {
             self.close(now);
         }
         self.forget();
+        self.streak = Streak::default();
         self.level = 0;
+        self.unnamed_throttles = 0;
         self.forgiven_at = None;
         self.last_error = None;
         self.last_check = Some(now);
@@ -490,7 +492,7 @@ impl Breaker {
                 if window.cause == Cause::Probe {
                     window.cause = Cause::Failures;
                 }
-                self.note_failure(reason, now);
+                self.note_failure(reason, None, now);
                 self.hold(now);
             }
         }
@@ -545,15 +547,12 @@ impl Breaker {
     }
 
     fn succeeded(&mut self, now: Instant) {
-        self.streak = 0;
+        self.end_streak(now);
+        self.unnamed_throttles = 0;
         self.has_served = true;
         self.proven_live = true;
         match &self.phase {
-            Phase::Closed => {
-                if let Some(window) = &mut self.window {
-                    window.record(false, now);
-                }
-            }
+            Phase::Closed => self.note_good_call(now),
             Phase::HalfOpen(..) => {
                 self.last_check = Some(now);
                 self.proved(now);
@@ -563,16 +562,26 @@ impl Breaker {
         }
     }
 
+    /// The provider is up, but its answer was about the request.
+    fn answered(&mut self, now: Instant) {
+        if self.streak.answered() {
+            self.succeeded(now);
+        } else if let Phase::Closed = self.phase {
+            self.note_good_call(now);
+        }
+    }
+
     fn failed(&mut self, reason: Reason, retry_after: Option<Duration>, now: Instant) {
-        let named = retry_after.map(|wait| self.policy.throttle.wait(Some(wait)));
-        self.note_failure(reason, now);
+        let limit = self.policy.throttle.max_wait;
+        let requested_until = retry_after.map(|wait| after(now, wait.min(limit)));
+        self.note_failure(reason, requested_until, now);
         match &self.phase {
             Phase::Closed => {
                 if self.should_trip(now) {
-                    self.trip(Cause::Failures, named, now);
+                    self.trip(Cause::Failures, now);
                 }
             }
-            Phase::HalfOpen(..) => self.reopen(named, now),
+            Phase::HalfOpen(..) => self.reopen(now),
             // No ticket is of an open window's epoch.
             Phase::Open(_) => {}
         }
@@ -582,7 +591,7 @@ impl Breaker {
     fn failed_for_good(&mut self, reason: Reason, now: Instant) {
         self.failed(reason, None, now);
         if let Phase::Closed = self.phase {
-            self.trip(Cause::Failures, None, now);
+            self.trip(Cause::Failures, now);
         }
     }
 
@@ -593,10 +602,13 @@ impl Breaker {
         reason: Reason,
         now: Instant,
     ) {
-        let wait = self.policy.throttle.wait(retry_after);
+        // Zero names no time.
+        let named = retry_after.filter(|wait| !wait.is_zero());
         let disproved = match &mut self.phase {
             Phase::Open(window) => {
-                let named = after(now, wait);
+                // Of the calls that were under way, none makes the row longer.
+                let in_a_row = self.unnamed_throttles.saturating_sub(1);
+                let named = after(now, self.policy.throttle.wait(named, in_a_row));
                 window.named = window.named.max(Some(named));
                 window.until = window.until.max(named);
                 return;
@@ -608,6 +620,11 @@ impl Breaker {
             }
             Phase::HalfOpen(window, _) => window.disproved,
         };
+        let wait = self.policy.throttle.wait(named, self.unnamed_throttles);
+        self.unnamed_throttles = match named {
+            Some(_) => 0,
+            None => self.unnamed_throttles.saturating_add(1),
+        };
         self.last_error = Some(reason);
         self.last_check = Some(now);
         self.open(Cause::Throttled, disproved, Duration::ZERO, Some(wait), now);
@@ -617,14 +634,19 @@ impl Breaker {
 /// Transitions.
 impl Breaker {
     /// Closed → open: there was too much of it.
-    fn trip(&mut self, cause: Cause, named: Option<Duration>, now: Instant) {
+    fn trip(&mut self, cause: Cause, now: Instant) {
         self.forgive(now);
+        let named = match cause {
+            Cause::Failures => self.streak.requested_wait(now),
+            _ => None,
+        };
         self.open(cause, false, self.backoff(), named, now);
     }
 
     /// Half-open → open: a trial failed.
-    fn reopen(&mut self, named: Option<Duration>, now: Instant) {
+    fn reopen(&mut self, now: Instant) {
         self.level = self.level.saturating_add(1);
+        let named = self.streak.requested_wait(now);
         self.open(Cause::Failures, true, self.backoff(), named, now);
     }
 
@@ -718,17 +740,37 @@ impl Breaker {
 impl Breaker {
     /// What spoke against the provider while it was closed.
     fn forget(&mut self) {
-        self.streak = 0;
-        self.last_failure = None;
+        self.streak.end();
         self.failed_checks = 0;
         if let Some(window) = &mut self.window {
             window.reset();
         }
     }
 
-    fn note_failure(&mut self, reason: Reason, now: Instant) {
-        self.streak = self.consecutive_failures(now).saturating_add(1);
-        self.last_failure = Some(now);
+    /// Nothing came of it, if it was still one.
+    fn end_streak(&mut self, now: Instant) {
+        if matches!(self.phase, Phase::Closed) && self.consecutive_failures(now) > 0 {
+            self.streak.note_blip(now);
+        }
+        self.streak.end();
+    }
+
+    /// While closed. A rate judges it too: it may be the call that makes them enough.
+    fn note_good_call(&mut self, now: Instant) {
+        if let Some(window) = &mut self.window {
+            window.record(false, now);
+            if window.should_trip(now) {
+                self.trip(Cause::Failures, now);
+            }
+        }
+    }
+
+    fn note_failure(&mut self, reason: Reason, requested_until: Option<Instant>, now: Instant) {
+        if self.consecutive_failures(now) == 0 {
+            self.streak.end();
+        }
+        self.streak.failed(requested_until, now);
+        self.unnamed_throttles = 0;
         self.last_error = Some(reason);
         self.last_check = Some(now);
         if let (Phase::Closed, Some(window)) = (&self.phase, &mut self.window) {
@@ -737,8 +779,7 @@ impl Breaker {
     }
 
     fn should_trip(&self, now: Instant) -> bool {
-        let in_a_row = self.policy.trip.consecutive;
-        in_a_row.is_some_and(|limit| self.streak >= limit)
+        self.streak.trips(&self.policy.trip, now)
             || self
                 .window
                 .as_ref()
@@ -765,11 +806,14 @@ impl Breaker {
         if !self.is_half_open() {
             return None;
         }
-        let holder = self.next_trial;
-        self.next_trial = holder.next();
+        let mut trial = self.next_trial;
+        while self.slots.has(self.epoch, trial) {
+            trial = trial.next();
+        }
+        self.next_trial = trial.next();
         let lease = self.policy.trials.lease;
-        self.slots.take(holder, self.epoch, after(now, lease));
-        Some(holder)
+        self.slots.take(self.epoch, trial, after(now, lease));
+        Some(trial)
     }
 
     /// Whether what began in `epoch` speaks of the present: the end of an open window by time alone

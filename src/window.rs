@@ -63,17 +63,18 @@ impl Window {
         self.tallied = self.tick(now);
     }
 
-    /// Adds successes that were counted elsewhere.
+    /// Adds successes that were counted elsewhere; not those that are too old to count.
     pub(crate) fn add(&mut self, successes: u64) {
+        if self.buckets[index(self.tallied)].tick > self.tallied {
+            return;
+        }
         let bucket = self.bucket(self.tallied);
         let successes = u32::try_from(successes).unwrap_or(u32::MAX);
         bucket.calls = bucket.calls.saturating_add(successes);
     }
 
     fn bucket(&mut self, tick: u64) -> &mut Bucket {
-        // Taken modulo before it is cut, or buckets would be skipped where `usize` is short.
-        #[allow(clippy::cast_possible_truncation)]
-        let bucket = &mut self.buckets[(tick % BUCKETS as u64) as usize];
+        let bucket = &mut self.buckets[index(tick)];
         if bucket.tick != tick {
             *bucket = Bucket {
                 tick,
@@ -89,9 +90,27 @@ impl Window {
 
     /// Whether enough calls were made, and too many of them failed.
     pub(crate) fn should_trip(&self, now: Instant) -> bool {
+        let (calls, failures) = self.counts(now);
+        calls >= u64::from(self.rule.min_calls) && self.is_too_many(failures, calls)
+    }
+
+    /// Whether successes alone may make the calls enough, and too many of them failed.
+    pub(crate) fn may_trip_by_successes(&self, now: Instant) -> bool {
+        let (calls, failures) = self.counts(now);
+        let enough = u64::from(self.rule.min_calls);
+        calls < enough && self.is_too_many(failures, enough)
+    }
+
+    fn is_too_many(&self, failures: u64, calls: u64) -> bool {
+        #[allow(clippy::cast_precision_loss)]
+        let (made, failed) = (calls as f64, failures as f64);
+        failed >= self.rule.ratio * made
+    }
+
+    /// The calls of the window, and how many of them failed.
+    fn counts(&self, now: Instant) -> (u64, u64) {
         let tick = self.tick(now);
-        let (calls, failures) = self
-            .buckets
+        self.buckets
             .iter()
             .filter(|bucket| bucket.tick + BUCKETS as u64 > tick)
             .fold((0_u64, 0_u64), |(calls, failures), bucket| {
@@ -99,10 +118,7 @@ impl Window {
                     calls + u64::from(bucket.calls),
                     failures + u64::from(bucket.failures),
                 )
-            });
-        #[allow(clippy::cast_precision_loss)]
-        let (made, failed) = (calls as f64, failures as f64);
-        calls >= u64::from(self.rule.min_calls) && failed >= self.rule.ratio * made
+            })
     }
 
     fn tick(&self, now: Instant) -> u64 {
@@ -112,6 +128,14 @@ impl Window {
     fn width(&self) -> u64 {
         nanos(self.rule.window) / BUCKETS as u64
     }
+}
+
+/// Where the bucket of a tick is.
+fn index(tick: u64) -> usize {
+    // Taken modulo before it is cut, or buckets would be skipped where `usize` is short.
+    #[allow(clippy::cast_possible_truncation)]
+    let index = (tick % BUCKETS as u64) as usize;
+    index
 }
 
 /// Nanoseconds, or five centuries where that is less.

@@ -68,7 +68,7 @@ impl Breaker {
 
     /// Closed → open or half-open, as it was.
     fn go_on(&mut self, phase: Phase, row: &ProviderHealth, now: Instant) {
-        self.streak = row.consecutive_failures;
+        self.streak.restore(row.consecutive_failures);
         self.level = row.failed_trials;
         self.last_error.clone_from(&row.last_error);
         self.last_check = row.last_check;
@@ -96,7 +96,7 @@ impl Breaker {
         let until = after(now, left);
         let named = row
             .not_before
-            .map(|left| after(now, throttle.wait(Some(left))));
+            .map(|left| after(now, left.min(throttle.max_wait)));
         let mut began = row.since.unwrap_or(now).min(now);
         if self.policy.trials.by_probe_only {
             // What was left is left of the hold.

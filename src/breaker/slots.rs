@@ -1,70 +1,102 @@
+use std::collections::{BTreeMap, BTreeSet};
+
 use tokio::time::Instant;
 
 use super::ticket::{Ticket, Trial};
 
-/// The trials that are in flight, in the order in which their leases end.
+/// The slots of trials that are taken.
 ///
 /// A slot outlives the half-open time in which it was taken: a trial that hangs is in flight to the provider
 /// for as long, whatever the others have decided meanwhile.
 #[derive(Debug, Default)]
-pub(super) struct Slots(Vec<Slot>);
+// In a box, because most providers have no trial, and there may be many of them.
+pub(super) struct Slots(Option<Box<Taken>>);
 
-/// A place of a trial; without a holder it is the pause after a dropped one.
-#[derive(Debug)]
-struct Slot {
-    holder: Option<Trial>,
-    epoch: u64,
-    until: Instant,
+#[derive(Debug, Default)]
+struct Taken {
+    /// By the times at which they are free again at the latest.
+    slots: BTreeSet<(Instant, Holder)>,
+    /// Those whose trial is in flight. The others pause after a trial that was dropped.
+    trials: BTreeMap<Holder, Instant>,
 }
+
+/// The epoch in which the slot was taken, and the trial that took it.
+type Holder = (u64, Trial);
 
 impl Slots {
     /// When one of `at_once` is free; `None`: now.
-    pub(super) fn frees_at(&self, at_once: u32) -> Option<Instant> {
-        let in_excess = self.0.len().checked_sub(at_once as usize)?;
-        Some(self.0[in_excess].until)
+    pub(super) fn frees_at(&self, at_once: usize) -> Option<Instant> {
+        let slots = &self.0.as_ref()?.slots;
+        let in_excess = slots.len().checked_sub(at_once)?;
+        // From the nearer end: at a trial's end there is rarely more than one in excess.
+        let slot = if in_excess < at_once {
+            slots.iter().nth(in_excess)
+        } else {
+            slots.iter().nth_back(at_once - 1)
+        };
+        slot.map(|(until, _)| *until)
     }
 
     /// Whether a live call is out that will decide.
     pub(super) fn has_trial_of(&self, epoch: u64) -> bool {
-        let is_on_trial = |slot: &Slot| slot.holder.is_some() && slot.epoch == epoch;
-        self.0.iter().any(is_on_trial)
+        self.0.as_ref().is_some_and(|taken| {
+            let mut trials = taken.trials.range((epoch, Trial::FIRST)..);
+            trials.next().is_some_and(|((of, _), _)| *of == epoch)
+        })
     }
 
-    pub(super) fn take(&mut self, holder: Trial, epoch: u64, until: Instant) {
-        self.insert(Some(holder), epoch, until);
+    /// Whether this trial is in flight.
+    pub(super) fn has(&self, epoch: u64, trial: Trial) -> bool {
+        let taken = self.0.as_ref();
+        taken.is_some_and(|taken| taken.trials.contains_key(&(epoch, trial)))
     }
 
-    pub(super) fn pause(&mut self, epoch: u64, until: Instant) {
-        self.insert(None, epoch, until);
+    pub(super) fn take(&mut self, epoch: u64, trial: Trial, until: Instant) {
+        let taken = self.0.get_or_insert_default();
+        taken.slots.insert((until, (epoch, trial)));
+        taken.trials.insert((epoch, trial), until);
     }
 
-    fn insert(&mut self, holder: Option<Trial>, epoch: u64, until: Instant) {
-        let place = self.0.partition_point(|slot| slot.until <= until);
-        self.0.insert(
-            place,
-            Slot {
-                holder,
-                epoch,
-                until,
-            },
-        );
+    /// Keeps the slot that a trial has just given back for so long.
+    pub(super) fn pause(&mut self, holder: Holder, until: Instant) {
+        let taken = self.0.get_or_insert_default();
+        taken.slots.insert((until, holder));
     }
 
-    /// False where the trial had no slot, or no longer.
-    pub(super) fn give_back(&mut self, ticket: Ticket) -> bool {
-        let is_its_own = |slot: &Slot| {
-            ticket.is_trial() && slot.holder == ticket.trial() && ticket.is_of(slot.epoch)
-        };
-        let place = self.0.iter().position(is_its_own);
-        place.map(|place| self.0.remove(place)).is_some()
+    /// Who had the slot; `None` where the trial had none, or no longer.
+    pub(super) fn give_back(&mut self, ticket: Ticket) -> Option<Holder> {
+        let holder = (ticket.epoch(), ticket.trial()?);
+        let taken = self.0.as_mut()?;
+        let until = taken.trials.remove(&holder)?;
+        taken.slots.remove(&(until, holder));
+        self.tidy();
+        Some(holder)
     }
 
     pub(super) fn expire(&mut self, now: Instant) {
-        self.0.retain(|slot| now < slot.until);
+        let Some(taken) = &mut self.0 else {
+            return;
+        };
+        while let Some(slot) = taken.slots.first().filter(|(until, _)| *until <= now) {
+            let holder = slot.1;
+            taken.slots.pop_first();
+            taken.trials.remove(&holder);
+        }
+        self.tidy();
     }
 
     /// A half-open time is over; nobody who gave up in it can hammer any more.
     pub(super) fn end_pauses(&mut self) {
-        self.0.retain(|slot| slot.holder.is_some());
+        let Some(Taken { slots, trials }) = self.0.as_deref_mut() else {
+            return;
+        };
+        if slots.len() > trials.len() {
+            slots.retain(|(_, holder)| trials.contains_key(holder));
+        }
+        self.tidy();
+    }
+
+    fn tidy(&mut self) {
+        self.0.take_if(|taken| taken.slots.is_empty());
     }
 }

@@ -12,9 +12,9 @@ pub(crate) struct Ticket {
     started: Option<Stamp>,
 }
 
-/// At a thousand changes of state a second, enough for five centuries.
+/// At a thousand changes of state a second, enough for three decades.
 const EPOCH: u64 = (1 << TRIAL_SHIFT) - 1;
-const TRIAL_SHIFT: u32 = 44;
+const TRIAL_SHIFT: u32 = 40;
 const TRIAL: u64 = (ELSEWHERE - 1) & !EPOCH;
 /// Another permit judges the call.
 const ELSEWHERE: u64 = 1 << 60;
@@ -26,11 +26,14 @@ const SLOW: u64 = 1 << 62;
 const UNCOUNTED: u64 = 1 << 63;
 
 /// Which trial it is; never two of those that are in flight.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Trial(NonZeroU64);
 
 impl Trial {
     pub(super) const FIRST: Self = Self(NonZeroU64::MIN);
+
+    /// As many as there are names for, so that no two in flight share one.
+    pub(super) const MOST_AT_ONCE: u32 = (1 << (60 - TRIAL_SHIFT)) - 1;
 
     pub(super) fn next(self) -> Self {
         let next = (self.0.get() + 1) & (TRIAL >> TRIAL_SHIFT);
@@ -86,6 +89,10 @@ impl Ticket {
     /// Whether it was given before `epoch` began.
     pub(crate) fn is_from_before(self, epoch: u64) -> bool {
         self.word & EPOCH < epoch
+    }
+
+    pub(super) fn epoch(self) -> u64 {
+        self.word & EPOCH
     }
 
     pub(super) fn trial(self) -> Option<Trial> {

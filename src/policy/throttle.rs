@@ -2,6 +2,9 @@ use std::time::Duration;
 
 use super::positive;
 
+/// The wait of throttles that name no time grows to this.
+const LONGEST_UNNAMED: Duration = Duration::from_secs(5 * 60);
+
 /// How long to leave a provider alone that asks for it.
 ///
 /// ```
@@ -22,7 +25,8 @@ pub struct Throttle {
 }
 
 impl Throttle {
-    /// The wait where the provider named no time. Default: 15 s.
+    /// The wait where the provider named no time. It doubles with each further throttle in a row that names none, up to
+    /// 5 minutes or this wait, whichever is longer. Default: 15 s.
     ///
     /// # Panics
     ///
@@ -48,8 +52,14 @@ impl Throttle {
         }
     }
 
-    pub(crate) fn wait(&self, retry_after: Option<Duration>) -> Duration {
-        retry_after.unwrap_or(self.default_wait).min(self.max_wait)
+    /// How long to wait; `in_a_row` throttles before this one named no time either.
+    pub(crate) fn wait(&self, named: Option<Duration>, in_a_row: u32) -> Duration {
+        let unnamed = || {
+            let factor = 2_u32.saturating_pow(in_a_row);
+            let longest = self.default_wait.max(LONGEST_UNNAMED);
+            self.default_wait.saturating_mul(factor).min(longest)
+        };
+        named.unwrap_or_else(unnamed).min(self.max_wait)
     }
 }
 

@@ -25,7 +25,7 @@ pub struct Trials {
 }
 
 impl Trials {
-    /// At most `at_once` trials are in flight. Default: 1.
+    /// At most `at_once` trials are in flight, and 1,048,575 in any case. Default: 1.
     ///
     /// # Panics
     ///

@@ -21,6 +21,7 @@ use super::{limits, positive, within};
 #[must_use]
 pub struct Trip {
     pub(crate) consecutive: Option<u32>,
+    pub(crate) is_exact: bool,
     pub(crate) within: Duration,
     pub(crate) failure_rate: Option<FailureRate>,
     pub(crate) slow_call: Option<Duration>,
@@ -41,6 +42,7 @@ impl Trip {
 
     const NEVER: Self = Self {
         consecutive: None,
+        is_exact: false,
         within: Self::WITHIN,
         failure_rate: None,
         slow_call: None,
@@ -48,6 +50,11 @@ impl Trip {
     };
 
     /// Trips at `failures` in a row. Default: 2; with 1, the first failure trips.
+    ///
+    /// Where errors are random and calls are many, two failures in a row come by chance: with 5 % of errors at 100 calls/s,
+    /// every few seconds. So a streak must outgrow the noise. A streak that a success ends without a trip is a *blip*. Blips are
+    /// counted with a half-life of 10 minutes. At 2 blips the breaker trips at one failure more than `failures`, and at one more
+    /// with each doubling; at 16 in all at most, or at `failures` where that is more. [`exact`](Self::exact) switches this off.
     ///
     /// # Panics
     ///
@@ -60,6 +67,15 @@ impl Trip {
                 limits::at_least_one(failures),
             )),
             ..Self::NEVER
+        }
+    }
+
+    /// Trips at the count of [`consecutive`](Self::consecutive), however often a streak has come to nothing. Default: noise raises
+    /// the count.
+    pub fn exact(self) -> Self {
+        Self {
+            is_exact: true,
+            ..self
         }
     }
 

@@ -80,6 +80,7 @@ impl From<&Policy> for PolicyTable {
 struct TripTable {
     #[serde(skip_serializing_if = "Option::is_none")]
     consecutive: Option<Given>,
+    exact: Option<Given>,
     within: Option<Given>,
     #[serde(skip_serializing_if = "Option::is_none")]
     slow_call: Option<Given>,
@@ -114,6 +115,9 @@ impl TripTable {
                 rate.read(|ratio, window| in_a_row.or_failure_rate(ratio, window))?
             }
         };
+        if flag("trip.exact", self.exact)? {
+            trip = trip.exact();
+        }
         if let Some(gap) = wait("trip.within", self.within)? {
             trip = trip.within(gap);
         }
@@ -149,6 +153,7 @@ impl From<&Trip> for TripTable {
     fn from(trip: &Trip) -> Self {
         Self {
             consecutive: trip.consecutive.map(Given::from),
+            exact: Some(trip.is_exact.into()),
             within: Some(trip.within.into()),
             slow_call: trip.slow_call.map(Given::from),
             cancelled_after: trip.cancelled_after.map(Given::from),

@@ -69,6 +69,7 @@ pub(crate) enum Verdict {
     Failure { retry_after: Option<Duration> },
     Fatal,
     Throttled { retry_after: Option<Duration> },
+    Answered,
     Neutral,
 }
 
@@ -219,6 +220,8 @@ impl Choices {
             Verdict::Failure {
                 retry_after: Some(wait),
             },
+            Verdict::Answered,
+            Verdict::Answered,
             Verdict::Neutral,
             Verdict::Throttled { retry_after: None },
             Verdict::Throttled {
@@ -242,6 +245,7 @@ impl Choices {
                 TripRule::Rate(rate),
                 TripRule::Either(failures, rate),
             ]),
+            exact: self.one_of([false, true]),
             within: self.one_of([secs(300), secs(7)]),
             slow_call: self.one_of([None, None, Some(secs(5))]),
             cancelled_after: self.one_of([None, None, Some(secs(5)), Some(Duration::ZERO)]),

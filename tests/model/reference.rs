@@ -27,6 +27,12 @@ pub(crate) struct Model {
     slots: Vec<Slot>,
     /// Failures in a row, and when the last of them came.
     streak: (u32, Duration),
+    /// The furthest time that one of them named.
+    requested: Duration,
+    /// Answers about the request, in a row.
+    answers: u32,
+    /// When a success ended a streak that had not tripped.
+    blips: Vec<Duration>,
     /// When each call ended, and whether it failed.
     ended: Vec<(Duration, bool)>,
     /// Since when tenths of the window are counted.
@@ -34,6 +40,8 @@ pub(crate) struct Model {
     failed_checks: u32,
     has_succeeded_since_check: bool,
     level: u32,
+    /// Throttles in a row that named no time.
+    unnamed: u32,
     /// The open window that is, or was last.
     window: Window,
     closed_at: Duration,
@@ -144,11 +152,15 @@ impl Model {
             calls: 0,
             slots: Vec::new(),
             streak: (0, Duration::ZERO),
+            requested: Duration::ZERO,
+            answers: 0,
+            blips: Vec::new(),
             ended: Vec::new(),
             rated_since: Duration::ZERO,
             failed_checks: 0,
             has_succeeded_since_check: false,
             level: 0,
+            unnamed: 0,
             window: Window::default(),
             closed_at: Duration::ZERO,
             granted_at: None,
@@ -266,12 +278,29 @@ impl Model {
 
     fn must_trip(&self) -> bool {
         let in_a_row = self.rules.trip.consecutive();
-        in_a_row.is_some_and(|limit| self.streak.0 >= limit)
-            || self
-                .rules
-                .trip
-                .rate()
-                .is_some_and(|rate| self.is_exceeded(rate))
+        in_a_row.is_some_and(|limit| self.streak.0 >= self.limit_above_noise(limit))
+            || self.has_too_high_a_rate()
+    }
+
+    fn has_too_high_a_rate(&self) -> bool {
+        let rate = self.rules.trip.rate();
+        rate.is_some_and(|rate| self.is_exceeded(rate))
+    }
+
+    fn limit_above_noise(&self, limit: u32) -> u32 {
+        let age = |blip: &Duration| (self.now - *blip).as_secs_f64();
+        let noise: f64 = self
+            .blips
+            .iter()
+            .map(|blip| (-age(blip) / 600.0).exp2())
+            .sum();
+        let steps = (1..=14_u32).filter(|doublings| noise >= f64::from(1 << doublings));
+        let more = u32::try_from(steps.count()).expect("a few");
+        if self.rules.exact {
+            limit
+        } else {
+            limit + more.min(16_u32.saturating_sub(limit))
+        }
     }
 
     /// The window moves in tenths.
@@ -370,25 +399,54 @@ impl Model {
             Outcome::Fatal { reason } => {
                 self.failed(reason, None);
                 if matches!(self.beneath, Beneath::Closed) {
-                    self.trip(Cause::Failures, None);
+                    self.trip(Cause::Failures);
                 }
             }
             Outcome::Throttled {
                 retry_after,
                 reason,
             } => self.throttled(retry_after, reason),
+            Outcome::Answered => self.answered(call),
             _ => {}
         }
     }
 
     fn succeeded(&mut self, call: &Call) {
-        self.streak.0 = 0;
+        if matches!(self.beneath, Beneath::Closed) && self.consecutive_failures() > 0 {
+            self.blips.push(self.now);
+        }
+        self.end_streak();
+        self.unnamed = 0;
         self.has_succeeded_since_check = true;
-        self.ended.push((self.now, false));
         if call.is_trial {
             self.last_check = Some(self.now);
             self.proved();
+        } else {
+            self.rate(false);
         }
+    }
+
+    fn answered(&mut self, call: &Call) {
+        self.answers += 1;
+        if self.answers == 3 {
+            self.succeeded(call);
+        } else if !call.is_trial {
+            self.rate(false);
+        }
+    }
+
+    /// A call that failed trips by its own rule.
+    fn rate(&mut self, has_failed: bool) {
+        self.ended.push((self.now, has_failed));
+        if !has_failed && self.has_too_high_a_rate() {
+            self.trip(Cause::Failures);
+        }
+    }
+
+    fn end_streak(&mut self) {
+        self.streak.0 = 0;
+        self.requested = Duration::ZERO;
+        self.answers = 0;
     }
 
     /// A trial has succeeded, or what is as good.
@@ -406,41 +464,49 @@ impl Model {
     }
 
     fn failed(&mut self, reason: Reason, retry_after: Option<Duration>) {
-        let named = retry_after.map(|wait| self.rules.wait_of_throttle(Some(wait)));
-        self.note_failure(reason);
+        self.note_failure(reason, retry_after);
         match self.beneath {
-            Beneath::Closed if self.must_trip() => self.trip(Cause::Failures, named),
+            Beneath::Closed if self.must_trip() => self.trip(Cause::Failures),
             Beneath::HalfOpen(_) => {
                 self.level += 1;
                 self.window.is_disproved = true;
-                self.open(
-                    Cause::Failures,
-                    self.rules.wait_of_backoff(self.level),
-                    named,
-                );
+                let wait = self.rules.wait_of_backoff(self.level);
+                self.open(Cause::Failures, wait, self.requested);
             }
             _ => {}
         }
     }
 
-    fn note_failure(&mut self, reason: Reason) {
-        self.streak = (self.consecutive_failures() + 1, self.now);
-        self.ended.push((self.now, true));
+    fn note_failure(&mut self, reason: Reason, retry_after: Option<Duration>) {
+        let before = self.consecutive_failures();
+        if before == 0 {
+            self.end_streak();
+        }
+        let wait = retry_after.unwrap_or_default().min(self.rules.max_wait);
+        self.requested = self.requested.max(self.after(wait));
+        self.streak = (before + 1, self.now);
+        self.answers = 0;
+        self.unnamed = 0;
+        self.rate(true);
         self.last_error = Some(reason);
         self.last_check = Some(self.now);
     }
 
     fn throttled(&mut self, retry_after: Option<Duration>, reason: Reason) {
-        let wait = self.rules.wait_of_throttle(retry_after);
+        let named = retry_after.filter(|wait| !wait.is_zero());
+        let wait = self.rules.wait_of_throttle(named, self.unnamed);
+        self.unnamed = if named.is_some() { 0 } else { self.unnamed + 1 };
         self.last_error = Some(reason);
         self.last_check = Some(self.now);
         self.live_down();
-        self.open(Cause::Throttled, wait, Some(wait));
+        self.open(Cause::Throttled, wait, self.after(wait));
     }
 
     fn throttled_late(&mut self, retry_after: Option<Duration>) {
         if matches!(self.beneath, Beneath::Open) {
-            let named = self.after(self.rules.wait_of_throttle(retry_after));
+            let named = retry_after.filter(|wait| !wait.is_zero());
+            let in_a_row = self.unnamed.saturating_sub(1);
+            let named = self.after(self.rules.wait_of_throttle(named, in_a_row));
             self.window.named = self.window.named.max(named);
             self.window.until = self.window.until.max(named);
         }
@@ -478,7 +544,9 @@ impl Model {
             self.close();
         }
         self.forget();
+        self.blips.clear();
         self.level = 0;
+        self.unnamed = 0;
         self.last_error = None;
         self.last_check = Some(self.now);
     }
@@ -487,7 +555,7 @@ impl Model {
         if matches!(self.beneath, Beneath::Closed) {
             return self.failed(reason, None);
         }
-        self.note_failure(reason);
+        self.note_failure(reason, None);
         if self.window.cause == Some(Cause::Probe) {
             self.window.cause = Some(Cause::Failures);
         }
@@ -564,7 +632,7 @@ impl Model {
             Beneath::Closed => {
                 self.failed_checks += 1;
                 if self.failed_checks >= self.rules.trip.consecutive().unwrap_or(2) {
-                    self.trip(Cause::Probe, None);
+                    self.trip(Cause::Probe);
                 }
             }
             // The trial decides.
@@ -573,7 +641,7 @@ impl Model {
             _ if self.now < self.window.named => {}
             _ if is_functional => self.proved(),
             _ if self.rules.by_probe_only || self.window.is_disproved => {}
-            _ if self.window.cause == Some(Cause::Probe) => self.close(),
+            _ if self.window.cause == Some(Cause::Probe) => self.proved(),
             _ => drop(self.grant_trial()),
         }
     }
@@ -581,13 +649,17 @@ impl Model {
 
 /// Changes of state.
 impl Model {
-    fn trip(&mut self, cause: Cause, named: Option<Duration>) {
+    fn trip(&mut self, cause: Cause) {
         self.live_down();
-        self.open(cause, self.rules.wait_of_backoff(self.level), named);
+        let wait = self.rules.wait_of_backoff(self.level);
+        let requested = match cause {
+            Cause::Failures => self.requested,
+            _ => Duration::ZERO,
+        };
+        self.open(cause, wait, requested);
     }
 
-    fn open(&mut self, cause: Cause, wait: Duration, named: Option<Duration>) {
-        let named = self.after(named.unwrap_or_default());
+    fn open(&mut self, cause: Cause, wait: Duration, named: Duration) {
         self.window = Window {
             cause: Some(cause),
             began: self.now,
@@ -629,7 +701,7 @@ impl Model {
 
     /// What spoke against it while it was closed.
     fn forget(&mut self) {
-        self.streak.0 = 0;
+        self.end_streak();
         self.ended.clear();
         self.failed_checks = 0;
     }

@@ -7,6 +7,7 @@ use tower_health::{Backoff, Policy, Throttle, Trials, Trip};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules {
     pub(crate) trip: TripRule,
+    pub(crate) exact: bool,
     pub(crate) within: Duration,
     pub(crate) slow_call: Option<Duration>,
     pub(crate) cancelled_after: Option<Duration>,
@@ -67,8 +68,12 @@ impl Rules {
         (0..level).fold(self.backoff, longer)
     }
 
-    pub(crate) fn wait_of_throttle(&self, named: Option<Duration>) -> Duration {
-        named.unwrap_or(self.default_wait).min(self.max_wait)
+    /// `in_a_row` throttles before this one named no time either.
+    pub(crate) fn wait_of_throttle(&self, named: Option<Duration>, in_a_row: u32) -> Duration {
+        let longest = Duration::from_secs(300).max(self.default_wait);
+        let longer = |wait: Duration, _| (wait * 2).min(longest);
+        let unnamed = (0..in_a_row).fold(self.default_wait, longer);
+        named.unwrap_or(unnamed).min(self.max_wait)
     }
 
     pub(crate) fn is_timed(&self) -> bool {
@@ -112,6 +117,9 @@ impl Rules {
         }
         if let Some(limit) = self.cancelled_after {
             trip = trip.cancelled_after(limit);
+        }
+        if self.exact {
+            trip = trip.exact();
         }
         trip.within(self.within)
     }

@@ -225,6 +225,7 @@ impl Both {
             },
             Verdict::Fatal => Outcome::fatal("revoked"),
             Verdict::Throttled { retry_after } => Outcome::throttled(retry_after, "slow down"),
+            Verdict::Answered => Outcome::Answered,
             Verdict::Neutral => Outcome::Neutral,
         };
         permit.record(outcome.clone());

@@ -564,7 +564,8 @@ impl Breaker {
 
     /// The provider is up, but its answer was about the request.
     fn answered(&mut self, now: Instant) {
-        if self.streak.answered() {
+        let has_to_prove_itself = self.is_half_open() || self.streak.failures() > 0;
+        if has_to_prove_itself && self.streak.answered() {
             self.succeeded(now);
         } else if let Phase::Closed = self.phase {
             self.note_good_call(now);
@@ -602,13 +603,11 @@ impl Breaker {
         reason: Reason,
         now: Instant,
     ) {
-        // Zero names no time.
-        let named = retry_after.filter(|wait| !wait.is_zero());
         let disproved = match &mut self.phase {
             Phase::Open(window) => {
                 // Of the calls that were under way, none makes the row longer.
                 let in_a_row = self.unnamed_throttles.saturating_sub(1);
-                let named = after(now, self.policy.throttle.wait(named, in_a_row));
+                let named = after(now, self.policy.throttle.wait(retry_after, in_a_row));
                 window.named = window.named.max(Some(named));
                 window.until = window.until.max(named);
                 return;
@@ -620,8 +619,11 @@ impl Breaker {
             }
             Phase::HalfOpen(window, _) => window.disproved,
         };
-        let wait = self.policy.throttle.wait(named, self.unnamed_throttles);
-        self.unnamed_throttles = match named {
+        let wait = self
+            .policy
+            .throttle
+            .wait(retry_after, self.unnamed_throttles);
+        self.unnamed_throttles = match retry_after {
             Some(_) => 0,
             None => self.unnamed_throttles.saturating_add(1),
         };
@@ -731,6 +733,7 @@ impl Breaker {
     fn enter(&mut self, phase: Phase, since: Instant) {
         self.phase = phase;
         self.slots.end_pauses();
+        self.streak.end_answers();
         self.epoch += 1;
         self.since = Some(since);
     }

@@ -4,7 +4,7 @@ mod rig;
 
 use rig::{MOMENT, Race, Rig, just_under, secs};
 use tokio::time::advance;
-use tower_health::{Policy, Trip};
+use tower_health::{Policy, State, Trip};
 
 const WINDOW: u64 = 10;
 
@@ -26,6 +26,51 @@ fn failures_to_trip(rig: &Rig) -> usize {
         failures += 1;
     }
     failures
+}
+
+#[tokio::test(start_paused = true)]
+async fn success_that_makes_the_calls_enough_is_judged_too() {
+    for first in [0, 1] {
+        let rig = Rig::new(Policy::new().trip(Trip::failure_rate(0.5, secs(WINDOW)).min_calls(4)));
+        succeed(&rig, first);
+        rig.fail();
+        rig.fail();
+        succeed(&rig, 1 - first);
+        assert_eq!(rig.state(), State::Closed, "three calls are not four");
+        succeed(&rig, 1);
+        assert_eq!(rig.state(), State::Open, "half of four failed");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_are_calls_that_did_not_fail() {
+    let rig = Rig::new(Policy::new().trip(Trip::failure_rate(0.5, secs(WINDOW)).min_calls(4)));
+    for _ in 0..5 {
+        rig.call().answered();
+    }
+    for failures in 1..5 {
+        rig.fail();
+        assert_eq!(
+            rig.state(),
+            State::Closed,
+            "{failures} of {} failed",
+            5 + failures
+        );
+    }
+    rig.fail();
+    assert_eq!(rig.state(), State::Open, "half of ten failed");
+
+    let rig = Rig::new(Policy::new().trip(Trip::failure_rate(0.5, secs(WINDOW)).min_calls(4)));
+    rig.fail();
+    rig.fail();
+    rig.call().answered();
+    assert_eq!(rig.state(), State::Closed);
+    rig.call().answered();
+    assert_eq!(
+        rig.state(),
+        State::Open,
+        "an answer may make the calls enough"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -177,6 +177,23 @@ async fn shallow_success_closes_what_a_check_opened_once_it_is_half_open() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn checks_of_either_depth_pass_as_often_as_it_takes_to_close() {
+    for depth in [REACHES, WORKS] {
+        let trials = Trials::new(1).to_close(3);
+        let it = Patient::of(Policy::new().trials(trials));
+        it.check(depth, FAILS).await;
+        it.check(depth, FAILS).await;
+        assert_eq!(it.health().cause, Some(Cause::Probe));
+        for _ in 1..3 {
+            it.check(depth, PASSES).await;
+            assert_eq!(it.state(), State::HalfOpen);
+        }
+        it.check(depth, PASSES).await;
+        assert_eq!(it.state(), State::Closed);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn shallow_success_allows_one_early_trial_of_what_live_calls_opened() {
     let it = Patient::of(policy_of_one().trials(Trials::new(3)));
     it.live_failure();

@@ -21,10 +21,91 @@ fn doubling() -> Policy {
     Policy::new().backoff(Backoff::exponential(secs(10), secs(60)))
 }
 
+// Rule 0: a wait that a failure names is kept for as long as its streak.
+
+fn failure_that_names(wait: Duration) -> Outcome {
+    Outcome::Failure {
+        reason: "down for maintenance".into(),
+        retry_after: (!wait.is_zero()).then_some(wait),
+    }
+}
+
+/// Rule 0: whichever failure of the streak named it.
+#[tokio::test(start_paused = true)]
+async fn rule_0_window_ends_no_sooner_than_the_furthest_time_that_its_streak_named() {
+    for (first, second) in [(600, 0), (600, 5), (0, 600), (5, 600)] {
+        let rig = Rig::new(Policy::new());
+        for wait in [first, second] {
+            rig.call().record(failure_that_names(secs(wait)));
+        }
+        let health = rig.health();
+        assert_eq!(
+            health.retry_in,
+            Some(secs(600)),
+            "{first} s, then {second} s"
+        );
+        assert_eq!(health.not_before, Some(secs(600)));
+    }
+}
+
+/// Rule 0: it is a time, and not a length from the last failure on.
+#[tokio::test(start_paused = true)]
+async fn rule_0_time_that_a_failure_named_counts_from_that_failure() {
+    let rig = Rig::new(Policy::new());
+    rig.call().record(failure_that_names(secs(600)));
+    advance(secs(200)).await;
+    rig.fail();
+    assert_eq!(rig.wait(), secs(400));
+}
+
+/// Rule 0: with its streak the time is forgotten.
+#[tokio::test(start_paused = true)]
+async fn rule_0_time_that_was_named_ends_with_its_streak() {
+    let end_streak: [fn(&Rig); 3] = [
+        |rig| rig.succeed(),
+        |rig| rig.mark_healthy(),
+        |rig| (0..3).for_each(|_| rig.call().answered()),
+    ];
+    for end in end_streak {
+        let rig = Rig::new(Policy::new());
+        rig.call().record(failure_that_names(secs(600)));
+        end(&rig);
+        rig.trip();
+        assert_eq!(rig.wait(), secs(60));
+    }
+
+    let rig = Rig::new(Policy::new());
+    rig.call().record(failure_that_names(secs(1_000)));
+    advance(secs(301)).await;
+    rig.trip();
+    assert_eq!(
+        rig.wait(),
+        secs(60),
+        "the first failure is too old to count"
+    );
+}
+
+/// Rule 0, within the bounds of the policy, and for a mark and a fatal failure too.
+#[tokio::test(start_paused = true)]
+async fn rule_0_holds_for_whatever_the_streak_trips_by() {
+    let trip: [fn(&Rig); 3] = [
+        |rig| rig.fail(),
+        |rig| rig.mark_unhealthy("down"),
+        |rig| rig.call().record(Outcome::fatal("401")),
+    ];
+    for trip in trip {
+        let rig = Rig::new(Policy::new());
+        rig.call().record(failure_that_names(secs(100_000)));
+        trip(&rig);
+        assert_eq!(rig.wait(), secs(3_600));
+    }
+}
+
 // Rule 1: late results never move the breaker.
 
-const VERDICTS: [fn(Permit); 6] = [
+const VERDICTS: [fn(Permit); 7] = [
     Permit::success,
+    Permit::answered,
     Permit::neutral,
     drop,
     |permit| permit.failure("late"),
@@ -468,6 +549,56 @@ async fn rule_4_each_dropped_trial_pauses_its_own_slot() {
     assert_eq!(rig.wait(), secs(1));
     second.neutral();
     assert!(rig.is_healthy());
+}
+
+/// Rule 4: a trial among many costs what one among few does.
+#[tokio::test(start_paused = true)]
+async fn rule_4_ten_times_the_trials_at_once_take_little_longer_each() {
+    let orders: [fn(usize, usize) -> usize; 3] = [
+        |at, _| at,
+        |at, trials| trials - 1 - at,
+        |at, trials| at * 7_919 % trials,
+    ];
+    for order in orders {
+        let mut few = Duration::MAX;
+        let mut many = Duration::MAX;
+        for _ in 0..3 {
+            few = few.min(time_of_trials(4_000, order).await);
+            many = many.min(time_of_trials(40_000, order).await);
+        }
+        assert!(
+            many < 4 * few,
+            "{few:?} each, of ten times as many {many:?}"
+        );
+    }
+}
+
+/// How long each of so many trials takes that are in flight at once, and end in this order.
+async fn time_of_trials(trials: usize, order: fn(usize, usize) -> usize) -> Duration {
+    let rig = Rig::half_open(Policy::new().trials(Trials::new(u32::MAX))).await;
+    let begun = std::time::Instant::now();
+    let admit = |_| rig.provider.admit().ok();
+    let mut in_flight: Vec<_> = (0..trials).map(admit).collect();
+    for at in 0..trials {
+        let trial = in_flight[order(at, trials)].take();
+        trial.expect("each ends once").neutral();
+    }
+    begun.elapsed() / u32::try_from(trials).expect("not so many")
+}
+
+/// Rule 4, and rule 2: however many trials have ended since, none is taken for one that is in flight.
+#[tokio::test(start_paused = true)]
+async fn rule_4_trial_in_flight_shares_its_name_with_no_other() {
+    let rig = Rig::half_open(Policy::new().trials(Trials::new(2))).await;
+    let in_flight = rig.trial();
+    for _ in 0..1 << 20 {
+        rig.provider.admit().unwrap().neutral();
+    }
+    let other = rig.trial();
+    in_flight.neutral();
+    let _third = rig.trial();
+    assert!(rig.admit().is_err(), "two are in flight");
+    drop(other);
 }
 
 /// Rule 4: the pause belongs to its round.

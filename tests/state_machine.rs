@@ -123,6 +123,53 @@ async fn throttled_for_no_time_is_on_trial_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn throttles_in_a_row_that_name_no_time_double_the_wait_up_to_five_minutes() {
+    let rig = Rig::new(Policy::new());
+    for wait in [15, 30, 60, 120, 240, 300, 300] {
+        rig.call().throttled(None, "slow down");
+        assert_eq!(rig.wait(), secs(wait));
+        rig.await_half_open().await;
+    }
+    rig.call().throttled(Some(secs(7)), "slow down");
+    rig.await_half_open().await;
+    rig.call().throttled(None, "slow down");
+    assert_eq!(rig.wait(), secs(15), "a named time ends the row");
+    rig.await_half_open().await;
+    rig.succeed();
+    rig.call().throttled(None, "slow down");
+    assert_eq!(rig.wait(), secs(15), "and so does a success");
+}
+
+#[tokio::test(start_paused = true)]
+async fn waits_of_throttles_grow_to_their_bounds() {
+    for (default_wait, max_wait, waits) in [
+        (200, 3_600, [200, 300, 300]),
+        (400, 3_600, [400, 400, 400]),
+        (15, 20, [15, 20, 20]),
+    ] {
+        let throttle = Throttle::default()
+            .default_wait(secs(default_wait))
+            .max_wait(secs(max_wait));
+        let rig = Rig::new(Policy::new().throttle(throttle));
+        for wait in waits {
+            rig.call().throttled(None, "slow down");
+            assert_eq!(rig.wait(), secs(wait));
+            rig.await_half_open().await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn throttles_of_calls_at_once_are_one() {
+    let rig = Rig::new(Policy::new());
+    let calls: Vec<_> = (0..10).map(|_| rig.call()).collect();
+    for call in calls {
+        call.throttled(None, "slow down");
+        assert_eq!(rig.wait(), secs(15));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn throttled_is_no_strike() {
     let rig = Rig::new(Policy::new());
     rig.fail();
@@ -166,6 +213,45 @@ async fn neutral_leaves_streak_and_window() {
     assert_eq!(rig.state(), State::Closed, "three calls are too few");
     rig.fail();
     assert_eq!(rig.state(), State::Open, "neutral calls did not dilute");
+}
+
+#[tokio::test(start_paused = true)]
+async fn three_answers_in_a_row_end_a_streak() {
+    let rig = Rig::new(Policy::new());
+    rig.fail();
+    for streak in [1, 1, 0] {
+        rig.call().answered();
+        assert_eq!(rig.health().consecutive_failures, streak);
+    }
+    rig.fail();
+    assert_eq!(rig.state(), State::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_with_a_failure_between_them_are_not_in_a_row() {
+    let rig = Rig::new(Policy::new().trip(Trip::consecutive(3)));
+    for _ in 0..2 {
+        rig.fail();
+        rig.call().answered();
+        rig.call().answered();
+    }
+    assert_eq!(rig.health().consecutive_failures, 2);
+    rig.fail();
+    assert_eq!(rig.state(), State::Open);
+}
+
+#[tokio::test(start_paused = true)]
+async fn neutral_calls_between_answers_do_not_count() {
+    let rig = Rig::new(Policy::new());
+    rig.fail();
+    for _ in 0..2 {
+        rig.call().answered();
+        rig.call().neutral();
+        drop(rig.call());
+    }
+    assert_eq!(rig.health().consecutive_failures, 1);
+    rig.call().answered();
+    assert_eq!(rig.health().consecutive_failures, 0);
 }
 
 // Closed.
@@ -457,6 +543,34 @@ async fn neutral_trial_leaves_it_half_open_with_a_free_slot() {
         assert_eq!(rig.state(), State::HalfOpen);
         assert!(rig.is_healthy());
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn three_answered_trials_in_a_row_count_as_one_success() {
+    for to_close in [1, 2] {
+        let rig = Rig::half_open(Policy::new().trials(Trials::new(1).to_close(to_close))).await;
+        for _ in 1..3 * to_close {
+            rig.trial().answered();
+            assert_eq!(rig.state(), State::HalfOpen);
+            assert!(rig.is_healthy(), "the slot is free at once");
+        }
+        rig.trial().answered();
+        assert_eq!(rig.state(), State::Closed);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_of_one_half_open_time_are_in_no_row_with_those_of_the_next() {
+    let rig = Rig::half_open(Policy::new()).await;
+    rig.trial().answered();
+    rig.trial().answered();
+    rig.trial().failure("down");
+    rig.await_half_open().await;
+    rig.trial().answered();
+    rig.trial().answered();
+    assert_eq!(rig.state(), State::HalfOpen);
+    rig.trial().answered();
+    assert_eq!(rig.state(), State::Closed);
 }
 
 #[tokio::test(start_paused = true)]

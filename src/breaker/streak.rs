@@ -63,6 +63,11 @@ impl Streak {
         self.answers == 0
     }
 
+    /// Answers of one state are in no row with those of the next.
+    pub(super) fn end_answers(&mut self) {
+        self.answers = 0;
+    }
+
     /// A success ended it, or its failures are too old.
     pub(super) fn end(&mut self) {
         *self = Self {

@@ -427,7 +427,8 @@ impl Model {
     }
 
     fn answered(&mut self, call: &Call) {
-        self.answers += 1;
+        // A healthy provider has nothing to prove.
+        self.answers += u32::from(call.is_trial || self.streak.0 > 0);
         if self.answers == 3 {
             self.succeeded(call);
         } else if !call.is_trial {
@@ -493,9 +494,12 @@ impl Model {
     }
 
     fn throttled(&mut self, retry_after: Option<Duration>, reason: Reason) {
-        let named = retry_after.filter(|wait| !wait.is_zero());
-        let wait = self.rules.wait_of_throttle(named, self.unnamed);
-        self.unnamed = if named.is_some() { 0 } else { self.unnamed + 1 };
+        let wait = self.rules.wait_of_throttle(retry_after, self.unnamed);
+        self.unnamed = if retry_after.is_some() {
+            0
+        } else {
+            self.unnamed + 1
+        };
         self.last_error = Some(reason);
         self.last_check = Some(self.now);
         self.live_down();
@@ -504,9 +508,8 @@ impl Model {
 
     fn throttled_late(&mut self, retry_after: Option<Duration>) {
         if matches!(self.beneath, Beneath::Open) {
-            let named = retry_after.filter(|wait| !wait.is_zero());
             let in_a_row = self.unnamed.saturating_sub(1);
-            let named = self.after(self.rules.wait_of_throttle(named, in_a_row));
+            let named = self.after(self.rules.wait_of_throttle(retry_after, in_a_row));
             self.window.named = self.window.named.max(named);
             self.window.until = self.window.until.max(named);
         }
@@ -695,6 +698,7 @@ impl Model {
     fn change(&mut self, to: Beneath) {
         self.beneath = to;
         self.slots.retain(|slot| slot.call.is_some());
+        self.answers = 0;
         self.turn += 1;
         self.announce();
     }

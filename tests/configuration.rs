@@ -80,7 +80,7 @@ fn each_setting_does_what_its_setter_does() {
     let everything = from_toml(
         r#"
         observe_only = true
-        trip = { consecutive = 5, within = "1h 30m", failure_rate = { ratio = 0.25, window = "30s", min_calls = 7 }, slow_call = "2s 500ms", cancelled_after = "0s" }
+        trip = { consecutive = 5, exact = true, within = "1h 30m", failure_rate = { ratio = 0.25, window = "30s", min_calls = 7 }, slow_call = "2s 500ms", cancelled_after = "0s" }
         backoff = { exponential = { first = "10s", max = "5m", factor = 1.5 }, jitter = "full", max_hold = "20m" }
         trials = { at_once = 3, to_close = 2, lease = "5s", pause = "0s", by_probe_only = true }
         throttle = { default_wait = "3s", max_wait = "2m" }
@@ -89,6 +89,7 @@ fn each_setting_does_what_its_setter_does() {
     let by_setters = Policy::new()
         .trip(
             Trip::consecutive(5)
+                .exact()
                 .or_failure_rate(0.25, secs(30))
                 .min_calls(7)
                 .within(secs(90 * 60))
@@ -325,7 +326,7 @@ fn what_is_not_a_setting_is_refused() {
         (
             json!({"trip": {"consecutve": 2}}),
             "unknown field `consecutve`, expected one of \
-             `consecutive`, `within`, `slow_call`, `cancelled_after`, `failure_rate`",
+             `consecutive`, `exact`, `within`, `slow_call`, `cancelled_after`, `failure_rate`",
         ),
         (
             json!({"trip": {"failure_rate": {"rate": 0.5}}}),
@@ -428,7 +429,7 @@ fn refusal_says_where_in_the_file_it_is() {
 fn policy_is_written_in_full() {
     let default = json!({
         "observe_only": false,
-        "trip": {"consecutive": 2, "within": "5m"},
+        "trip": {"consecutive": 2, "exact": false, "within": "5m"},
         "backoff": {"constant": "1m", "jitter": "none", "max_hold": "10m"},
         "trials": {"at_once": 1, "to_close": 1, "lease": "1m", "pause": "1s", "by_probe_only": false},
         "throttle": {"default_wait": "15s", "max_wait": "1h"},
@@ -441,7 +442,7 @@ fn policy_is_written_in_full() {
     });
     assert_eq!(json!(growing), written);
     let rate = json!({
-        "within": "5m", "slow_call": "1s 500ms", "cancelled_after": "0s",
+        "exact": false, "within": "5m", "slow_call": "1s 500ms", "cancelled_after": "0s",
         "failure_rate": {"ratio": 0.5, "window": "1m 30s", "min_calls": 20},
     });
     let trip = Trip::failure_rate(0.5, secs(90))

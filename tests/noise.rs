@@ -2,7 +2,7 @@
 
 mod rig;
 
-use std::{env, time::Duration};
+use std::env;
 
 use fastrand::Rng;
 use rig::{Rig, secs};
@@ -39,7 +39,7 @@ impl Traffic {
     async fn errors_in(&mut self, seconds: u64) -> u64 {
         // Time moves in steps: more of them would take the test longer, and make no difference.
         let steps = self.per_second.min(20);
-        let step = Duration::from_secs(1).div_f64(steps as f64);
+        let step = secs(1) / u32::try_from(steps).expect("20 at most");
         let mut errors = 0;
         for _ in 0..seconds * steps {
             for _ in 0..self.per_second / steps {

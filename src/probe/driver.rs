@@ -28,6 +28,8 @@ pub(super) struct Driver<'a> {
     transitions: Transitions,
     overrides: watch::Receiver<()>,
     missed: u64,
+    /// With more windows than this, some are of providers that are gone.
+    most_windows: usize,
     schedule: Schedule,
     in_flight: InFlight<'a>,
 }
@@ -50,6 +52,7 @@ impl<'a> Driver<'a> {
             transitions: cache.subscribe(),
             overrides: cache.overrides(),
             missed: 0,
+            most_windows: 0,
             schedule: Schedule::default(),
             in_flight: InFlight::new(probe),
         };
@@ -89,21 +92,23 @@ impl<'a> Driver<'a> {
             if let Poll::Ready(Some(())) = self.in_flight.poll_ended(cx) {
                 return Poll::Ready(Event::CheckEnded);
             }
+            // Before changes, of which one provider can make so many that nothing else has its turn.
+            if timer.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Event::Due);
+            }
             if let Poll::Ready(transition) = transition.as_mut().poll(cx) {
                 // `None`: the cache is gone, and this was heard of first.
                 return Poll::Ready(transition.map_or(Event::Stop, Event::Changed));
             }
-            if let Poll::Ready(overridden) = overridden.as_mut().poll(cx) {
-                return Poll::Ready(overridden.map_or(Event::Stop, |()| Event::Overridden));
-            }
-            timer.as_mut().poll(cx).map(|()| Event::Due)
+            let overridden = overridden.as_mut().poll(cx);
+            overridden.map(|overridden| overridden.map_or(Event::Stop, |()| Event::Overridden))
         })
         .await
     }
 
     fn changed(&mut self, transition: &Transition) {
         let missed = self.transitions.missed();
-        if missed > self.missed {
+        if missed > self.missed || self.schedule.windows() > self.most_windows {
             self.missed = missed;
             self.plan_windows();
         } else if transition.to == State::Open {
@@ -148,9 +153,12 @@ impl<'a> Driver<'a> {
         let Some(cache) = self.cache.upgrade() else {
             return;
         };
+        self.schedule.forget_windows();
         for provider in cache.providers() {
             self.plan_window(&provider);
         }
+        // Seldom enough to cost each window a constant time on average.
+        self.most_windows = 2 * self.schedule.windows() + 32;
     }
 
     /// Wakes when the provider's open window ends, or an override does.

@@ -1,20 +1,18 @@
 use std::{
-    cmp::Reverse,
-    collections::{BinaryHeap, HashMap},
+    collections::{BTreeSet, HashMap},
     sync::Arc,
 };
 
 use tokio::time::Instant;
 
-/// What is due when.
+/// What is due when: the next turn of each provider that is checked, and at most one wake for each open window.
 #[derive(Default)]
 pub(super) struct Schedule {
-    due: BinaryHeap<Reverse<(Instant, Wake)>>,
-    /// The one wake for each open window; others of the same provider are stale.
+    due: BTreeSet<(Instant, Wake)>,
     windows: HashMap<Arc<str>, Instant>,
 }
 
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Wake {
     /// A provider's turn has come.
     Turn(Arc<str>),
@@ -24,36 +22,69 @@ pub(super) enum Wake {
 
 impl Schedule {
     pub(super) fn turn(&mut self, at: Instant, id: Arc<str>) {
-        self.due.push(Reverse((at, Wake::Turn(id))));
+        self.due.insert((at, Wake::Turn(id)));
     }
 
     /// Wakes at `at`, unless an earlier wake will look at this provider anyway.
     pub(super) fn window_end(&mut self, at: Instant, id: &Arc<str>) {
-        if self.windows.get(id).is_none_or(|planned| at < *planned) {
-            self.windows.insert(Arc::clone(id), at);
-            self.due
-                .push(Reverse((at, Wake::WindowEnd(Arc::clone(id)))));
+        let planned = self.windows.get(id).copied();
+        if planned.is_some_and(|planned| planned <= at) {
+            return;
+        }
+        let wake = || Wake::WindowEnd(Arc::clone(id));
+        if let Some(planned) = planned {
+            self.due.remove(&(planned, wake()));
+        }
+        self.due.insert((at, wake()));
+        self.windows.insert(Arc::clone(id), at);
+    }
+
+    pub(super) fn windows(&self) -> usize {
+        self.windows.len()
+    }
+
+    pub(super) fn forget_windows(&mut self) {
+        for (id, at) in self.windows.drain() {
+            self.due.remove(&(at, Wake::WindowEnd(id)));
         }
     }
 
     /// When the next is due.
     pub(super) fn next(&self) -> Option<Instant> {
-        self.due.peek().map(|Reverse((at, _))| *at)
+        self.due.first().map(|(at, _)| *at)
     }
 
     /// What is due by `now`, and since when.
     pub(super) fn pop(&mut self, now: Instant) -> Option<(Instant, Wake)> {
-        while self.next()? <= now {
-            let Reverse((at, wake)) = self.due.pop()?;
-            match &wake {
-                Wake::WindowEnd(id) if self.windows.get(id) != Some(&at) => {}
-                Wake::WindowEnd(id) => {
-                    self.windows.remove(id);
-                    return Some((at, wake));
-                }
-                Wake::Turn(_) => return Some((at, wake)),
-            }
+        self.next().filter(|at| *at <= now)?;
+        let due = self.due.pop_first();
+        if let Some((_, Wake::WindowEnd(id))) = &due {
+            self.windows.remove(id);
         }
-        None
+        due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn window_that_flaps_has_one_wake() {
+        let id = Arc::from("a");
+        let mut schedule = Schedule::default();
+        let mut now = Instant::now();
+        for _ in 0..100 {
+            for seconds in [3_600, 60, 1, 30] {
+                schedule.window_end(now + Duration::from_secs(seconds), &id);
+                assert_eq!(schedule.due.len(), 1);
+            }
+            assert_eq!(schedule.pop(now), None);
+            now += Duration::from_secs(1);
+            assert_eq!(schedule.pop(now), Some((now, Wake::WindowEnd(id.clone()))));
+        }
+        assert!(schedule.due.is_empty() && schedule.windows.is_empty());
     }
 }

@@ -4,6 +4,7 @@
 //! what is [`seen`](Breaker::seen) before and after. Every public method but the views expects the
 //! breaker to be [settled](Breaker::settle) at the same `now`.
 
+mod check;
 mod restore;
 mod slots;
 mod streak;

@@ -15,13 +15,21 @@ use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header::AUTHORIZATION,
 };
-use http_body_util::{BodyExt, Full};
-use tokio::time::{Instant, advance, sleep};
+use http_body_util::{BodyExt, Empty, Full, channel::Channel};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+    time::{Instant, advance, sleep},
+};
 use tokio_test::{assert_pending, assert_ready_eq, task};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_health::{
-    BoxError, Cause, FallbackChain, HealthCache, HealthLayer, Outcome, Policy, Provider, Reason,
-    ServedBy, State, Trip,
+    BoxError, Cause, Check, FallbackChain, HealthCache, HealthLayer, HealthProbe, Outcome, Policy,
+    Provider, ProviderHealth, Reason, ServedBy, State, Trip,
     error::{CircuitOpen, find},
     http::{HttpCheck, StatusClassifier, retry_after, retry_hint},
 };
@@ -854,6 +862,158 @@ mod check {
         assert_eq!(tokio::spawn(run).await.unwrap(), Ok(()));
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_functional_check_that_is_turned_away_does_not_close() {
+        let mut closed_by = Vec::new();
+        for status in [200, 400, 401, 402, 403, 404, 408, 413, 429, 501, 503] {
+            let check = Check::from(HttpCheck::get(server(status), uri()));
+            if after(check.functional()).await.state == State::Closed {
+                closed_by.push(status);
+            }
+        }
+        assert_eq!(closed_by, [200]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_functional_check_is_judged_by_the_classifier_unless_statuses_are_expected() {
+        let get = |status| HttpCheck::get(server(status), uri());
+        let lenient = StatusClassifier::new().success_on([404]);
+        for (check, closes) in [
+            (get(404).classify(lenient.clone()), true),
+            (get(404).expect([404]), true),
+            (get(404).classify(lenient).expect([200]), false),
+        ] {
+            let health = after(Check::from(check).functional()).await;
+            assert_eq!(health.state == State::Closed, closes);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_functional_check_heeds_the_time_that_a_429_names() {
+        let hour = [("retry-after", "3600")];
+        let service = service_fn(move |_: Request<String>| {
+            ready(Ok::<_, Infallible>(
+                answer(429, &hour).map(Full::<Bytes>::from),
+            ))
+        });
+        let check = Check::from(HttpCheck::get(service, uri())).functional();
+        let health = after(check).await;
+        assert!(health.not_before.unwrap() >= 60 * MINUTE);
+    }
+
+    /// A refusal beneath is none of the provider's.
+    #[tokio::test(start_paused = true)]
+    async fn a_functional_check_that_is_refused_on_this_side_counts_for_nothing() {
+        let service = service_fn(|_: Request<String>| {
+            let error: BoxError = tower::load_shed::error::Overloaded::new().into();
+            ready(Err::<Response<String>, _>(error))
+        });
+        for (depth, counts) in [
+            ((|check| check) as fn(Check) -> Check, true),
+            (Check::functional, false),
+        ] {
+            let check = depth(HttpCheck::get(service, uri()).into());
+            let cache = HealthCache::new(Policy::new().trip(Trip::consecutive(1)));
+            HealthProbe::new(&cache)
+                .check_with("a", check)
+                .round()
+                .await;
+            assert_eq!(!cache.is_healthy("a"), counts);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_never_ends_holds_up_a_functional_check_only() {
+        for (depth, passes) in [
+            ((|check| check) as fn(Check) -> Check, true),
+            (Check::functional, false),
+        ] {
+            let service = service_fn(|_: Request<String>| {
+                let (sender, body) = Channel::<Bytes>::new(1);
+                // For ever.
+                std::mem::forget(sender);
+                ready(Ok::<_, Infallible>(Response::new(body)))
+            });
+            let check = depth(HttpCheck::get(service, uri()).into());
+            let cache = HealthCache::new(Policy::new().trip(Trip::consecutive(1)));
+            let start = Instant::now();
+            HealthProbe::new(&cache)
+                .check_with("a", check)
+                .round()
+                .await;
+            assert_eq!(cache.is_healthy("a"), passes);
+            assert!(start.elapsed() < Duration::from_secs(4));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_functional_check_whose_body_breaks_off_has_failed() {
+        let service = service_fn(|_: Request<String>| {
+            let (sender, body) = Channel::<Bytes, &str>::new(1);
+            sender.abort("broken off");
+            ready(Ok::<_, Infallible>(Response::new(body)))
+        });
+        let check = Check::from(HttpCheck::get(service, uri())).functional();
+        assert_eq!(after(check).await.last_error.unwrap(), "broken off");
+    }
+
+    #[tokio::test]
+    async fn its_connection_is_used_again_unless_the_body_is_long() {
+        for (length, most) in [(2, 1), (200_000, 1), (300_000, 10)] {
+            let made = connections_of_ten_checks(length).await;
+            if most == 1 {
+                assert!(made <= 2, "{made} connections for 10 checks");
+            } else {
+                assert_eq!(made, most);
+            }
+        }
+    }
+
+    /// To a server that answers each with a body of this length.
+    async fn connections_of_ten_checks(length: usize) -> usize {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&connections);
+        tokio::spawn(async move {
+            loop {
+                let (mut socket, _) = listener.accept().await.unwrap();
+                counted.fetch_add(1, Ordering::Relaxed);
+                tokio::spawn(async move {
+                    let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");
+                    let answer = head + &"x".repeat(length);
+                    let mut buffer = [0; 4096];
+                    while let Ok(1..) = socket.read(&mut buffer).await {
+                        let _ = socket.write_all(answer.as_bytes()).await;
+                    }
+                });
+            }
+        });
+        let http: Client<HttpConnector, Empty<Bytes>> =
+            Client::builder(TokioExecutor::new()).build_http();
+        let uri = format!("http://{address}/v1/models").parse().unwrap();
+        let cache = HealthCache::default();
+        let probe = HealthProbe::new(&cache).check_with("a", HttpCheck::get(http, uri));
+        for _ in 0..10 {
+            probe.round().await;
+            sleep(Duration::from_millis(20)).await;
+        }
+        assert!(cache.is_healthy("a"));
+        connections.load(Ordering::Relaxed)
+    }
+
+    /// What is made of a check by a provider that two calls have opened.
+    async fn after(check: Check) -> ProviderHealth {
+        let cache = HealthCache::default();
+        let provider = cache.provider("a");
+        trip(&provider);
+        HealthProbe::new(&cache)
+            .check_with("a", check)
+            .round()
+            .await;
+        provider.health()
+    }
+
     fn uri() -> Uri {
         Uri::from_static("https://api.example.com/v1/models")
     }
@@ -862,12 +1022,12 @@ mod check {
         status: u16,
     ) -> impl tower::Service<
         Request<String>,
-        Response = Response<&'static str>,
+        Response = Response<String>,
         Error = &'static str,
         Future: Send,
     > + Clone
     + Send {
-        service_fn(move |_| ready(Ok(answer(status, &[]))))
+        service_fn(move |_| ready(Ok(answer(status, &[]).map(str::to_owned))))
     }
 }
 

@@ -17,8 +17,8 @@ use std::{
 
 use tokio::time::{Instant, advance, sleep, timeout};
 use tower_health::{
-    Backoff, Cause, Check, HealthCache, HealthProbe, Override, Policy, ProbeHandle, Reason, Scope,
-    State, Trip,
+    Backoff, Cause, Check, HealthCache, HealthProbe, Outcome, Override, Policy, ProbeHandle,
+    Reason, Scope, State, Trip,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -155,6 +155,90 @@ async fn slow_check_is_cut_off_and_marks() {
     let said = reason_of(Check::new(pending::<()>)).await;
     assert_eq!(said, "check timed out after 3s");
     assert_eq!(start.elapsed(), 3 * SECOND);
+}
+
+/// No timer can cut it off.
+#[tokio::test]
+async fn check_that_blocks_its_thread_past_its_timeout_has_failed() {
+    let limit = Duration::from_millis(20);
+    let blocks = move || std::thread::sleep(2 * limit);
+    let checks = [
+        Check::new(move || async move { blocks() }),
+        Check::new(move || {
+            blocks();
+            ready(true)
+        }),
+        Check::new(move || async move {
+            sleep(limit / 10).await;
+            blocks();
+        }),
+    ];
+    for check in checks {
+        let reason = reason_of(check.timeout(limit)).await;
+        assert_eq!(reason, "check timed out after 20ms");
+    }
+}
+
+#[tokio::test]
+async fn check_that_blocks_its_thread_does_not_fail_the_others() {
+    let cache = trips_at_once();
+    let limit = Duration::from_millis(20);
+    HealthProbe::new(&cache)
+        .timeout(limit)
+        .check("a", move || sleep(limit / 10))
+        .check("b", move || async move { std::thread::sleep(2 * limit) })
+        .round()
+        .await;
+    assert!(cache.is_healthy("a"));
+    assert!(!cache.is_healthy("b"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn outcome_tells_more_than_pass_or_fail() {
+    let throttled = |wait| Outcome::throttled(Some(wait), "too many");
+    for (outcome, depth, passed, closed) in [
+        (
+            Outcome::Success,
+            Check::functional as fn(Check) -> Check,
+            true,
+            true,
+        ),
+        (Outcome::Answered, Check::functional, false, false),
+        (Outcome::Neutral, Check::functional, false, false),
+        (Outcome::failure("500"), Check::functional, false, false),
+        (Outcome::fatal("401"), Check::functional, false, false),
+        (throttled(SECOND), Check::functional, false, false),
+        (Outcome::Answered, |check| check, true, false),
+        (Outcome::Neutral, |check| check, false, false),
+    ] {
+        let cache = HealthCache::default();
+        let provider = cache.provider("a");
+        provider.mark_unhealthy("down");
+        provider.mark_unhealthy("down");
+        let given = outcome.clone();
+        let check = depth(Check::new(move || ready(given.clone())));
+        let probe = HealthProbe::new(&cache).check_with("a", check);
+        probe.round().await;
+        let state = provider.health().state;
+        assert_eq!(state != State::Open, passed, "{outcome:?}");
+        assert_eq!(state == State::Closed, closed, "{outcome:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn throttled_check_opens_unless_live_calls_succeed() {
+    let cache = HealthCache::default();
+    let check = || ready(Outcome::throttled(Some(HOUR / 2), "429"));
+    let probe = HealthProbe::new(&cache).check("a", check);
+    let provider = cache.provider("a");
+    provider.admit().unwrap().success();
+    probe.round().await;
+    assert!(provider.is_healthy());
+    probe.round().await;
+    let health = provider.health();
+    assert_eq!(health.cause, Some(Cause::Throttled));
+    assert_eq!(health.consecutive_failures, 0);
+    assert!(health.retry_in.unwrap() >= HOUR / 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -722,6 +806,31 @@ async fn burst_of_openings_without_checks_is_announced_in_full() {
     probe.stop().await;
 }
 
+/// Its changes come faster than the probe can look at them, and its checks one after the other.
+#[tokio::test(start_paused = true)]
+async fn provider_that_flaps_delays_no_check_of_another() {
+    let policy = Policy::new().trip(Trip::consecutive(1));
+    let cache = HealthCache::new(policy.backoff(Backoff::constant(SECOND)));
+    let (flapping, other) = (Backend::taking(SECOND), Backend::default());
+    flapping.goes_down();
+    let probe = steady(&cache)
+        .concurrency(1)
+        .check("a", flapping.check())
+        .check("b", other.check())
+        .spawn();
+    let provider = cache.provider("a");
+    let start = Instant::now();
+    while start.elapsed() < 2 * MINUTE {
+        for _ in 0..200 {
+            provider.mark_healthy();
+            provider.mark_unhealthy("flaps");
+        }
+        advance(SECOND / 2).await;
+    }
+    probe.stop().await;
+    assert!(other.asked().len() >= 4, "{:?}", other.asked());
+}
+
 // Who is checked.
 
 /// Scenario 31.
@@ -849,6 +958,37 @@ async fn provider_removed_during_its_check_is_not_created_again() {
             .iter()
             .all(|handle| handle.health().last_check.is_none())
     );
+}
+
+/// The result is about a breaker that is gone, whoever has its id now.
+#[tokio::test(start_paused = true)]
+async fn check_of_a_removed_provider_does_not_count_for_the_next_of_that_id() {
+    for (passes, depth) in [
+        (false, Check::functional as fn(Check) -> Check),
+        (true, Check::functional),
+        (true, |check| check),
+    ] {
+        let cache = trips_at_once();
+        let old = cache.provider("a");
+        let check = Check::new(move || async move {
+            sleep(SECOND).await;
+            passes
+        });
+        let probe = steady(&cache).check_with("a", depth(check)).spawn();
+        sleep(SECOND / 2).await;
+        cache.remove("a");
+        let new = cache.provider("a");
+        if passes {
+            new.mark_unhealthy("down");
+        }
+        let before = new.health();
+        pass(SECOND).await;
+        probe.stop().await;
+        let after = new.health();
+        assert_eq!(after.state, before.state);
+        assert_eq!(after.last_check, before.last_check);
+        assert_eq!(old.health().last_check, None);
+    }
 }
 
 // The handle.

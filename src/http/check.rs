@@ -1,15 +1,41 @@
-use std::{collections::BTreeSet, fmt, future::poll_fn, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    fmt,
+    future::poll_fn,
+    pin::pin,
+    sync::Arc,
+    task::{Poll, ready},
+};
 
 use ::http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri};
+use bytes::Buf;
+use http_body::Body;
+use tokio::time::{Instant, timeout_at};
 use tower_service::Service;
 
-use super::{classify::reason, statuses};
-use crate::{Check, Reason};
+use super::{StatusClassifier, classify::reason, statuses};
+use crate::{Check, Outcome, Reason, breaker::Depth};
 
-/// A check that sends a request and looks at the status of the response.
+/// A check that sends a request and looks at the response.
 ///
-/// Every status below 500 passes, unless [others are expected](Self::expect): a provider that says
-/// "unauthorized" can be reached. The body is dropped unread.
+/// What a response shows depends on what the check has to prove. For [reachability](Check::new), a provider that answers
+/// "unauthorized" can be reached. A [functional](Check::functional) check is judged as a trial is, by a
+/// [`StatusClassifier`](Self::classify):
+///
+/// | response | reachability (default) | functional |
+/// |---|---|---|
+/// | an [expected](Self::expect) status | passes | passes when its body has ended |
+/// | another, where some are expected | fails | fails |
+/// | success: below 400 | passes | passes when its body has ended |
+/// | answered: most of 4xx | passes | neither passes nor fails |
+/// | answered: 501, 505 to 508, 510 | fails | neither passes nor fails |
+/// | throttled: 429 | passes | opens the breaker until the time that the provider named |
+/// | failure: 408 | passes | fails |
+/// | failure: most of 5xx | fails | fails |
+/// | an error | fails | fails; one [of this side](crate::error::Kind::is_local) neither passes nor fails |
+///
+/// A probe also reads the body of a response, up to 256 KiB and the end of the check's timeout, so that its connection
+/// can be used again. For reachability, that does not change the result.
 ///
 /// Give it the client alone, without a [`HealthLayer`](crate::HealthLayer): a check that an open
 /// breaker refuses finds nothing out.
@@ -48,7 +74,11 @@ pub struct HttpCheck<S, B> {
     headers: HeaderMap,
     /// Behind a count: a run owns all that it needs.
     expected: Option<Arc<BTreeSet<StatusCode>>>,
+    classifier: StatusClassifier,
 }
+
+/// How much of a body is read.
+const LONGEST_BODY: u64 = 256 * 1024;
 
 impl<S, B> HttpCheck<S, B> {
     /// Sends what `request` makes, anew each time.
@@ -61,6 +91,7 @@ impl<S, B> HttpCheck<S, B> {
             request: Box::new(request),
             headers: HeaderMap::new(),
             expected: None,
+            classifier: StatusClassifier::new(),
         }
     }
 
@@ -96,7 +127,16 @@ impl<S, B> HttpCheck<S, B> {
         }
     }
 
-    /// Sends one request, as soon as a clone of the service is ready. The future borrows nothing.
+    /// Judges responses of a [functional](Check::functional) check by `classifier`, unless some statuses are
+    /// [expected](Self::expect). Default: [`StatusClassifier::new`].
+    ///
+    /// Give it the classifier of the provider's [layer](crate::HealthLayer).
+    pub fn classify(self, classifier: StatusClassifier) -> Self {
+        Self { classifier, ..self }
+    }
+
+    /// Sends one request, as soon as a clone of the service is ready, and judges the status of the response as a check for
+    /// reachability does. The body is dropped unread. The future borrows nothing.
     ///
     /// # Errors
     ///
@@ -109,17 +149,71 @@ impl<S, B> HttpCheck<S, B> {
         S::Error: fmt::Display + 'static,
         B: Send,
     {
+        let response = self.send(|error| Reason::of(&error));
+        let expected = self.expected.clone();
+        async move { reach(response.await?.status(), expected.as_deref()) }
+    }
+
+    /// Judges a response as far as the end of its body, which it reads until `deadline`.
+    fn judge<R>(
+        &self,
+        depth: Depth,
+        deadline: Instant,
+    ) -> impl Future<Output = Outcome> + Send + use<S, B, R>
+    where
+        S: Service<Request<B>, Response = Response<R>> + Clone + Send,
+        S::Future: Send,
+        S::Error: fmt::Display + 'static,
+        B: Send,
+        R: Body + Send,
+        R::Error: fmt::Display + 'static,
+    {
+        let response = self.send(match depth {
+            Depth::Reachability => |error| Outcome::failure(Reason::of(&error)),
+            Depth::Functional => |error| Outcome::of_error(&error),
+        });
+        let expected = self.expected.clone();
+        let classifier = self.classifier.clone();
+        async move {
+            let (head, body) = match response.await {
+                Ok(response) => response.into_parts(),
+                Err(outcome) => return outcome,
+            };
+            let is_functional = depth == Depth::Functional;
+            let at_headers = if is_functional && expected.is_none() {
+                classifier.outcome(head.status, &head.headers)
+            } else {
+                let reached = reach(head.status, expected.as_deref());
+                reached.map_or_else(Outcome::failure, |()| Outcome::Success)
+            };
+            let rest = read(body);
+            if is_functional && at_headers == Outcome::Success {
+                let read = rest.await;
+                return read.map_or_else(Outcome::failure, |()| Outcome::Success);
+            }
+            let _ = timeout_at(deadline, rest).await;
+            at_headers
+        }
+    }
+
+    fn send<R, T>(
+        &self,
+        of_error: fn(S::Error) -> T,
+    ) -> impl Future<Output = Result<Response<R>, T>> + Send + use<S, B, R, T>
+    where
+        S: Service<Request<B>, Response = Response<R>> + Clone + Send,
+        S::Future: Send,
+        B: Send,
+    {
         let mut service = self.service.clone();
         let mut request = (self.request)();
         request.headers_mut().extend(self.headers.clone());
-        let expected = self.expected.clone();
         async move {
             let call = async {
                 poll_fn(|cx| service.poll_ready(cx)).await?;
                 service.call(request).await
             };
-            let response = call.await.map_err(|error| Reason::of(&error))?;
-            judge(response.status(), expected.as_deref())
+            call.await.map_err(of_error)
         }
     }
 }
@@ -131,14 +225,42 @@ where
     S::Future: Send + 'static,
     S::Error: fmt::Display + 'static,
     B: Send + 'static,
-    R: 'static,
+    R: Body + Send + 'static,
+    R::Error: fmt::Display + 'static,
 {
     fn from(check: HttpCheck<S, B>) -> Self {
-        Self::new(move || check.run())
+        Self::judged_by(move |depth, deadline| check.judge(depth, deadline))
     }
 }
 
-fn judge(status: StatusCode, expected: Option<&BTreeSet<StatusCode>>) -> Result<(), Reason> {
+/// Reads a body to its end, unless it is long.
+async fn read<B>(body: B) -> Result<(), Reason>
+where
+    B: Body,
+    B::Error: fmt::Display + 'static,
+{
+    if body.size_hint().lower() > LONGEST_BODY {
+        return Ok(());
+    }
+    let mut body = pin!(body);
+    let mut read = 0;
+    poll_fn(|cx| {
+        while read <= LONGEST_BODY {
+            let Some(frame) = ready!(body.as_mut().poll_frame(cx)) else {
+                break;
+            };
+            let frame = frame.map_err(|error| Reason::of(&error))?;
+            // One without data counts too: there may be no end of them.
+            read += frame
+                .data_ref()
+                .map_or(1, |data| 1 + data.remaining() as u64);
+        }
+        Poll::Ready(Ok(()))
+    })
+    .await
+}
+
+fn reach(status: StatusCode, expected: Option<&BTreeSet<StatusCode>>) -> Result<(), Reason> {
     let passes = expected.map_or(status.as_u16() < 500, |expected| expected.contains(&status));
     if passes { Ok(()) } else { Err(reason(status)) }
 }

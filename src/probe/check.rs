@@ -1,8 +1,10 @@
 use std::{fmt, pin::Pin, sync::Arc, time::Duration};
 
-use crate::{Reason, breaker::Depth, policy::positive};
+use tokio::time::Instant;
 
-type Verdict = Pin<Box<dyn Future<Output = Result<(), Reason>> + Send>>;
+use crate::{Outcome, Reason, breaker::Depth, policy::positive};
+
+type Verdict = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
 /// How one provider is checked, and what passing the check proves.
 ///
@@ -22,7 +24,7 @@ type Verdict = Pin<Box<dyn Future<Output = Result<(), Reason>> + Send>>;
 #[derive(Clone)]
 #[must_use]
 pub struct Check {
-    run: Arc<dyn Fn() -> Verdict + Send + Sync>,
+    run: Arc<dyn Fn(Depth, Instant) -> Verdict + Send + Sync>,
     pub(super) depth: Depth,
     pub(super) interval: Option<Duration>,
     pub(super) timeout: Option<Duration>,
@@ -42,11 +44,20 @@ impl Check {
         Fut: Future + Send + 'static,
         Fut::Output: CheckResult,
     {
+        Self::judged_by(move |_, _| {
+            let result = check();
+            async move { result.await.into_outcome() }
+        })
+    }
+
+    /// A check that is told what it has to prove, and until when.
+    pub(crate) fn judged_by<F, Fut>(check: F) -> Self
+    where
+        F: Fn(Depth, Instant) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Outcome> + Send + 'static,
+    {
         Self {
-            run: Arc::new(move || {
-                let verdict = check();
-                Box::pin(async move { verdict.await.into_result() })
-            }),
+            run: Arc::new(move |depth, deadline| Box::pin(check(depth, deadline))),
             depth: Depth::Reachability,
             interval: None,
             timeout: None,
@@ -54,7 +65,8 @@ impl Check {
     }
 
     /// The check is a real, if tiny, request down the real path: its success is as good as a trial's,
-    /// and closes. Default: it proves reachability.
+    /// and closes. It is judged as a trial is: an [answer about the request](Outcome::Answered) closes nothing. Default:
+    /// it proves reachability.
     pub fn functional(self) -> Self {
         Self {
             depth: Depth::Functional,
@@ -88,8 +100,8 @@ impl Check {
         }
     }
 
-    pub(super) fn run(&self) -> Verdict {
-        (self.run)()
+    pub(super) fn run(&self, deadline: Instant) -> Verdict {
+        (self.run)(self.depth, deadline)
     }
 }
 
@@ -103,35 +115,48 @@ impl fmt::Debug for Check {
     }
 }
 
-/// What a check may give back: nothing, where coming to its end is enough; a `bool`; or a `Result`,
-/// whose error tells why, with its [label](Reason::label) where it has one.
+/// What a check may give back: nothing, where coming to its end is enough; a `bool`; a `Result`,
+/// whose error tells why, with its [label](Reason::label) where it has one; or an [`Outcome`].
+///
+/// | outcome | the check |
+/// |---|---|
+/// | [`Success`](Outcome::Success) | has passed |
+/// | [`Failure`](Outcome::Failure), [`Fatal`](Outcome::Fatal) | has failed |
+/// | [`Throttled`](Outcome::Throttled) | opens the breaker until the time that the provider named, as a call does, unless a live call has succeeded since the last check or a trial is in flight |
+/// | [`Answered`](Outcome::Answered) | has passed where it is for [reachability](Check::new); where it is [functional](Check::functional), it has neither passed nor failed |
+/// | [`Neutral`](Outcome::Neutral) | has neither passed nor failed |
 pub trait CheckResult {
-    /// Passed, or the reason why not.
-    ///
-    /// # Errors
-    ///
-    /// The reason why the check did not pass.
-    fn into_result(self) -> Result<(), Reason>;
+    /// What the check shows about the provider's health.
+    fn into_outcome(self) -> Outcome;
 }
 
 impl CheckResult for () {
-    fn into_result(self) -> Result<(), Reason> {
-        Ok(())
+    fn into_outcome(self) -> Outcome {
+        Outcome::Success
     }
 }
 
 impl CheckResult for bool {
-    fn into_result(self) -> Result<(), Reason> {
+    fn into_outcome(self) -> Outcome {
         if self {
-            Ok(())
+            Outcome::Success
         } else {
-            Err("check failed".into())
+            Outcome::failure("check failed")
         }
     }
 }
 
+impl CheckResult for Outcome {
+    fn into_outcome(self) -> Outcome {
+        self
+    }
+}
+
 impl<T: CheckResult, E: fmt::Display + 'static> CheckResult for Result<T, E> {
-    fn into_result(self) -> Result<(), Reason> {
-        self.map_err(|error| Reason::of(&error))?.into_result()
+    fn into_outcome(self) -> Outcome {
+        self.map_or_else(
+            |error| Outcome::failure(Reason::of(&error)),
+            CheckResult::into_outcome,
+        )
     }
 }

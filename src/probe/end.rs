@@ -1,11 +1,10 @@
 use std::time::Duration;
 
-use crate::Reason;
+use crate::Outcome;
 
 /// How a check has ended.
 pub(crate) enum CheckEnd {
-    Passed,
-    Failed(Reason),
+    Judged(Outcome),
     /// It took longer than it may.
     TimedOut(Duration),
     /// With this text.
@@ -13,12 +12,11 @@ pub(crate) enum CheckEnd {
 }
 
 impl CheckEnd {
-    pub(super) fn into_result(self) -> Result<(), Reason> {
+    pub(super) fn into_outcome(self) -> Outcome {
         match self {
-            Self::Passed => Ok(()),
-            Self::Failed(reason) => Err(reason),
-            Self::TimedOut(limit) => Err(format!("check timed out after {limit:?}").into()),
-            Self::Panicked(text) => Err(format!("check panicked: {text}").into()),
+            Self::Judged(outcome) => outcome,
+            Self::TimedOut(limit) => Outcome::failure(format!("check timed out after {limit:?}")),
+            Self::Panicked(text) => Outcome::failure(format!("check panicked: {text}")),
         }
     }
 }

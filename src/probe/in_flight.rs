@@ -1,17 +1,19 @@
 use std::{
     any::Any,
     collections::{HashMap, HashSet, VecDeque},
+    future::poll_fn,
+    pin::pin,
     sync::Arc,
     task::{Context, Poll, ready},
 };
 
 use tokio::{
     task::{Id, JoinError, JoinSet},
-    time::{Instant, timeout},
+    time::{Instant, timeout_at},
 };
 
 use super::{CheckEnd, HealthProbe};
-use crate::foreign::bury;
+use crate::{Provider, foreign::bury, time::after};
 
 /// Checks that run, and those that wait for others to end.
 ///
@@ -28,6 +30,8 @@ pub(super) struct InFlight<'a> {
 
 struct Started {
     id: Arc<str>,
+    /// Another may have its id when the check ends.
+    provider: Provider,
     epoch: u64,
     at: Instant,
 }
@@ -89,16 +93,21 @@ impl<'a> InFlight<'a> {
         let limit = check.timeout.unwrap_or(self.probe.timeout);
         let check = check.clone();
         let task = self.running.spawn(async move {
+            let deadline = after(Instant::now(), limit);
             // In the task from its first line on: making the future can panic too.
-            let verdict = async { check.run().await };
-            match timeout(limit, verdict).await {
-                Ok(Ok(())) => CheckEnd::Passed,
-                Ok(Err(reason)) => CheckEnd::Failed(reason),
-                Err(_) => CheckEnd::TimedOut(limit),
+            let verdict = async { check.run(deadline).await };
+            match timeout_at(deadline, unless_blocked(deadline, verdict)).await {
+                Ok(Some(outcome)) => CheckEnd::Judged(outcome),
+                Ok(None) | Err(_) => CheckEnd::TimedOut(limit),
             }
         });
-        let at = Instant::now();
-        self.started.insert(task.id(), Started { id, epoch, at });
+        let started = Started {
+            id,
+            provider,
+            epoch,
+            at: Instant::now(),
+        };
+        self.started.insert(task.id(), started);
     }
 
     fn record(&mut self, ended: Result<(Id, CheckEnd), JoinError>) {
@@ -106,16 +115,22 @@ impl<'a> InFlight<'a> {
             Ok((task, end)) => (task, Some(end)),
             Err(error) => (error.id(), panicked(error)),
         };
-        let Some(Started { id, epoch, at }) = self.started.remove(&task) else {
+        let Some(Started {
+            id,
+            provider,
+            epoch,
+            at,
+        }) = self.started.remove(&task)
+        else {
             return;
         };
         self.checked.remove(&id);
-        if let (Some(provider), Some(check), Some(end)) =
-            (self.probe.provider(&id), self.probe.checks.get(&id), end)
-        {
+        let known = self.probe.provider(&id);
+        let known = known.filter(|known| Arc::ptr_eq(known.cell(), provider.cell()));
+        if let (Some(provider), Some(check), Some(end)) = (known, self.probe.checks.get(&id), end) {
             provider.cell().sign().meters.checked(&end, at.elapsed());
             let is_untried = provider.cell().update(|breaker, now| {
-                breaker.checked(epoch, check.depth, end.into_result(), now);
+                breaker.check_ended(epoch, check.depth, end.into_outcome(), now);
                 // This check is from before the window, whose end nobody was there to try.
                 breaker.is_half_open() && epoch + 1 < breaker.epoch()
             });
@@ -124,6 +139,21 @@ impl<'a> InFlight<'a> {
             }
         }
     }
+}
+
+/// `None` where `verdict` blocks its thread past the deadline, so that no timer can cut it off.
+async fn unless_blocked<F: Future>(deadline: Instant, verdict: F) -> Option<F::Output> {
+    let mut verdict = pin!(verdict);
+    poll_fn(|cx| {
+        // Polled too late, it is not to blame: others may block the thread.
+        let was_in_time = Instant::now() <= deadline;
+        let polled = verdict.as_mut().poll(cx);
+        if was_in_time && Instant::now() > deadline {
+            return Poll::Ready(None);
+        }
+        polled.map(Some)
+    })
+    .await
 }
 
 /// `None`: the task was cancelled, as by a runtime that shuts down.

@@ -1,6 +1,6 @@
 //! What the values of labels can be.
 
-use crate::{Cause, State, breaker::Verdict, probe::CheckEnd};
+use crate::{Cause, Outcome, State, breaker::Verdict, probe::CheckEnd};
 
 impl State {
     pub(super) const ALL: [Self; 3] = [Self::Closed, Self::Open, Self::HalfOpen];
@@ -33,8 +33,13 @@ impl Verdict {
 impl CheckEnd {
     pub(super) fn as_str(&self) -> &'static str {
         match self {
-            Self::Passed => "passed",
-            Self::Failed(_) => "failed",
+            Self::Judged(outcome) => match outcome {
+                Outcome::Success => "passed",
+                Outcome::Failure { .. } | Outcome::Fatal { .. } => "failed",
+                Outcome::Throttled { .. } => "throttled",
+                Outcome::Answered => "answered",
+                Outcome::Neutral => "neutral",
+            },
             Self::TimedOut(_) => "timed-out",
             Self::Panicked(_) => "panicked",
         }

@@ -73,7 +73,7 @@ async fn check_whose_request_cannot_be_made_has_failed() {
     use tower::service_fn;
     use tower_health::{BoxError, http::HttpCheck};
 
-    let client = service_fn(async |_: Request<()>| Ok::<_, BoxError>(Response::new(())));
+    let client = service_fn(async |_: Request<()>| Ok::<_, BoxError>(Response::new(String::new())));
     let check = HttpCheck::new(client, || crate::strike());
     let cache = HealthCache::default();
     let probe = HealthProbe::new(&cache).check_with("a", check);

@@ -309,9 +309,9 @@ impl ProbeHandle {
     pub fn stop(&self) -> impl Future<Output = ()> + use<> {
         self.stop.send_replace(true);
         let mut ended = self.ended.clone();
-        async move {
+        with_safe_waker(async move {
             // Nothing is ever sent: the only news is that the task is gone.
             let _ = ended.changed().await;
-        }
+        })
     }
 }

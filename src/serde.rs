@@ -2,7 +2,11 @@
 //!
 //! All of it is here, so that the types themselves know nothing of serde.
 
+mod duration;
 mod given;
 mod health;
 mod policy;
 mod words;
+
+#[cfg(feature = "status")]
+pub(crate) use self::duration::duration;

@@ -1,4 +1,4 @@
-use std::fmt;
+use std::{fmt, time::Duration};
 
 /// What a provider's circuit breaker does with the next call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -69,6 +69,11 @@ pub enum Override {
     Open,
     /// Admit every call.
     Closed,
+}
+
+impl Override {
+    /// The longest time that is accepted from outside the program: from requests of control and from snapshots.
+    pub(crate) const LONGEST_FROM_OUTSIDE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 }
 
 impl From<Override> for State {

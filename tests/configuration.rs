@@ -252,6 +252,31 @@ fn durations_beyond_their_limits_are_refused_by_name() {
 }
 
 #[test]
+fn durations_that_overflow_are_refused_by_name() {
+    for text in [
+        "18446744073709551615s 1000000000ns",
+        "18446744073709551615s 999999999ns 1ns",
+        "18446744073709551614s 1000ms 1000000us 1s",
+        "18446744073709551615s1000ms",
+        "18446744073709551614.5s 1.5s",
+        "584542046090years 7months 15days 17h 5m 3s 1000ms",
+        "18446744073709551616s",
+    ] {
+        for (name, policy) in durations(&json!(text)) {
+            let must = r#"must be a duration with its unit, such as "60s""#;
+            let said = refusal(&policy);
+            assert!(
+                said.starts_with(&format!("{name}: {must}, got {text:?}: ")),
+                "{said}"
+            );
+        }
+        let file = format!("backoff = {{ constant = {text:?} }}");
+        let error = toml::from_str::<Policy>(&file).unwrap_err().to_string();
+        assert!(error.contains("backoff.constant"), "{error}");
+    }
+}
+
+#[test]
 fn durations_without_a_unit_are_refused_by_name() {
     let must = r#"must be a duration with its unit, such as "60s""#;
     for (given, got) in [
@@ -516,6 +541,13 @@ prop_compose! {
     }
 }
 
+/// Times that add up to about the longest that a `Duration` holds.
+fn just_too_long() -> impl Strategy<Value = String> {
+    let seconds = (u64::MAX - 2..=u64::MAX).prop_map(|seconds| format!("{seconds}s"));
+    let more = "( ?(1|2|999|1000|999999999|1000000000)(ns|us|ms|s)){0,4}";
+    (seconds, more).prop_map(|(seconds, more)| seconds + &more)
+}
+
 /// What somebody may write for a setting.
 fn settings() -> impl Strategy<Value = Value> {
     prop_oneof![
@@ -525,6 +557,7 @@ fn settings() -> impl Strategy<Value = Value> {
         (0..4_i64).prop_map(|number| json!(number)),
         any::<f64>().prop_map(|number| json!(number)),
         (0..=1_200_u32, "(ns|us|ms|s|m|h|d|y|)").prop_map(|(n, unit)| json!(format!("{n}{unit}"))),
+        just_too_long().prop_map(|text| json!(text)),
         "(none|equal|full|\\PC{0,12})".prop_map(|text| json!(text)),
     ]
 }

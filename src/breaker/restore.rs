@@ -5,9 +5,6 @@ use tokio::time::Instant;
 use super::{Breaker, Forced, OpenWindow, Phase, Round};
 use crate::{Cause, Override, Policy, ProviderHealth, State, time::after};
 
-/// The longest override that a row is believed, as the control of operators takes none that is longer.
-const LONGEST_OVERRIDE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
-
 /// What there is to take over from a row.
 enum Restored {
     Forced(Override, Duration),
@@ -82,7 +79,7 @@ impl Breaker {
         self.forced = Some(Box::new(Forced {
             to,
             since: row.since,
-            until: after(now, left.min(LONGEST_OVERRIDE)),
+            until: after(now, left.min(Override::LONGEST_FROM_OUTSIDE)),
             reason: reason.unwrap_or_else(|| "forced".into()),
         }));
     }

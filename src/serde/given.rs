@@ -6,6 +6,7 @@ use serde::{
     ser,
 };
 
+use super::duration::duration;
 use crate::Jitter;
 
 /// One value of a policy as it was written, so that what is wrong with it is said beside its name.
@@ -24,7 +25,7 @@ impl Given {
         let Self::Text(text) = &self else {
             return self.is_not(r#"a duration with its unit, such as "60s""#);
         };
-        humantime::parse_duration(text).map_err(|error| {
+        duration(text).map_err(|error| {
             format!(r#"must be a duration with its unit, such as "60s", got {self}: {error}"#)
         })
     }

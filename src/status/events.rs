@@ -19,7 +19,10 @@ use super::{
     settings::Settings,
     viewers::Place,
 };
-use crate::{HealthCache, Snapshot, Transition, Transitions, cache::WeakCache, time::after};
+use crate::{
+    HealthCache, Snapshot, Transition, Transitions, cache::WeakCache, foreign::with_safe_waker,
+    time::after,
+};
 
 /// However much happens, no more often than that.
 const AT_MOST_EVERY: Duration = Duration::from_millis(250);
@@ -120,12 +123,12 @@ impl Feed {
                 let _ = timeout_at(self.due, happens).await;
             }
         });
-        poll_fn(|cx| {
+        with_safe_waker(poll_fn(|cx| {
             if closed.as_mut().poll(cx).is_ready() || gone.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(None);
             }
             news.as_mut().poll(cx).map(Some)
-        })
+        }))
         .await
     }
 

@@ -107,6 +107,20 @@ async fn waker_of_a_chain_harms_nobody_and_no_other_chain() {
     assert_ready_ok!(polite.poll());
 }
 
+#[tokio::test(start_paused = true)]
+async fn waker_of_whoever_stops_a_probe_harms_nobody_else_who_does() {
+    let rig = Rig::new(Policy::new());
+    let probe = HealthProbe::new(&rig.cache).spawn();
+    let mut rude = pin!(probe.stop());
+    wait_rudely(rude.as_mut());
+    let mut polite = task::spawn(probe.stop());
+    assert_pending!(polite.poll());
+
+    yield_now().await;
+    assert!(polite.is_woken());
+    assert_ready!(polite.poll());
+}
+
 /// Whoever waits is woken for the last time when the last handle is dropped; here it is a panic that drops it.
 #[tokio::test(start_paused = true)]
 async fn waker_harms_nobody_at_the_end_of_the_cache() {

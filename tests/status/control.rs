@@ -177,6 +177,8 @@ mod details {
             "-1m",
             "",
             "99999999999999999999s",
+            "18446744073709551615s 1000000000ns",
+            "18446744073709551614s 1000ms 1000000us 1s",
         ] {
             let body = json!({ "ttl": ttl, "reason": "maintenance" });
             let said = refused(&body.to_string()).await;

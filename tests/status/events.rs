@@ -1,6 +1,11 @@
 //! The events: what they tell, when, and to how many.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    pin::pin,
+    sync::Arc,
+    task::{Context, Wake},
+    time::Duration,
+};
 
 use http::{StatusCode, header::RETRY_AFTER};
 use http_body_util::BodyExt;
@@ -376,6 +381,54 @@ async fn events_end_with_the_cache() {
     drop(service);
     assert!(next.is_woken());
     assert!(next.await.is_none());
+}
+
+/// Panics when it is woken.
+struct Rude;
+
+impl Wake for Rude {
+    fn wake(self: Arc<Self>) {
+        panic!("a waker that panics");
+    }
+}
+
+/// Waits for the next frame, past the pause after the last one, and panics when it comes.
+async fn wait_rudely(reader: &mut Reader) {
+    reader.next().await;
+    assert_pending!(task::spawn(reader.next()).poll());
+    advance(Duration::from_millis(300)).await;
+    let rude = Arc::new(Rude).into();
+    let next = pin!(reader.body.frame());
+    assert!(next.poll(&mut Context::from_waker(&rude)).is_pending());
+}
+
+#[tokio::test(start_paused = true)]
+async fn waker_of_a_viewer_harms_nobody_and_no_other_viewer() {
+    type Change = fn(&HealthCache, StatusService);
+    let changes: [Change; 4] = [
+        |cache, _| {
+            let provider = cache.provider("groq");
+            provider.force(Override::Open, HOUR, "maintenance");
+        },
+        |cache, _| cache.provider("groq").mark_unhealthy("timeout"),
+        |_, service| service.close(),
+        |_, service| drop(service),
+    ];
+    for (index, change) in changes.into_iter().enumerate() {
+        let cache = cache();
+        let _groq = cache.provider("groq");
+        let service = StatusService::new(&cache).refresh(HOUR);
+        let (mut rude, mut polite) = (Reader::of(&service).await, Reader::of(&service).await);
+        wait_rudely(&mut rude).await;
+        polite.next().await;
+        let mut next = task::spawn(polite.try_next());
+        assert_pending!(next.poll());
+        advance(Duration::from_millis(300)).await;
+        assert_pending!(next.poll());
+        change(&cache, service);
+        drop(cache);
+        assert!(next.is_woken(), "{index}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,15 +1,15 @@
 use std::{ops::RangeInclusive, time::Duration};
 
-const LIMITS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(7 * DAY);
-const DAY: u64 = 24 * 60 * 60;
+use crate::{serde::duration, state::Override};
+
+const LIMITS: RangeInclusive<Duration> = Duration::from_secs(1)..=Override::LONGEST_FROM_OUTSIDE;
 
 /// `90s`, `10m`, `1h 30m`, `2d`.
 pub(super) fn parse(text: &str) -> Result<Duration, String> {
     let wrong = |what: &str| {
         format!("`ttl` must be a time from 1s to 7d, such as 90s, 10m or 2h; {text:?} {what}")
     };
-    let ttl = humantime::parse_duration(text.trim())
-        .map_err(|error| wrong(&format!("is none: {error}")))?;
+    let ttl = duration(text.trim()).map_err(|error| wrong(&format!("is none: {error}")))?;
     if LIMITS.contains(&ttl) {
         Ok(ttl)
     } else {

@@ -1,5 +1,7 @@
-use std::{fmt, time::Duration};
+use std::{error::Error, fmt, time::Duration};
 
+#[cfg(feature = "http")]
+use crate::http::PeekError;
 use crate::{BoxError, Permit, Reason, error::Kind, kind::as_error};
 
 /// What a finished call says about its provider's health.
@@ -70,14 +72,15 @@ impl Outcome {
 
     /// What an error says by default: that the call failed, and why. One that is
     /// [of this side](Kind::is_local) says nothing: another breaker, beneath, has refused the call, say,
-    /// so that the provider was not called.
+    /// so that the provider was not called. A pause that the provider asked for in its body is a throttle.
     pub(crate) fn of_error<E: fmt::Display + 'static>(error: &E) -> Self {
-        let kind = as_error(error).and_then(Kind::of);
-        if kind.is_some_and(Kind::is_local) {
-            Self::Neutral
-        } else {
-            Self::failure(Reason::of(error))
+        let known = as_error(error);
+        if known.and_then(Kind::of).is_some_and(Kind::is_local) {
+            return Self::Neutral;
         }
+        known
+            .and_then(throttle_within)
+            .unwrap_or_else(|| Self::failure(Reason::of(error)))
     }
 
     /// A [`Fatal`](Self::Fatal).
@@ -94,6 +97,17 @@ impl Outcome {
             reason: reason.into(),
         }
     }
+}
+
+/// The pause that a provider asked for in a body that was peeked at.
+#[cfg(feature = "http")]
+fn throttle_within(error: &(dyn Error + 'static)) -> Option<Outcome> {
+    PeekError::within(error).and_then(PeekError::throttle)
+}
+
+#[cfg(not(feature = "http"))]
+fn throttle_within(_error: &(dyn Error + 'static)) -> Option<Outcome> {
+    None
 }
 
 /// Gives the verdict on a finished call.

@@ -39,6 +39,7 @@ mod peek;
 mod read_errors;
 mod replay;
 pub mod retry_hint;
+pub mod sse;
 mod unavailable;
 
 use ::http::StatusCode;
@@ -52,11 +53,12 @@ pub use self::{
     idle::IdleBody,
     peek::{
         Content, FirstContent, FirstFrame, FirstSseEvent, Peek, PeekBody, PeekError, PeekFuture,
-        PeekLayer, SseEvent,
+        PeekLayer, Whole,
     },
     read_errors::{ErrorResponse, ErrorVerdict, ReadErrors, ReadErrorsFuture, ReadErrorsLayer},
     replay::{Replay, ReplayBody, ReplayError, ReplayFuture, ReplayLayer},
     retry_hint::retry_after::retry_after,
+    sse::SseEvent,
     unavailable::{unavailable_response, unavailable_response_with_details},
 };
 

@@ -22,7 +22,7 @@ use crate::{
 /// | [`Timeout`](Self::Timeout) | `timeout` | `io::ErrorKind::TimedOut`, when connecting too; `Elapsed` of tokio and of tower; `TimedOut` of reqwest; `http::IdleBody`, `http::PeekError::TimedOut`; † `is_timeout` |
 /// | [`Reset`](Self::Reset) | `reset` | `io::ErrorKind::{ConnectionReset, ConnectionAborted, BrokenPipe}`; † an HTTP/2 stream that the provider reset |
 /// | [`Closed`](Self::Closed) | `closed` | † `is_closed`, `is_canceled`; an HTTP/2 connection that the provider closed (`GOAWAY`) |
-/// | [`Incomplete`](Self::Incomplete) | `incomplete` | `io::ErrorKind::UnexpectedEof`; `http::PeekError::Ended`; † `is_incomplete_message` |
+/// | [`Incomplete`](Self::Incomplete) | `incomplete` | `io::ErrorKind::UnexpectedEof`; `http::PeekError::{Ended, Incomplete}`; † `is_incomplete_message` |
 /// | [`Protocol`](Self::Protocol) | `protocol` | † `is_parse`; a body in bad chunks; an error of HTTP/2 that the client detected |
 /// | [`NoHealthyProvider`](Self::NoHealthyProvider) | `no healthy provider` | [`error::NoHealthyProvider`](crate::error::NoHealthyProvider), unless its last error has a kind |
 /// | [`CircuitOpen`](Self::CircuitOpen) | `circuit open` | [`error::CircuitOpen`](crate::error::CircuitOpen) |
@@ -163,9 +163,9 @@ fn is<T: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
 fn by_peek(error: &PeekError) -> Option<Kind> {
     match error {
         PeekError::TimedOut(_) => Some(Kind::Timeout),
-        PeekError::Ended => Some(Kind::Incomplete),
+        PeekError::Ended | PeekError::Incomplete => Some(Kind::Incomplete),
         // What the provider says of itself is of no kind.
-        PeekError::Broken(_) => None,
+        PeekError::Broken(_) | PeekError::Throttled { .. } => None,
     }
 }
 

@@ -8,6 +8,8 @@ use std::{
     sync::Arc,
 };
 
+#[cfg(feature = "http")]
+use crate::http::PeekError;
 use crate::{
     error::{Kind, sources},
     kind::as_error,
@@ -39,6 +41,9 @@ use crate::{
 #[derive(Clone)]
 pub struct Reason(Text);
 
+/// The label of those that have none.
+const NO_LABEL: &str = "error";
+
 #[derive(Clone)]
 enum Text {
     Fixed(&'static str),
@@ -64,7 +69,8 @@ impl Reason {
     }
 
     /// The beginning of what `error` says, and of what the errors beneath it add to that; labelled
-    /// with the error's [kind](Kind), where it has one.
+    /// with the error's [kind](Kind), where it has one, or with the label of the reason that a provider
+    /// gave in a body that was [peeked at](crate::http::PeekError).
     ///
     /// ```
     /// # use std::{error::Error, fmt, io};
@@ -76,16 +82,19 @@ impl Reason {
     /// assert_eq!(Reason::error(&error), "client error: connection refused");
     /// ```
     pub fn error(error: &(dyn Error + 'static)) -> Self {
-        let kind = Kind::of(error).map_or("", Kind::as_str);
+        let label = match Kind::of(error) {
+            Some(kind) => kind.as_str(),
+            None => label_within(error),
+        };
         let mut text = Bounded::of(error);
-        if !begins_with_word(&text.0, kind) {
-            let said = mem::replace(&mut text, Bounded::of(kind));
+        if !begins_with_word(&text.0, label) {
+            let said = mem::replace(&mut text, Bounded::of(label));
             text.add(&said);
         }
         for source in sources(error) {
             text.add(&Bounded::of(source));
         }
-        text.into_reason(kind.len())
+        text.into_reason(label.len())
     }
 
     /// [`error`](Self::error) for what a service or a check calls an error, where it is known to be one;
@@ -115,10 +124,24 @@ impl Reason {
     pub fn label(&self) -> &str {
         match &self.0 {
             Text::Fixed(text) => text,
-            Text::Shared(_, 0) => "error",
+            Text::Shared(_, 0) => NO_LABEL,
             Text::Shared(text, label) => &text[..usize::from(*label)],
         }
     }
+}
+
+/// The label of a reason that the error carries.
+#[cfg(feature = "http")]
+fn label_within<'a>(error: &'a (dyn Error + 'static)) -> &'a str {
+    let label = PeekError::within(error)
+        .and_then(PeekError::reason)
+        .map_or("", Reason::label);
+    if label == NO_LABEL { "" } else { label }
+}
+
+#[cfg(not(feature = "http"))]
+fn label_within(_error: &(dyn Error + 'static)) -> &'static str {
+    ""
 }
 
 fn begins_with_word(text: &str, word: &str) -> bool {

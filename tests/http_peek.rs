@@ -32,10 +32,11 @@ use tower::{
     Layer, Service, ServiceBuilder, ServiceExt, service_fn, timeout::TimeoutLayer, util::BoxService,
 };
 use tower_health::{
-    BoxError, HealthCache, HealthLayer, Provider, State,
+    BoxError, Cause, HealthCache, HealthLayer, Provider, Reason, State,
     error::{CircuitOpen, find},
     http::{
         Content, FirstContent, FirstSseEvent, HealthBody, PeekBody, PeekError, PeekLayer, SseEvent,
+        unavailable_response,
     },
 };
 use tower_test::mock;
@@ -339,7 +340,7 @@ mod first_sse_event {
     #[tokio::test(start_paused = true)]
     async fn what_says_that_it_is_no_event_stream_passes_at_once() {
         for (content_type, is_peeked) in [
-            (None, true),
+            (None, false),
             (Some("text/event-stream"), true),
             (Some("Text/Event-Stream ; charset=utf-8"), true),
             (Some("application/json"), false),
@@ -354,6 +355,162 @@ mod first_sse_event {
             let result = send(&tokens(), Request::default(), response).await;
             assert_eq!(result.is_err(), is_peeked, "{content_type:?}");
         }
+    }
+}
+
+mod first_content_and_events {
+    use super::*;
+
+    /// Both official clients of language models ask for `gzip`.
+    #[tokio::test(start_paused = true)]
+    async fn compressed_content_passes_at_once() {
+        let stream = || Script::new([wait(HOUR), data("\u{1f}")]);
+        let response = send(&tokens(), Request::default(), compressed(stream()));
+        assert_ready_ok!(task::spawn(response).poll());
+        let bytes = PeekLayer::first_content(|_| Content::broken("read"));
+        let response = send(&bytes, Request::default(), compressed(stream()));
+        assert_ready_ok!(task::spawn(response).poll());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn compressed_content_is_held_back_until_its_first_frame() {
+        let body = Script::new([wait(SECOND), data("\u{1f}")]);
+        let (response, took) = timed(send(
+            &PeekLayer::first_frame(),
+            Request::default(),
+            compressed(body),
+        ))
+        .await;
+        assert!(response.is_ok());
+        assert_eq!(took, SECOND);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_that_is_asked_for_is_the_calls_error() {
+        let layer = PeekLayer::first_sse_event(|event| {
+            Content::throttled(
+                event.data.parse().map(Duration::from_secs).ok(),
+                "slow down",
+            )
+        });
+        for (named, retry_after) in [("7", Some(7 * SECOND)), ("soon", None)] {
+            let body = Script::new([data(&format!("data: {named}\n\n"))]);
+            let error = call(&layer, body).await.unwrap_err();
+            let expected = PeekError::Throttled {
+                retry_after,
+                reason: "slow down".into(),
+            };
+            assert_eq!(peeked(&error), &expected);
+            assert_eq!(error.to_string(), "body began with a throttle: slow down");
+        }
+    }
+
+    /// Before, a megabyte took minutes.
+    #[tokio::test(start_paused = true)]
+    async fn many_tiny_frames_take_time_in_proportion() {
+        const FRAMES: usize = 200_000;
+        let body = Script::new(vec![data("x"); FRAMES]);
+        let layer = PeekLayer::first_content(|bytes| {
+            if bytes.len() < FRAMES {
+                Content::NotYet
+            } else {
+                Content::Begun
+            }
+        });
+        let response = call(&layer.up_to(usize::MAX), body).await.unwrap();
+
+        let mut body = response.into_body();
+        for left in (1..=FRAMES as u64).rev() {
+            assert_eq!(body.size_hint().lower(), left);
+            body.frame().await.unwrap().unwrap();
+        }
+    }
+}
+
+mod whole {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn holds_a_response_back_until_its_end() {
+        let body = Script::new([data("{"), wait(SECOND), data("}")]);
+        let (response, took) = timed(json(&PeekLayer::whole(), body)).await;
+        assert_eq!(took, SECOND);
+        assert_eq!(text(response.unwrap()).await, "{}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_breaks_half_way_gives_the_call_its_error() {
+        let body = Script::new([data("{"), wait(SECOND), reset()]);
+        let error = json(&PeekLayer::whole(), body).await.unwrap_err();
+        assert!(error.is::<Reset>());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_is_shorter_than_announced_is_an_error() {
+        let mut body = Script::new([data("{"), data("}")]);
+        body.hint = Hint::Exactly(3);
+        let error = json(&PeekLayer::whole(), body).await.unwrap_err();
+        assert_eq!(peeked(&error), &PeekError::Incomplete);
+        assert_eq!(error.to_string(), "body ended before its announced length");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_empty_body_is_whole() {
+        let response = json(&PeekLayer::whole(), Script::new([])).await;
+        assert_eq!(text(response.unwrap()).await, "");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_longer_than_the_bound_is_let_through() {
+        let layer = PeekLayer::whole().up_to(2);
+        let body = Script::new([data("{"), data(" "), wait(HOUR), data("}")]);
+        let response = assert_ready_ok!(task::spawn(json(&layer, body)).poll());
+        assert_eq!(text(response).await, "{ }");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_takes_longer_than_the_time_is_an_error() {
+        let layer = PeekLayer::whole().within(SECOND);
+        let body = Script::new([data("{"), wait(HOUR), data("}")]);
+        let error = json(&layer, body).await.unwrap_err();
+        assert_eq!(peeked(&error), &PeekError::TimedOut(SECOND));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn streams_pass_at_once() {
+        for media_type in [
+            "text/event-stream; charset=utf-8",
+            "application/x-ndjson",
+            "application/jsonl",
+            "application/vnd.amazon.eventstream",
+        ] {
+            let body = Script::new([wait(HOUR), data("data: Hello\n\n")]);
+            let response = of_type(&PeekLayer::whole(), media_type, body);
+            assert_ready_ok!(task::spawn(response).poll());
+        }
+    }
+
+    fn json<L>(layer: &L, body: Script) -> impl Future<Output = Peeked> + use<L>
+    where
+        L: Layer<Server>,
+        L::Service: Service<Request<()>, Response = Response<PeekBody<Script>>, Error = BoxError>,
+    {
+        of_type(layer, "application/json", body)
+    }
+
+    fn of_type<L>(
+        layer: &L,
+        media_type: &'static str,
+        body: Script,
+    ) -> impl Future<Output = Peeked> + use<L>
+    where
+        L: Layer<Server>,
+        L::Service: Service<Request<()>, Response = Response<PeekBody<Script>>, Error = BoxError>,
+    {
+        let mut response = Response::new(body);
+        let media_type = HeaderValue::from_static(media_type);
+        response.headers_mut().insert("content-type", media_type);
+        send(layer, Request::default(), response)
     }
 }
 
@@ -553,7 +710,7 @@ mod what_is_not_held_back {
     }
 
     fn broken() -> Response<Script> {
-        Response::new(Script::new([data("event: error\ndata: overloaded\n\n")]))
+        event_stream(Script::new([data("event: error\ndata: overloaded\n\n")]))
     }
 }
 
@@ -721,7 +878,8 @@ mod over_a_socket {
             let (mut socket, _) = listener.accept().await.unwrap();
             let request = socket.read(&mut [0; 1024]).await.unwrap();
             assert!(request > 0);
-            let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\
+                transfer-encoding: chunked\r\n\r\n";
             let response = [head, &chunks].concat();
             socket.write_all(response.as_bytes()).await.unwrap();
         });
@@ -786,6 +944,86 @@ mod below_a_health_layer {
         assert_eq!(provider.health().consecutive_failures, 0);
     }
 
+    /// Anthropic ends a turn without any content where the model has nothing to say.
+    #[tokio::test(start_paused = true)]
+    async fn a_turn_without_content_is_the_callers_and_a_success() {
+        let provider = provider();
+        provider.mark_unhealthy("a strike");
+        let turn = "event: message_start\ndata: {}\n\nevent: message_stop\ndata: {}\n\n";
+        let layer = PeekLayer::first_sse_event(|event| match event.event {
+            "content_block_delta" => Content::Begun,
+            _ => Content::NotYet,
+        });
+        let stack = ServiceBuilder::new()
+            .layer(HealthLayer::http(provider.clone()))
+            .layer(layer)
+            .service_fn(|_: Request<()>| {
+                let response = event_stream(Script::new([data(turn)]));
+                ready(Ok::<_, Reset>(response))
+            });
+        let response = stack.oneshot(Request::default()).await.unwrap();
+        let body = response.into_body().collect().await.unwrap();
+        assert_eq!(body.to_bytes(), turn);
+        assert_eq!(provider.health().consecutive_failures, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn compressed_events_are_not_held_against_their_provider() {
+        let provider = provider();
+        provider.mark_unhealthy("a strike");
+        let stack = ServiceBuilder::new()
+            .layer(HealthLayer::http(provider.clone()))
+            .layer(PeekLayer::first_sse_event(|_| Content::Begun))
+            .service_fn(|_: Request<()>| {
+                let response = compressed(Script::new([data("\u{1f}")]));
+                ready(Ok::<_, Reset>(response))
+            });
+        assert!(stack.oneshot(Request::default()).await.is_ok());
+        assert_eq!(provider.health().consecutive_failures, 1);
+        assert!(provider.is_healthy());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_that_is_asked_for_in_a_body_throttles_without_a_strike() {
+        let error = after_first_event(Content::throttled(Some(7 * SECOND), "slow down")).await;
+        let (provider, error) = error;
+        let health = provider.health();
+        assert_eq!(health.cause, Some(Cause::Throttled));
+        assert_eq!(health.retry_in, Some(7 * SECOND));
+        assert_eq!(health.consecutive_failures, 0);
+        let answer = unavailable_response(&error);
+        assert_eq!(answer.status(), 429);
+        assert_eq!(answer.headers()["retry-after"], "7");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_label_of_what_a_provider_reports_is_kept() {
+        let reason = Reason::labelled("quota", "3 of 3 used");
+        let (provider, error) = after_first_event(Content::broken(reason)).await;
+        let reason = provider.health().last_error.unwrap();
+        assert_eq!(reason.label(), "quota");
+        assert_eq!(
+            reason,
+            "quota: body began with an error: quota: 3 of 3 used"
+        );
+        let answer = unavailable_response(&error);
+        assert_eq!(answer.body(), r#"{"error":"quota","attempts":[]}"#);
+    }
+
+    /// A provider after one call, and the error of that.
+    async fn after_first_event(content: Content) -> (Provider, BoxError) {
+        let provider = provider();
+        let stack = ServiceBuilder::new()
+            .layer(HealthLayer::http(provider.clone()))
+            .layer(PeekLayer::first_sse_event(move |_| content.clone()))
+            .service_fn(|_: Request<()>| {
+                let response = event_stream(Script::new([data("data: {}\n\n")]));
+                ready(Ok::<_, Reset>(response))
+            });
+        let error = stack.oneshot(Request::default()).await.map(|_| ());
+        (provider, error.unwrap_err())
+    }
+
     /// Scenario 45.
     #[tokio::test(start_paused = true)]
     async fn a_caller_who_walks_away_before_the_beginning_says_nothing() {
@@ -803,7 +1041,7 @@ mod below_a_health_layer {
         body: &Script,
     ) -> impl Future<Output = Result<Response<HealthBody<PeekBody<Script>>>, BoxError>> + use<>
     {
-        let response = Response::new(body.clone());
+        let response = event_stream(body.clone());
         ServiceBuilder::new()
             .layer(HealthLayer::http(provider.clone()))
             .layer(tokens())
@@ -833,13 +1071,28 @@ type Server = BoxService<Request<()>, Response<Script>, Reset>;
 
 type Peeked = Result<Response<PeekBody<Script>>, BoxError>;
 
-/// A call through `layer` to a server that answers with this body.
+/// A call through `layer` to a server that answers with this body, as a stream of events.
 fn call<L>(layer: &L, body: Script) -> impl Future<Output = Peeked> + use<L>
 where
     L: Layer<Server>,
     L::Service: Service<Request<()>, Response = Response<PeekBody<Script>>, Error = BoxError>,
 {
-    send(layer, Request::default(), Response::new(body))
+    send(layer, Request::default(), event_stream(body))
+}
+
+fn event_stream(body: Script) -> Response<Script> {
+    let mut response = Response::new(body);
+    let media_type = HeaderValue::from_static("text/event-stream");
+    response.headers_mut().insert("content-type", media_type);
+    response
+}
+
+/// The same, compressed: what the data of `body` is not.
+fn compressed(body: Script) -> Response<Script> {
+    let mut response = event_stream(body);
+    let coding = HeaderValue::from_static("gzip");
+    response.headers_mut().insert("content-encoding", coding);
+    response
 }
 
 fn send<L>(

@@ -1,5 +1,6 @@
 //! A stream of server-sent events before a `PeekLayer`, cut into frames anyhow: the closure is given the events that
 //! a browser would be given, what it decides does not depend on the cuts, and what was held back is replayed untouched.
+//! A parser of its own reads the same events, and the one that the stream ends in.
 //!
 //! `cargo fuzz run server_sent_events`
 #![no_main]
@@ -17,7 +18,7 @@ use tokio::time::Instant;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_health::{
     BoxError, Reason,
-    http::{Content, PeekBody, PeekError, PeekLayer},
+    http::{Content, PeekBody, PeekError, PeekLayer, SseEvent, sse::Parser},
 };
 use tower_health_fuzz::{Ending, Reset, Script, paused};
 
@@ -64,6 +65,10 @@ fuzz_target!(|input: Input<'_>| {
     let cut = input.frames();
     assert_as_expected(&cut, input.end, usize::from(input.up_to).max(1));
 
+    for up_to in [1, usize::from(input.up_to).max(1)] {
+        assert_bounded(&cut, up_to);
+    }
+    assert_parsed(&cut);
     let whole = vec![Bytes::copy_from_slice(input.stream)];
     let single = input.stream.chunks(1).map(Bytes::copy_from_slice).collect();
     let verdict = assert_as_expected(&whole, input.end, ALL);
@@ -94,18 +99,15 @@ fn assert_as_expected(frames: &[Bytes], end: End, up_to: usize) -> Verdict {
     let (expected, judged) = expected(frames, end, up_to);
     let given = RefCell::new(Vec::new());
     let layer = PeekLayer::first_sse_event(|event| {
-        let event = Event {
-            kind: event.event.to_owned(),
-            data: event.data.to_owned(),
-            id: event.id.to_owned(),
-        };
+        let event = Event::from(*event);
         let content = judge(&event);
         given.borrow_mut().push(event);
         content
     });
     let service = layer.within(WITHIN).up_to(up_to).layer(service_fn(|_| {
         let body = Script::new(frames.iter().cloned(), end.into());
-        ready(Ok::<_, BoxError>(Response::new(body)))
+        let response = Response::builder().header("content-type", "text/event-stream");
+        ready(Ok::<_, BoxError>(response.body(body).expect("a response")))
     }));
     let verdict = paused(async {
         let start = Instant::now();
@@ -134,6 +136,44 @@ fn assert_as_expected(frames: &[Bytes], end: End, up_to: usize) -> Verdict {
     assert_eq!(given.into_inner(), judged);
     assert_eq!(verdict, expected);
     verdict
+}
+
+fn assert_parsed(frames: &[Bytes]) {
+    let mut parser = Parser::new();
+    let mut read = Vec::new();
+    for frame in frames {
+        let mut bytes = &**frame;
+        while let Some(event) = parser.read(&mut bytes) {
+            assert!(!event.is_truncated);
+            read.push(Event::from(event));
+        }
+        assert!(bytes.is_empty());
+    }
+    let stream = frames.concat();
+    assert_eq!(read, events(&stream));
+    read.extend(parser.finish().map(Event::from));
+    // Two line ends after it, of which the first may complete one.
+    assert_eq!(read, events(&[&*stream, b"\n\n"].concat()));
+}
+
+fn assert_bounded(frames: &[Bytes], up_to: usize) {
+    let mut parser = Parser::new().up_to(up_to);
+    for frame in frames {
+        let mut bytes = &**frame;
+        while let Some(event) = parser.read(&mut bytes) {
+            assert!(event.data.len() <= up_to, "{event:?}");
+        }
+    }
+}
+
+impl From<SseEvent<'_>> for Event {
+    fn from(event: SseEvent<'_>) -> Self {
+        Self {
+            kind: event.event.to_owned(),
+            data: event.data.to_owned(),
+            id: event.id.to_owned(),
+        }
+    }
 }
 
 async fn assert_ending(end: End, mut body: PeekBody<Script>) {
@@ -168,7 +208,10 @@ fn expected(frames: &[Bytes], end: End, up_to: usize) -> (Verdict, Vec<Event>) {
             return (Verdict::Begun, judged);
         }
     }
+    // Even where none was content, the provider has answered.
+    let has_data = judged.iter().any(|event| !event.data.is_empty());
     let verdict = match end {
+        End::Plain | End::Announced | End::Trailers if has_data => Verdict::Begun,
         End::Trailers if held + 1 >= up_to => Verdict::Begun,
         End::Plain | End::Announced | End::Trailers => Verdict::Ended,
         End::Reset => Verdict::Reset,

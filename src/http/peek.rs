@@ -6,7 +6,6 @@ mod future;
 mod layer;
 mod peeking;
 mod service;
-mod sse;
 mod watch;
 
 use std::time::Duration;
@@ -17,8 +16,7 @@ pub use self::{
     future::PeekFuture,
     layer::PeekLayer,
     service::Peek,
-    sse::SseEvent,
-    watch::{FirstContent, FirstFrame, FirstSseEvent},
+    watch::{FirstContent, FirstFrame, FirstSseEvent, Whole},
 };
 use crate::Reason;
 
@@ -33,12 +31,28 @@ pub enum Content {
     /// It will not begin: the provider reports an error in its body. The call fails with
     /// [`PeekError::Broken`].
     Broken(Reason),
+    /// It will not begin: the provider asks for a pause in its body. The call fails with
+    /// [`PeekError::Throttled`].
+    Throttled {
+        /// For how long, where the provider names a time.
+        retry_after: Option<Duration>,
+        /// What the provider said.
+        reason: Reason,
+    },
 }
 
 impl Content {
     /// [`Broken`](Self::Broken), for this reason.
     pub fn broken(reason: impl Into<Reason>) -> Self {
         Self::Broken(reason.into())
+    }
+
+    /// [`Throttled`](Self::Throttled), for so long and for this reason.
+    pub fn throttled(retry_after: Option<Duration>, reason: impl Into<Reason>) -> Self {
+        Self::Throttled {
+            retry_after,
+            reason: reason.into(),
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use ::http::{
     header::{CONTENT_TYPE, RETRY_AFTER},
 };
 
-use super::{ReplayError, json};
+use super::{PeekError, ReplayError, json};
 use crate::{
     BoxError, Cause, Reason,
     error::{Attempt, CircuitOpen, Kind, NoHealthyProvider, find},
@@ -19,6 +19,7 @@ use crate::{
 /// | ... where [all want a pause](NoHealthyProvider::is_throttled) | 429 | the same |
 /// | [`CircuitOpen`] | 503, or 429 where the provider wants a pause | its `retry_in` |
 /// | [`ReplayError::TooLarge`] | 413 | |
+/// | [`PeekError::Throttled`] | 429 | the time that the provider named in its body |
 /// | of kind [`Request`](Kind::Request) | 400 | |
 /// | of kind [`Overloaded`](Kind::Overloaded) | 503 | |
 /// | of kind [`Timeout`](Kind::Timeout) | 504 | |
@@ -72,7 +73,8 @@ pub fn unavailable_response_with_details(error: &BoxError) -> Response<String> {
 struct Answer<'a> {
     status: StatusCode,
     retry_in: Option<Duration>,
-    error: &'static str,
+    /// Its label is shown.
+    error: Reason,
     attempts: Vec<Line<'a>>,
 }
 
@@ -100,7 +102,7 @@ impl<'a> Answer<'a> {
         Self {
             status: unavailable(exhausted.is_throttled()),
             retry_in: waits.chain(*retry_in).min(),
-            error: Kind::NoHealthyProvider.as_str(),
+            error: Kind::NoHealthyProvider.as_str().into(),
             attempts: attempts.iter().map(Line::from).collect(),
         }
     }
@@ -115,15 +117,19 @@ impl<'a> Answer<'a> {
         Self {
             status: unavailable(refusal.cause == Some(Cause::Throttled)),
             retry_in: Some(refusal.retry_in),
-            error: reason,
+            error: reason.into(),
             attempts: vec![line],
         }
     }
 
     fn to_failure(error: &BoxError) -> Self {
-        let kind = Kind::of(&**error);
         let is_too_large = matches!(find(error), Some(ReplayError::TooLarge { .. }));
-        let status = match kind {
+        let throttle = match find(error) {
+            Some(PeekError::Throttled { retry_after, .. }) => Some(*retry_after),
+            _ => None,
+        };
+        let status = match Kind::of(&**error) {
+            _ if throttle.is_some() => StatusCode::TOO_MANY_REQUESTS,
             Some(Kind::Request) if is_too_large => StatusCode::PAYLOAD_TOO_LARGE,
             Some(Kind::Request) => StatusCode::BAD_REQUEST,
             Some(Kind::Overloaded) => StatusCode::SERVICE_UNAVAILABLE,
@@ -132,8 +138,8 @@ impl<'a> Answer<'a> {
         };
         Self {
             status,
-            retry_in: None,
-            error: kind.map_or("error", Kind::as_str),
+            retry_in: throttle.flatten(),
+            error: Reason::error(&**error),
             attempts: Vec::new(),
         }
     }
@@ -154,7 +160,7 @@ impl<'a> Answer<'a> {
         let attempts = self.attempts.iter().map(|line| line.json(is_detailed));
         let details = details.map(|text| ("details", json::string(&text)));
         let members = [
-            ("error", json::string(self.error)),
+            ("error", json::string(self.error.label())),
             ("attempts", json::list(attempts)),
         ];
         json::object(members.into_iter().chain(details))

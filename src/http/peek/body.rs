@@ -22,6 +22,8 @@ pin_project! {
         held: VecDeque<Frame<B::Data>>,
         // What broke it while it was read.
         broken: Option<B::Error>,
+        // Of the held frames, in bytes: hints are asked for at each frame, and there may be many.
+        held_len: u64,
         is_over: bool,
         #[pin]
         inner: B,
@@ -33,6 +35,7 @@ impl<B: Body> PeekBody<B> {
         Self {
             held: VecDeque::new(),
             broken: None,
+            held_len: 0,
             is_over: false,
             inner,
         }
@@ -71,7 +74,10 @@ impl<B: Body> PeekBody<B> {
         B: Unpin,
     {
         match ready!(Pin::new(&mut self.inner).poll_frame(cx)) {
-            Some(Ok(frame)) => self.held.push_back(frame),
+            Some(Ok(frame)) => {
+                self.held_len = self.held_len.saturating_add(data_len(&frame));
+                self.held.push_back(frame);
+            }
             Some(Err(error)) => {
                 self.broken = Some(error);
                 self.is_over = true;
@@ -96,6 +102,7 @@ impl<B: Body> Body for PeekBody<B> {
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let this = self.project();
         if let Some(frame) = this.held.pop_front() {
+            *this.held_len = this.held_len.saturating_sub(data_len(&frame));
             if this.held.is_empty() {
                 // A stream may go on for hours: the buffer does not.
                 *this.held = VecDeque::new();
@@ -118,7 +125,7 @@ impl<B: Body> Body for PeekBody<B> {
     }
 
     fn size_hint(&self) -> SizeHint {
-        let held = self.held.iter().map(data_len).sum();
+        let held = self.held_len;
         let rest = if self.broken.is_some() {
             // Fewer than announced: nobody knows how many.
             SizeHint::default()

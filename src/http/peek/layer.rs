@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use tower_layer::Layer;
 
-use super::{Bounds, Content, FirstContent, FirstFrame, FirstSseEvent, Peek, SseEvent};
-use crate::policy::positive;
+use super::{Bounds, Content, FirstContent, FirstFrame, FirstSseEvent, Peek, Whole};
+use crate::{http::SseEvent, policy::positive};
 
 /// Wraps services in [`Peek`]: holds a response back until its body has begun.
 ///
@@ -32,17 +32,27 @@ use crate::policy::positive;
 ///     .layer(PeekLayer::first_frame())
 ///     .service(tower::service_fn(send));
 ///
-/// // A first token must have come, in time, and no error before it.
+/// // A first token must have come, in time, and no error before it. Some providers report an error as
+/// // an event of its own, others in the data of an ordinary one. A turn may end without any content.
 /// let first_token = PeekLayer::first_sse_event(|event| match event.event {
-///     "error" => Content::broken(Reason::display(event.data)),
-///     "content_block_delta" => Content::Begun,
+///     "error" => Content::broken(Reason::labelled("error event", event.data)),
+///     "message" if event.data.starts_with(r#"{"error":"#) => {
+///         Content::broken(Reason::labelled("error event", event.data))
+///     }
+///     "content_block_delta" | "message_stop" => Content::Begun,
 ///     _ => Content::NotYet,
 /// });
 /// let model = ServiceBuilder::new()
 ///     .layer(HealthLayer::http(cache.provider("model")))
 ///     .layer(first_token.within(Duration::from_secs(10)).up_to(16 * 1024))
 ///     .service(tower::service_fn(send));
-/// # let _ = (files, model);
+///
+/// // JSON that breaks off half-way is the next provider's to answer.
+/// let answers = ServiceBuilder::new()
+///     .layer(HealthLayer::http(cache.provider("answers")))
+///     .layer(PeekLayer::whole().up_to(1024 * 1024))
+///     .service(tower::service_fn(send));
+/// # let _ = (files, model, answers);
 /// ```
 ///
 /// # Where in the stack
@@ -55,12 +65,23 @@ use crate::policy::positive;
 /// - `HealthLayer` → `PeekLayer` → `Timeout` → client: the timeout bounds the wait for the head of
 ///   the response, and `within` that for the body.
 ///
-/// A layer that decompresses bodies belongs below this one: closures see bytes as they come.
+/// A layer that decompresses bodies belongs below this one: closures are not asked about compressed
+/// content.
+///
+/// Two of these layers can be stacked: [`whole`](Self::whole) for answers that are not streamed, and
+/// [`first_sse_event`](Self::first_sse_event) for those that are.
 ///
 /// # What is not held back
 ///
 /// Responses whose status is not a success, and those that have no content: of a `HEAD` or `CONNECT`,
-/// or with a 204 or 205. They pass at once.
+/// or with a 204 or 205. They pass at once. So does compressed content where a closure would have to
+/// read it: the provider's `Content-Encoding` says that the bytes are no text, and most clients of
+/// language models accept `gzip`.
+///
+/// # Bodies that end
+///
+/// A body that ends with fewer bytes than its size hint announced, before it is let through, is
+/// [an error](super::PeekError::Incomplete).
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct PeekLayer<W = FirstFrame> {
@@ -75,6 +96,28 @@ impl PeekLayer {
     }
 }
 
+impl PeekLayer<Whole> {
+    /// Holds a response back until its whole body has come, so that one that breaks half-way is an error
+    /// of the call, which a [`FallbackChain`](crate::FallbackChain) takes to the next provider.
+    ///
+    /// Within the bounds of [`up_to`](Self::up_to), beyond which the response is let through, and of
+    /// [`within`](Self::within), beyond which the call fails.
+    ///
+    /// Streams pass at once: `text/event-stream`, `application/x-ndjson`, `application/jsonl` and
+    /// `application/vnd.amazon.eventstream`.
+    ///
+    /// ```
+    /// use tower_health::http::PeekLayer;
+    ///
+    /// let layer = PeekLayer::whole();
+    /// let larger = PeekLayer::whole().up_to(4 * 1024 * 1024);
+    /// # let _ = (layer, larger);
+    /// ```
+    pub fn whole() -> Self {
+        Self::new(Whole)
+    }
+}
+
 impl<F> PeekLayer<FirstContent<F>>
 where
     F: Fn(&[u8]) -> Content,
@@ -83,6 +126,8 @@ where
     ///
     /// `judge` is given all bytes so far, from the first, whenever more have come; there is at least
     /// one. A body that ends while the content has not begun is an [error](super::PeekError::Ended).
+    ///
+    /// Compressed content passes at once.
     ///
     /// ```
     /// use tower_health::http::{Content, PeekLayer};
@@ -114,16 +159,24 @@ where
     ///
     /// `judge` is given each event in turn, once it is complete, as browsers understand them:
     /// comments are none, and neither is what has no `data`, nor what the stream ends in the midst of.
-    /// A stream that ends while the content has not begun is an [error](super::PeekError::Ended).
     ///
-    /// A response with a `Content-Type` other than `text/event-stream` passes at once, so that one
-    /// client may ask for streams and for whole answers.
+    /// A stream that ends before any event with data is an [error](super::PeekError::Ended). One that ends
+    /// after such events, though none was content, is let through: its provider has answered, and had
+    /// nothing to say.
+    ///
+    /// A response passes at once unless its `Content-Type` is `text/event-stream`, so that one client may
+    /// ask for streams and for whole answers, and so does compressed content. Events are read by an
+    /// [`sse::Parser`](super::sse::Parser), up to its bounds.
     ///
     /// ```
+    /// use std::time::Duration;
     /// use tower_health::http::{Content, PeekLayer};
     ///
     /// let layer = PeekLayer::first_sse_event(|event| match event.data {
     ///     "" => Content::NotYet,
+    ///     data if data.contains("rate_limit_error") => {
+    ///         Content::throttled(Some(Duration::from_secs(5)), "rate limit")
+    ///     }
     ///     data if data.starts_with(r#"{"error""#) => Content::broken("error in the stream"),
     ///     _ => Content::Begun,
     /// });
@@ -157,7 +210,7 @@ impl<W> PeekLayer<W> {
         self
     }
 
-    /// How much of a body is held back, in bytes. Default: 64 KiB.
+    /// Maximum number of bytes of a body that are held back. Default: 64 KiB.
     ///
     /// A response with more than that, and no verdict, is let through: what goes on for so long has
     /// begun, and a closure that waits for what never comes must not take out a provider that is

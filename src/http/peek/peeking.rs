@@ -25,6 +25,8 @@ pin_project! {
         bounds: Bounds,
         // In bytes, as the bound counts them.
         held: usize,
+        // Of what the size hint announced, in bytes.
+        missing: u64,
         #[pin]
         timer: Option<Sleep>,
     }
@@ -32,11 +34,13 @@ pin_project! {
 
 impl<B: Body, W> Peeking<B, W> {
     pub(super) fn new(response: Response<PeekBody<B>>, watch: W, bounds: Bounds) -> Self {
+        let missing = response.body().size_hint().lower();
         Self {
             response: Some(response),
             watch,
             bounds,
             held: 0,
+            missing,
             timer: None,
         }
     }
@@ -61,6 +65,16 @@ where
                 Poll::Ready(Content::Broken(reason)) => {
                     return Poll::Ready(Err(PeekError::Broken(reason).into()));
                 }
+                Poll::Ready(Content::Throttled {
+                    retry_after,
+                    reason,
+                }) => {
+                    let error = PeekError::Throttled {
+                        retry_after,
+                        reason,
+                    };
+                    return Poll::Ready(Err(error.into()));
+                }
                 Poll::Pending => return self.poll_timeout(cx).map(|error| Err(error.into())),
             }
         }
@@ -78,17 +92,18 @@ where
         let this = self.project();
         let body = this.response.as_mut().expect(DONE).body_mut();
         let Some(frame) = ready!(body.poll_hold(cx)?) else {
-            return Poll::Ready(if W::MAY_BE_EMPTY {
-                Ok(Content::Begun)
-            } else {
-                Err(PeekError::Ended.into())
+            return Poll::Ready(match *this.missing {
+                1.. => Err(PeekError::Incomplete.into()),
+                0 if this.watch.may_end() => Ok(Content::Begun),
+                0 => Err(PeekError::Ended.into()),
             });
         };
         let (content, size) = match data_of(frame) {
             Some(data) => (this.watch.look(data), data.remaining()),
-            None => (Content::NotYet, 1),
+            None => (Content::NotYet, 0),
         };
-        *this.held = this.held.saturating_add(size);
+        *this.missing = this.missing.saturating_sub(size as u64);
+        *this.held = this.held.saturating_add(size.max(1));
         let is_full = *this.held >= this.bounds.up_to;
         Poll::Ready(Ok(match content {
             Content::NotYet if is_full => Content::Begun,

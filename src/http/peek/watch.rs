@@ -1,15 +1,13 @@
 use std::{fmt, mem};
 
-use ::http::{HeaderMap, HeaderValue, header::CONTENT_TYPE};
-use bytes::{Buf, Bytes, BytesMut};
+use ::http::HeaderMap;
+use bytes::{Buf, Bytes};
 
-use super::{Content, SseEvent, sse::Parser};
+use super::Content;
+use crate::http::sse::{self, Parser, SseEvent};
 
 /// Watches one body for its beginning. A layer's own has seen nothing; each call watches with a clone.
 pub trait Watch<D>: Clone {
-    /// Whether a body may end without content.
-    const MAY_BE_EMPTY: bool;
-
     /// Whether a response with these headers is one to be watched.
     fn concerns(&self, _headers: &HeaderMap) -> bool {
         true
@@ -17,6 +15,9 @@ pub trait Watch<D>: Clone {
 
     /// Looks at the data of the next frame, which is not empty.
     fn look(&mut self, data: &D) -> Content;
+
+    /// Whether a body that ends now, without its content having begun, is let through.
+    fn may_end(&self) -> bool;
 }
 
 /// The body has begun with its first data; see [`PeekLayer::first_frame`](super::PeekLayer::first_frame).
@@ -24,10 +25,30 @@ pub trait Watch<D>: Clone {
 pub struct FirstFrame;
 
 impl<D: Buf> Watch<D> for FirstFrame {
-    const MAY_BE_EMPTY: bool = true;
-
     fn look(&mut self, _data: &D) -> Content {
         Content::Begun
+    }
+
+    fn may_end(&self) -> bool {
+        true
+    }
+}
+
+/// The body has come to its end; see [`PeekLayer::whole`](super::PeekLayer::whole).
+#[derive(Clone, Copy, Debug)]
+pub struct Whole;
+
+impl<D: Buf> Watch<D> for Whole {
+    fn concerns(&self, headers: &HeaderMap) -> bool {
+        !is_streamed(headers)
+    }
+
+    fn look(&mut self, _data: &D) -> Content {
+        Content::NotYet
+    }
+
+    fn may_end(&self) -> bool {
+        true
     }
 }
 
@@ -35,25 +56,34 @@ impl<D: Buf> Watch<D> for FirstFrame {
 #[derive(Clone)]
 pub struct FirstContent<F> {
     judge: F,
-    seen: Bytes,
+    /// Nothing is copied until there is a second piece to join to the first.
+    first: Bytes,
+    joined: Vec<u8>,
 }
 
 impl<F> FirstContent<F> {
     pub(super) fn new(judge: F) -> Self {
         Self {
             judge,
-            seen: Bytes::new(),
+            first: Bytes::new(),
+            joined: Vec::new(),
         }
     }
 
-    /// Copies nothing until there is a second piece to join to the first.
     fn see(&mut self, data: &Bytes) {
-        if self.seen.is_empty() {
-            self.seen = data.clone();
+        if self.seen().is_empty() {
+            self.first = data.clone();
         } else {
-            let mut joined = BytesMut::from(mem::take(&mut self.seen));
-            joined.extend_from_slice(data);
-            self.seen = joined.freeze();
+            self.joined.extend_from_slice(&mem::take(&mut self.first));
+            self.joined.extend_from_slice(data);
+        }
+    }
+
+    fn seen(&self) -> &[u8] {
+        if self.joined.is_empty() {
+            &self.first
+        } else {
+            &self.joined
         }
     }
 }
@@ -62,11 +92,17 @@ impl<F> Watch<Bytes> for FirstContent<F>
 where
     F: Fn(&[u8]) -> Content + Clone,
 {
-    const MAY_BE_EMPTY: bool = false;
+    fn concerns(&self, headers: &HeaderMap) -> bool {
+        !sse::is_compressed(headers)
+    }
 
     fn look(&mut self, data: &Bytes) -> Content {
         self.see(data);
-        (self.judge)(&self.seen)
+        (self.judge)(self.seen())
+    }
+
+    fn may_end(&self) -> bool {
+        false
     }
 }
 
@@ -76,13 +112,16 @@ where
 pub struct FirstSseEvent<F> {
     judge: F,
     parser: Parser,
+    /// An event with data has come.
+    has_data: bool,
 }
 
 impl<F> FirstSseEvent<F> {
     pub(super) fn new(judge: F) -> Self {
         Self {
             judge,
-            parser: Parser::default(),
+            parser: Parser::new(),
+            has_data: false,
         }
     }
 }
@@ -91,38 +130,40 @@ impl<F> Watch<Bytes> for FirstSseEvent<F>
 where
     F: Fn(&SseEvent<'_>) -> Content + Clone,
 {
-    const MAY_BE_EMPTY: bool = false;
-
     fn concerns(&self, headers: &HeaderMap) -> bool {
-        headers.get(CONTENT_TYPE).is_none_or(is_event_stream)
+        sse::is_readable(headers)
     }
 
     fn look(&mut self, data: &Bytes) -> Content {
-        for byte in data {
-            let content = match self.parser.push(*byte) {
-                Some(event) => (self.judge)(&event),
-                None => Content::NotYet,
-            };
+        let mut bytes = &**data;
+        while let Some(event) = self.parser.read(&mut bytes) {
+            self.has_data |= !event.data.is_empty();
+            let content = (self.judge)(&event);
             if content != Content::NotYet {
                 return content;
             }
         }
         Content::NotYet
     }
+
+    /// A turn may have no content at all: its provider has answered.
+    fn may_end(&self) -> bool {
+        self.has_data
+    }
 }
 
-/// Whether this media type, its parameters aside, is that of server-sent events.
-fn is_event_stream(content_type: &HeaderValue) -> bool {
-    let end_of_type = |byte: &u8| *byte == b';';
-    content_type
-        .as_bytes()
-        .split(end_of_type)
-        .next()
-        .is_some_and(|media_type| {
-            media_type
-                .trim_ascii()
-                .eq_ignore_ascii_case(b"text/event-stream")
-        })
+/// Whether the content comes bit by bit by its nature, as far as its media type tells.
+fn is_streamed(headers: &HeaderMap) -> bool {
+    const STREAMED: [&[u8]; 4] = [
+        b"text/event-stream",
+        b"application/x-ndjson",
+        b"application/jsonl",
+        b"application/vnd.amazon.eventstream",
+    ];
+    let media_type = sse::media_type(headers).unwrap_or_default();
+    STREAMED
+        .iter()
+        .any(|streamed| media_type.eq_ignore_ascii_case(streamed))
 }
 
 impl<F> fmt::Debug for FirstContent<F> {

@@ -409,7 +409,7 @@ impl Breaker {
 
     /// A permit was dropped without a verdict.
     pub(crate) fn dropped(&mut self, ticket: Ticket, now: Instant) -> Judged {
-        if ticket.has_run_for(self.policy.trip.cancelled_after, now) {
+        if !ticket.has_answer() && ticket.has_run_for(self.policy.trip.cancelled_after, now) {
             return self.record(ticket, Outcome::failure("cancelled"), now);
         }
         let holder = self.slots.give_back(ticket);

@@ -33,6 +33,7 @@ mod constructors;
 mod grpc;
 mod idle;
 mod json;
+mod judge;
 #[cfg(feature = "hyper")]
 pub(crate) mod kind;
 mod peek;
@@ -51,6 +52,7 @@ pub use self::{
     classify::StatusClassifier,
     grpc::GrpcClassifier,
     idle::IdleBody,
+    judge::{JudgeBody, StreamVerdict},
     peek::{
         Content, FirstContent, FirstFrame, FirstSseEvent, Peek, PeekBody, PeekError, PeekFuture,
         PeekLayer, Whole,

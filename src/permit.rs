@@ -116,13 +116,18 @@ impl Permit {
         self.ticket.is_trial()
     }
 
+    /// Whether the beginning of an answer can change anything.
+    pub(crate) fn minds_answer(&self) -> bool {
+        self.ticket.minds_answer()
+    }
+
     /// Lets the next trial go ahead while this one is still to be judged, as when an answer has
     /// begun to arrive. The verdict still counts.
     ///
     /// The clock of [`Trip::slow_call`](crate::Trip::slow_call) stops: an answer that goes on for
     /// long is not a slow one. Doing it again does nothing.
     pub fn release_slot(&mut self) {
-        if self.ticket.minds_answer() {
+        if self.minds_answer() {
             if let Some(cell) = self.sign.cell(self.ticket) {
                 cell.answer_began(&mut self.ticket);
             }

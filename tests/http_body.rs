@@ -2,17 +2,18 @@
 #![cfg(feature = "http")]
 
 use std::{
+    collections::VecDeque,
     future::ready,
     io,
-    pin::pin,
+    pin::{Pin, pin},
     task::{Context, Poll, Waker},
     time::Duration,
 };
 
 use allocation_counter::measure;
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use http::{HeaderMap, HeaderValue, Request, Response};
-use http_body::{Body, Frame};
+use http_body::{Body, Frame, SizeHint};
 use http_body_util::{
     BodyExt, Empty, Full,
     channel::{Channel, Sender},
@@ -27,9 +28,9 @@ use tokio::{
 use tokio_test::{assert_pending, assert_ready, task};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_health::{
-    BoxError, Cause, Classify, HealthCache, HealthLayer, Policy, Provider, State, Trip,
+    BoxError, Cause, Classify, HealthCache, HealthLayer, Outcome, Policy, Provider, State, Trip,
     error::{CircuitOpen, find},
-    http::{HealthBody, IdleBody, StatusClassifier},
+    http::{HealthBody, IdleBody, JudgeBody, StatusClassifier, StreamVerdict},
 };
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -134,40 +135,6 @@ mod verdict {
         assert!(find::<CircuitOpen>(&refused.unwrap_err()).is_some());
     }
 
-    /// Scenario 45.
-    #[tokio::test(start_paused = true)]
-    async fn a_body_dropped_by_its_reader_says_nothing() {
-        let provider = with_a_strike();
-
-        for chunks in 0..3 {
-            let (mut upstream, mut body) = stream(&provider).await;
-            for _ in 0..chunks {
-                upstream.send_data("token".into()).await.unwrap();
-                data(&mut body).await;
-            }
-            advance(DAY).await;
-            drop(body);
-        }
-
-        assert_eq!(provider.health().state, State::Closed);
-        assert_eq!(provider.health().last_error.unwrap(), "a strike");
-    }
-
-    /// Rule 11.
-    #[tokio::test(start_paused = true)]
-    async fn a_body_dropped_after_too_long_is_a_failure_where_cancelled_calls_are() {
-        let provider = tripping_at(Trip::consecutive(3).cancelled_after(10 * SECOND));
-
-        for (millis, strikes_after) in [(9_999, 0), (10_000, 1)] {
-            let (mut upstream, mut body) = stream(&provider).await;
-            upstream.send_data("token".into()).await.unwrap();
-            data(&mut body).await;
-            advance(Duration::from_millis(millis)).await;
-            drop(body);
-            assert_eq!(strikes(&provider), strikes_after);
-        }
-    }
-
     #[tokio::test(start_paused = true)]
     async fn what_is_no_success_has_its_verdict_before_its_body() {
         for (status, strikes_after) in [(503, 2), (404, 1)] {
@@ -201,8 +168,491 @@ mod verdict {
     }
 }
 
+mod dropped {
+    use super::*;
+
+    /// Clients of language models stop at `[DONE]`.
+    #[tokio::test(start_paused = true)]
+    async fn streams_read_to_their_last_event_close_a_half_open_breaker() {
+        let provider = HealthCache::default().provider("groq");
+        open(&provider);
+        advance(MINUTE).await;
+
+        for trials in 1..=3 {
+            assert_eq!(provider.health().state, State::HalfOpen, "trial {trials}");
+            read_to_done(&provider).await;
+        }
+
+        assert_eq!(provider.health().state, State::Closed);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failures_with_such_streams_between_them_are_not_in_a_row() {
+        let provider = HealthCache::default().provider("groq");
+        for _ in 0..2 {
+            provider.admit().unwrap().failure("503");
+            for _ in 0..3 {
+                read_to_done(&provider).await;
+            }
+            assert_eq!(strikes(&provider), 0);
+        }
+    }
+
+    /// SDKs stop at an error event too.
+    #[tokio::test(start_paused = true)]
+    async fn one_such_stream_is_no_success() {
+        let provider = with_a_strike();
+        read_to_done(&provider).await;
+        assert_eq!(strikes(&provider), 1);
+    }
+
+    /// Scenario 45.
+    #[tokio::test(start_paused = true)]
+    async fn by_a_reader_who_waits_for_a_frame_it_says_nothing() {
+        let provider = with_a_strike();
+
+        for chunks in [0, 1, 2, 0, 1] {
+            let (mut upstream, mut body) = stream(&provider).await;
+            for _ in 0..chunks {
+                upstream.send_data("token".into()).await.unwrap();
+                data(&mut body).await;
+            }
+            assert_pending!(task::spawn(body.frame()).poll());
+            advance(DAY).await;
+            drop(body);
+        }
+
+        assert_eq!(strikes(&provider), 1);
+        assert_eq!(provider.health().last_error.unwrap(), "a strike");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn by_a_reader_who_asked_for_no_frame_it_says_nothing() {
+        let provider = with_a_strike();
+        for _ in 0..5 {
+            let (mut upstream, body) = stream(&provider).await;
+            upstream.send_data("token".into()).await.unwrap();
+            drop(body);
+        }
+        assert_eq!(strikes(&provider), 1);
+    }
+
+    /// Rule 11.
+    #[tokio::test(start_paused = true)]
+    async fn after_too_long_it_is_a_failure_where_cancelled_calls_are_and_no_answer_has_begun() {
+        let provider = tripping_at(Trip::consecutive(3).cancelled_after(10 * SECOND));
+
+        for (millis, strikes_after) in [(9_999, 0), (10_000, 1)] {
+            let (_upstream, mut body) = stream(&provider).await;
+            assert_pending!(task::spawn(body.frame()).poll());
+            advance(Duration::from_millis(millis)).await;
+            drop(body);
+            assert_eq!(strikes(&provider), strikes_after);
+        }
+    }
+
+    /// Rule 11.
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_that_flows_is_no_failure_where_late_cancellations_are() {
+        let provider = tripping_at(Trip::consecutive(3).cancelled_after(10 * SECOND));
+
+        for is_waiting in [true, false, true] {
+            let (mut upstream, mut body) = stream(&provider).await;
+            for _ in 0..30 {
+                upstream.send_data("token".into()).await.unwrap();
+                data(&mut body).await;
+                advance(SECOND).await;
+            }
+            if is_waiting {
+                assert_pending!(task::spawn(body.frame()).poll());
+            }
+            drop(body);
+        }
+
+        assert_eq!(strikes(&provider), 0);
+    }
+
+    /// Of a stream that goes on.
+    async fn read_to_done(provider: &Provider) {
+        let (mut upstream, mut body) = stream(provider).await;
+        for event in ["data: hi\n\n", "data: [DONE]\n\n"] {
+            upstream.send_data(event.into()).await.unwrap();
+            assert_eq!(data(&mut body).await, event);
+        }
+    }
+}
+
+mod announced {
+    use super::*;
+
+    /// Proxies reset streams of HTTP/2 without an error, whatever went wrong behind them.
+    #[tokio::test(start_paused = true)]
+    async fn fewer_bytes_than_announced_are_a_failure() {
+        for sent in [
+            &[][..],
+            &["ten bytes."],
+            &["ten bytes.", "89 bytes".repeat(11).leak(), "!"],
+        ] {
+            let provider = with_a_strike();
+            let body = respond(&provider, Announced::new(100, sent)).await;
+            let read = body.collect().await.unwrap().to_bytes();
+            assert_eq!(read, sent.concat(), "and the reader gets what came");
+            assert_eq!(strikes(&provider), 2);
+            assert_eq!(provider.health().last_error.unwrap(), "incomplete");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn as_many_or_more_are_a_success() {
+        for announced in [0, 9, 10] {
+            let provider = with_a_strike();
+            let body = respond(&provider, Announced::new(announced, &["ten", " bytes."])).await;
+            body.collect().await.unwrap();
+            assert_eq!(strikes(&provider), 0);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn trailers_do_not_make_up_for_what_is_missing() {
+        let provider = with_a_strike();
+        let (mut upstream, channel) = Channel::<Bytes, io::Error>::new(1);
+        let announced = Announced::new(100, &["ten bytes."]);
+        let mut body = respond(&provider, Then(announced, channel)).await;
+        data(&mut body).await;
+        upstream.send_trailers(checksum()).await.unwrap();
+        assert!(body.frame().await.unwrap().unwrap().is_trailers());
+        assert_eq!(strikes(&provider), 2);
+    }
+
+    /// RFC 9110 §15.3.5, §15.4.5: the length is that of another response.
+    #[tokio::test(start_paused = true)]
+    async fn a_response_that_has_no_content_misses_none() {
+        for status in [101, 204, 205, 304] {
+            let provider = with_a_strike();
+            let body = Announced::new(100, &[]);
+            let response = Response::builder().status(status).body(body).unwrap();
+            let permit = provider.admit().unwrap();
+            let classifier = StatusClassifier::new().judge_sse(|_| StreamVerdict::Continue);
+            drop(classifier.classify(Ok::<_, BoxError>(response), permit));
+            assert_eq!(strikes(&provider), 0, "{status}");
+        }
+    }
+
+    /// One that announces so much, whatever it has.
+    struct Announced {
+        length: u64,
+        left: VecDeque<&'static str>,
+    }
+
+    impl Announced {
+        fn new(length: u64, frames: &[&'static str]) -> Self {
+            let left = frames.iter().copied().collect();
+            Self { length, left }
+        }
+    }
+
+    impl Body for Announced {
+        type Data = Bytes;
+        type Error = io::Error;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+            let next = self.left.pop_front();
+            Poll::Ready(next.map(|data| Ok(Frame::data(data.into()))))
+        }
+
+        fn size_hint(&self) -> SizeHint {
+            SizeHint::with_exact(self.length)
+        }
+    }
+
+    /// One body after the other, with the hint of the first.
+    struct Then(Announced, Channel<Bytes, io::Error>);
+
+    impl Body for Then {
+        type Data = Bytes;
+        type Error = io::Error;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+        ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+            match Pin::new(&mut self.0).poll_frame(cx) {
+                Poll::Ready(None) => Pin::new(&mut self.1).poll_frame(cx),
+                next => next,
+            }
+        }
+
+        fn size_hint(&self) -> SizeHint {
+            self.0.size_hint()
+        }
+    }
+}
+
+mod judged {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_last_event_is_a_success_before_the_reader_asks_for_more() {
+        let provider = with_a_strike();
+        let (mut upstream, mut body) = events(&provider, &[]).await;
+
+        upstream
+            .send_data("data: hi\n\ndata: [DO".into())
+            .await
+            .unwrap();
+        data(&mut body).await;
+        assert_eq!(strikes(&provider), 1);
+        upstream.send_data("NE]\n\n".into()).await.unwrap();
+        assert_eq!(data(&mut body).await, "NE]\n\n");
+        assert_eq!(strikes(&provider), 0);
+
+        // A proxy polls on, and its own caller hangs up.
+        assert_pending!(task::spawn(body.frame()).poll());
+        drop(body);
+        assert_eq!(strikes(&provider), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_last_event_closes_a_half_open_breaker() {
+        let provider = HealthCache::default().provider("groq");
+        open(&provider);
+        advance(MINUTE).await;
+        let (mut upstream, mut body) = events(&provider, &[]).await;
+        upstream.send_data("data: [DONE]\n\n".into()).await.unwrap();
+        data(&mut body).await;
+        assert_eq!(provider.health().state, State::Closed);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_error_event_after_the_first_token_is_a_failure_at_once() {
+        let provider = with_a_strike();
+        let (mut upstream, mut body) = events(&provider, &[]).await;
+        upstream.send_data("data: hi\n\n".into()).await.unwrap();
+        data(&mut body).await;
+        let error = "event: error\ndata: overloaded\n\n";
+        upstream.send_data(error.into()).await.unwrap();
+        assert_eq!(data(&mut body).await, error);
+        assert_eq!(strikes(&provider), 2);
+        assert_eq!(provider.health().last_error.unwrap(), "overloaded");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_throttle_in_an_event_opens_without_a_strike() {
+        let provider = with_a_strike();
+        let (mut upstream, mut body) = events(&provider, &[]).await;
+        let event = "event: throttle\ndata: 7\n\n";
+        upstream.send_data(event.into()).await.unwrap();
+        data(&mut body).await;
+        let health = provider.health();
+        assert_eq!(health.cause, Some(Cause::Throttled));
+        assert_eq!(health.retry_in, Some(7 * SECOND));
+        assert_eq!(health.consecutive_failures, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_end_without_the_last_event_is_a_failure() {
+        for sent in ["", "data: hi\n\n", "data: hi\n\ndata: [DO"] {
+            let provider = with_a_strike();
+            let (mut upstream, body) = events(&provider, &[]).await;
+            upstream.send_data(sent.into()).await.unwrap();
+            drop(upstream);
+            assert_eq!(body.collect().await.unwrap().to_bytes(), sent);
+            assert_eq!(strikes(&provider), 2, "{sent:?}");
+            assert_eq!(provider.health().last_error.unwrap(), "incomplete");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_last_event_that_no_blank_line_follows_is_judged_at_the_end() {
+        for (last, strikes_after) in [
+            ("data: [DONE]", 0),
+            ("data: [DONE]\n", 0),
+            ("event: error\ndata: overloaded\n", 2),
+        ] {
+            let provider = with_a_strike();
+            let (mut upstream, body) = events(&provider, &[]).await;
+            upstream.send_data("data: hi\n\n".into()).await.unwrap();
+            upstream.send_data(last.into()).await.unwrap();
+            drop(upstream);
+            body.collect().await.unwrap();
+            assert_eq!(strikes(&provider), strikes_after, "{last:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_no_plain_stream_of_events_is_judged_by_its_end() {
+        for headers in [
+            &[("content-type", "application/json")][..],
+            &[("content-encoding", "gzip")],
+        ] {
+            let provider = with_a_strike();
+            let (mut upstream, body) = events(&provider, headers).await;
+            let error = "event: error\ndata: overloaded\n\n";
+            upstream.send_data(error.into()).await.unwrap();
+            drop(upstream);
+            body.collect().await.unwrap();
+            assert_eq!(strikes(&provider), 0, "{headers:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn content_that_is_encoded_as_it_is_is_read() {
+        let provider = with_a_strike();
+        let headers = [("content-encoding", "identity")];
+        let (mut upstream, mut body) = events(&provider, &headers).await;
+        upstream.send_data("data: [DONE]\n\n".into()).await.unwrap();
+        data(&mut body).await;
+        assert_eq!(strikes(&provider), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_that_breaks_before_its_last_event_is_a_failure_with_its_error() {
+        let provider = with_a_strike();
+        let (mut upstream, mut body) = events(&provider, &[]).await;
+        upstream.send_data("data: hi\n\n".into()).await.unwrap();
+        upstream.abort(reset());
+        data(&mut body).await;
+        body.frame().await.unwrap().unwrap_err();
+        assert_eq!(strikes(&provider), 2);
+        assert_eq!(provider.health().last_error.unwrap(), "reset by peer");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn data_in_several_pieces_is_read_whole() {
+        let provider = with_a_strike();
+        let mut rope: Box<dyn Buf + Send + Sync> = Box::new(Bytes::new());
+        for piece in "data: [DONE]\n\n".repeat(4).into_bytes().chunks(1) {
+            rope = Box::new(rope.chain(Bytes::copy_from_slice(piece)));
+        }
+        let response = event_stream(Full::new(rope));
+        let permit = provider.admit().unwrap();
+        let response = classifier().classify(Ok::<_, BoxError>(response), permit);
+        let mut body = response.unwrap().into_body();
+        assert!(body.frame().await.unwrap().is_ok());
+        assert_eq!(strikes(&provider), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bodies_of_any_kind_are_judged_by_their_frames_and_trailers() {
+        for (sent, trailers, strikes_after) in [
+            ("{}\n{\"done\":true}\n", None, 0),
+            ("{}\n{\"error\":\"x\"}\n", None, 2),
+            ("{}\n", None, 2),
+            ("{}\n", Some(checksum()), 1),
+        ] {
+            let provider = with_a_strike();
+            let (mut upstream, channel) = Channel::<Bytes, io::Error>::new(8);
+            let classifier = StatusClassifier::new()
+                .judge_body(|_, headers| headers.contains_key("x-other").then_some(Lines))
+                .judge_body(|status, _| (status == 200).then_some(Lines));
+            let layer = HealthLayer::new(provider.clone()).classify(classifier);
+            let body = call(&layer, channel).await.unwrap();
+            upstream.send_data(sent.into()).await.unwrap();
+            if let Some(trailers) = trailers {
+                upstream.send_trailers(trailers).await.unwrap();
+            }
+            drop(upstream);
+            body.collect().await.unwrap();
+            assert_eq!(strikes(&provider), strikes_after, "{sent:?}");
+        }
+    }
+
+    /// Trailers are neutral, an end without any is a failure.
+    struct Lines;
+
+    impl JudgeBody for Lines {
+        fn frame(&mut self, data: &[u8]) -> StreamVerdict {
+            let text = str::from_utf8(data).unwrap();
+            if text.contains("error") {
+                StreamVerdict::broken("error")
+            } else if text.contains("done") {
+                StreamVerdict::Done
+            } else {
+                StreamVerdict::Continue
+            }
+        }
+
+        fn end(&mut self, trailers: Option<&HeaderMap>) -> Outcome {
+            match trailers {
+                Some(_) => Outcome::Neutral,
+                None => Outcome::failure("incomplete"),
+            }
+        }
+    }
+
+    fn classifier() -> StatusClassifier {
+        StatusClassifier::new().judge_sse(|event| match (event.event, event.data) {
+            ("error", data) => StreamVerdict::Broken(data.to_owned().into()),
+            ("throttle", data) => StreamVerdict::Throttled {
+                retry_after: data.parse().map(Duration::from_secs).ok(),
+                reason: "slow down".into(),
+            },
+            (_, "[DONE]") => StreamVerdict::Done,
+            _ => StreamVerdict::Continue,
+        })
+    }
+
+    /// A stream of events that is judged, with these headers too.
+    async fn events(
+        provider: &Provider,
+        headers: &[(&'static str, &'static str)],
+    ) -> (Upstream, Stream) {
+        let (upstream, channel) = Channel::new(8);
+        let mut response = event_stream(channel);
+        for (name, value) in headers {
+            let value = HeaderValue::from_static(value);
+            response.headers_mut().insert(*name, value);
+        }
+        let permit = provider.admit().unwrap();
+        let response = classifier().classify(Ok::<_, BoxError>(response), permit);
+        (upstream, response.unwrap().into_body())
+    }
+}
+
 mod half_open {
     use super::*;
+
+    /// Comments keep a connection alive, of a provider that is overloaded too.
+    #[tokio::test(start_paused = true)]
+    async fn a_trial_gives_its_slot_back_at_the_first_event_of_an_event_stream() {
+        let provider = half_open();
+        let (mut upstream, channel) = Channel::<_, io::Error>::new(8);
+        let response = event_stream(channel);
+        let permit = provider.admit().unwrap();
+        let response = StatusClassifier::new().classify(Ok::<_, BoxError>(response), permit);
+        let mut body = response.unwrap().into_body();
+
+        for piece in [": keep-alive\n\n", "\n\n", "event: ping\n\n", "data: hi\n"] {
+            upstream.send_data(piece.into()).await.unwrap();
+            data(&mut body).await;
+            assert!(provider.admit().is_err(), "{piece:?}");
+        }
+        upstream.send_data("\n".into()).await.unwrap();
+        data(&mut body).await;
+
+        assert_eq!(provider.health().state, State::HalfOpen);
+        assert!(provider.admit().is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_trial_gives_its_slot_back_at_the_first_frame_of_a_compressed_stream() {
+        let provider = half_open();
+        let (mut upstream, channel) = Channel::<_, io::Error>::new(8);
+        let mut response = event_stream(channel);
+        let coding = HeaderValue::from_static("gzip");
+        response.headers_mut().insert("content-encoding", coding);
+        let permit = provider.admit().unwrap();
+        let response = StatusClassifier::new().classify(Ok::<_, BoxError>(response), permit);
+        let mut body = response.unwrap().into_body();
+
+        upstream.send_data("\u{1f}".into()).await.unwrap();
+        data(&mut body).await;
+
+        assert!(provider.admit().is_ok());
+    }
 
     /// Rule 4.
     #[tokio::test(start_paused = true)]
@@ -735,6 +1185,11 @@ async fn call<B: Body>(
     let server = service_fn(|()| ready(Ok::<_, BoxError>(Response::new(body.take().unwrap()))));
     let response = layer.layer(server).oneshot(()).await?;
     Ok(response.into_body())
+}
+
+fn event_stream<B>(body: B) -> Response<B> {
+    let response = Response::builder().header("content-type", "text/event-stream");
+    response.body(body).unwrap()
 }
 
 async fn data<B>(body: &mut HealthBody<B>) -> Bytes

@@ -116,7 +116,12 @@ impl Ticket {
 
     /// Whether the beginning of an answer can change anything.
     pub(crate) fn minds_answer(self) -> bool {
-        self.minds_drop() && self.word & ANSWER_BEGAN == 0
+        self.minds_drop() && !self.has_answer()
+    }
+
+    /// Whether its answer has begun.
+    pub(super) fn has_answer(self) -> bool {
+        self.word & ANSWER_BEGAN != 0
     }
 
     /// The answer has begun: from now on it is known whether it was too long in coming.
@@ -128,7 +133,7 @@ impl Ticket {
     }
 
     pub(super) fn was_slow(self, limit: Option<Duration>, now: Instant) -> bool {
-        if self.word & ANSWER_BEGAN != 0 {
+        if self.has_answer() {
             self.word & SLOW != 0
         } else {
             self.has_run_for(limit, now)

@@ -6,14 +6,16 @@ use std::{
 };
 
 use ::http::HeaderMap;
+use bytes::Buf;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::idle::Silence;
+use super::{
+    idle::Silence,
+    judge::{Judge, find_in_pieces, incomplete},
+    sse::Parser,
+};
 use crate::{BoxError, Outcome, Permit};
-
-/// What the end of a body says, with the trailers that it came with.
-pub(super) type AtEnd = fn(Option<&HeaderMap>) -> Outcome;
 
 pin_project! {
     /// A body at whose end the verdict on its call is given: the body of the responses of
@@ -23,14 +25,20 @@ pin_project! {
     ///
     /// | what becomes of the body | verdict |
     /// |---|---|
-    /// | its last frame has been read, or it is empty | success, or what `grpc-status` says |
-    /// | an error: it was reset, or is shorter than announced | failure |
+    /// | its last frame has been read, or it is empty | success, or what `grpc-status` or a [judge](super::StatusClassifier::judge_body) says |
+    /// | a [judge](super::StatusClassifier::judge_sse) decides before that | as the judge says, at once |
+    /// | it ends with fewer bytes than its size hint announced | failure, `incomplete`: proxies reset streams without an error |
+    /// | an error: it was reset, or cut off | failure |
     /// | it stayed silent for longer than its [idle timeout](super::StatusClassifier::idle_timeout) | failure, and the reader gets [`IdleBody`](super::IdleBody), and nothing more |
-    /// | it is dropped before its end | none: neutral, or by [`Trip::cancelled_after`](crate::Trip::cancelled_after) |
+    /// | its reader drops it, having got every frame that it asked for | [answered](Outcome::Answered): clients of language models stop at the last event, though also at an error event |
+    /// | its reader drops it while waiting for a frame, or without having asked for one | neutral; before the answer has begun also by [`Trip::cancelled_after`](crate::Trip::cancelled_after) |
     ///
-    /// So a body should be read to its end: a half-open breaker does not close, and a streak does not
-    /// end, by a body that nobody reads. The slot of a trial is free at the first frame, so that a long
-    /// answer keeps no other waiting; the time to the first frame is what
+    /// So a body should be read to its end, or [judged](super::StatusClassifier::judge_sse) by what it
+    /// says: a half-open breaker does not close by a body that nobody reads.
+    ///
+    /// The answer has begun with the first frame, and that of an event stream with its first event, since
+    /// comments only keep a connection alive. The slot of a trial is free from then on, so that a long
+    /// answer keeps no other waiting; the time until then is what
     /// [`Trip::slow_call`](crate::Trip::slow_call) goes by. The verdict of a body that outlasts a change
     /// of state is late, and changes nothing.
     ///
@@ -81,17 +89,27 @@ pin_project! {
     pub struct HealthBody<B> {
         #[pin]
         inner: B,
-        // None once the verdict is given.
-        watch: Option<Watch>,
+        watch: Pending,
         // Its reader was told that it is idle.
         is_given_up: bool,
     }
 }
 
-struct Watch {
+/// A body whose verdict is still to be given, if it is.
+#[derive(Default)]
+struct Pending(Option<Watch>);
+
+/// Watches one body for its verdict.
+pub(super) struct Watch {
     permit: Permit,
-    at_end: AtEnd,
+    judge: Judge,
     silence: Option<Silence>,
+    /// Where the answer begins with an event that is still to come. In a box, because few are watched so.
+    first_event: Option<Box<Parser>>,
+    /// In bytes, of what the size hint announced.
+    missing: u64,
+    /// The reader has asked for a frame, and waits for none.
+    is_reader_served: bool,
 }
 
 impl<B> HealthBody<B> {
@@ -100,30 +118,21 @@ impl<B> HealthBody<B> {
     where
         B: Body,
     {
-        Self::judged(inner, permit, |_| Outcome::Success, None)
+        Self::watched(inner, Watch::new(permit, Judge::default()))
     }
 
-    /// A body whose end is what `at_end` says.
-    pub(super) fn judged(
-        inner: B,
-        permit: Permit,
-        at_end: AtEnd,
-        idle_timeout: Option<Duration>,
-    ) -> Self
+    /// A body whose verdict this gives; one that is empty is at its end.
+    pub(super) fn watched(inner: B, mut watch: Watch) -> Self
     where
         B: Body,
     {
         if inner.is_end_stream() {
-            permit.record(at_end(None));
+            watch.end();
             return Self::from(inner);
         }
-        let watch = Watch {
-            permit,
-            at_end,
-            silence: idle_timeout.map(Silence::new),
-        };
+        watch.missing = inner.size_hint().lower();
         Self {
-            watch: Some(watch),
+            watch: Pending(Some(watch)),
             ..Self::from(inner)
         }
     }
@@ -138,7 +147,7 @@ impl<B> HealthBody<B> {
         &mut self.inner
     }
 
-    /// The wrapped body alone. A permit that is still without its verdict is dropped.
+    /// The wrapped body alone. A verdict that is still to be given is that of a body which is dropped.
     pub fn into_inner(self) -> B {
         self.inner
     }
@@ -149,7 +158,7 @@ impl<B> From<B> for HealthBody<B> {
     fn from(inner: B) -> Self {
         Self {
             inner,
-            watch: None,
+            watch: Pending(None),
             is_given_up: false,
         }
     }
@@ -168,12 +177,13 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, BoxError>>> {
         let mut this = self.project();
-        let Some(watch) = this.watch else {
+        let Some(watch) = &mut this.watch.0 else {
             if *this.is_given_up {
                 return Poll::Ready(None);
             }
             return this.inner.poll_frame(cx).map_err(Into::into);
         };
+        watch.is_reader_served = false;
         let polled = this.inner.as_mut().poll_frame(cx).map_err(Into::into);
         let next = match polled {
             Poll::Ready(next) => next,
@@ -184,17 +194,17 @@ where
             }
         };
         let verdict = match &next {
-            Some(Ok(frame)) => {
-                watch.frame_came();
+            Some(Ok(frame)) => watch.frame_came(frame).or_else(|| {
                 // Readers often stop at the last byte, without asking whether there is more.
                 let is_last = frame.is_trailers() || this.inner.is_end_stream();
-                is_last.then(|| (watch.at_end)(frame.trailers_ref()))
-            }
+                is_last.then(|| watch.at_end(frame.trailers_ref()))
+            }),
             Some(Err(error)) => Some(Outcome::of_error(error)),
-            None => Some((watch.at_end)(None)),
+            None => Some(watch.at_end(None)),
         };
-        if let Some(outcome) = verdict {
-            conclude(this.watch, outcome);
+        match verdict {
+            Some(outcome) => this.watch.conclude(outcome),
+            None => watch.is_reader_served = true,
         }
         Poll::Ready(next)
     }
@@ -209,11 +219,70 @@ where
 }
 
 impl Watch {
-    fn frame_came(&mut self) {
-        self.permit.release_slot();
+    pub(super) fn new(permit: Permit, judge: Judge) -> Self {
+        Self {
+            permit,
+            judge,
+            silence: None,
+            first_event: None,
+            missing: 0,
+            is_reader_served: false,
+        }
+    }
+
+    pub(super) fn idle_timeout(self, limit: Option<Duration>) -> Self {
+        Self {
+            silence: limit.map(Silence::new),
+            ..self
+        }
+    }
+
+    /// The answer begins with the first event, where that makes a difference.
+    pub(super) fn of_events(self, is_event_stream: impl FnOnce() -> bool) -> Self {
+        let is_watched = self.permit.minds_answer() && is_event_stream();
+        Self {
+            // That there is an event is all that matters.
+            first_event: is_watched.then(|| Box::new(Parser::new().up_to(256))),
+            ..self
+        }
+    }
+
+    /// The body is over, and was empty.
+    pub(super) fn end(mut self) {
+        let outcome = self.at_end(None);
+        self.permit.record(outcome);
+    }
+
+    /// What this frame decides.
+    fn frame_came(&mut self, frame: &Frame<impl Buf>) -> Option<Outcome> {
         if let Some(silence) = &mut self.silence {
             silence.end();
         }
+        // Trailers are the end, which is judged as such.
+        let data = frame.data_ref()?;
+        self.missing = self.missing.saturating_sub(data.remaining() as u64);
+        if self.begins_answer(data) {
+            self.permit.release_slot();
+        }
+        self.judge.frame(data)
+    }
+
+    fn begins_answer(&mut self, data: &impl Buf) -> bool {
+        let Some(parser) = &mut self.first_event else {
+            return true;
+        };
+        let event = find_in_pieces(data, |mut piece| parser.read(&mut piece).map(drop));
+        if event.is_some() {
+            self.first_event = None;
+        }
+        event.is_some()
+    }
+
+    fn at_end(&mut self, trailers: Option<&HeaderMap>) -> Outcome {
+        if self.missing > 0 {
+            return incomplete();
+        }
+        self.judge.end(trailers)
     }
 
     /// Ready where the reader has waited for too long.
@@ -225,15 +294,30 @@ impl Watch {
     }
 }
 
-fn conclude(watch: &mut Option<Watch>, outcome: Outcome) {
-    if let Some(Watch { permit, .. }) = watch.take() {
-        permit.record(outcome);
+impl Pending {
+    fn conclude(&mut self, outcome: Outcome) {
+        if let Some(Watch { permit, .. }) = self.0.take() {
+            permit.record(outcome);
+        }
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        if let Some(Watch {
+            permit,
+            is_reader_served: true,
+            ..
+        }) = self.0.take()
+        {
+            permit.answered();
+        }
     }
 }
 
 impl<B: fmt::Debug> fmt::Debug for HealthBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let permit = self.watch.as_ref().map(|watch| &watch.permit);
+        let permit = self.watch.0.as_ref().map(|watch| &watch.permit);
         f.debug_struct("HealthBody")
             .field("inner", &self.inner)
             .field("permit", &permit)

@@ -3,7 +3,12 @@ use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 use ::http::{HeaderMap, Response, StatusCode};
 use http_body::Body;
 
-use super::{ErrorVerdict, HealthBody, body::AtEnd, retry_after, statuses};
+use super::{
+    ErrorVerdict, HealthBody, JudgeBody, SseEvent, StreamVerdict,
+    body::Watch,
+    judge::{Judge, Judges},
+    retry_after, sse, statuses,
+};
 use crate::{Advance, BoxError, Classify, Outcome, Permit, Reason, ServedBy, policy::positive};
 
 /// Judges responses by their status, and those that it speaks well of by their body too. The default
@@ -90,6 +95,8 @@ struct Columns {
     health: BTreeMap<StatusCode, Verdict>,
     advance: BTreeMap<StatusCode, bool>,
     by_head: Option<ByHead>,
+    /// Asked in this order.
+    judges: Vec<Judges>,
     hints: Vec<Hint>,
 }
 
@@ -287,6 +294,99 @@ impl StatusClassifier {
         self
     }
 
+    /// Judges streams of server-sent events by what they say, from event to event. Default: a stream is
+    /// a success at its end, whatever it said.
+    ///
+    /// The closure is asked about each event of a response whose `Content-Type` is `text/event-stream`,
+    /// until it gives a verdict other than [`Continue`](StreamVerdict::Continue). That verdict is recorded
+    /// at once, whether or not the reader goes on. A stream that ends before is a failure, `incomplete`;
+    /// an event that no blank line follows is judged at the end. The reader gets every byte untouched,
+    /// as soon as it comes. Compressed streams are not looked into: they are a success at their end.
+    ///
+    /// ```
+    /// use tower_health::{Reason, http::{StatusClassifier, StreamVerdict}};
+    ///
+    /// // `[DONE]` is the last word of OpenAI and its like, `message_stop` is that of Anthropic.
+    /// let classifier = StatusClassifier::new().judge_sse(|event| match (event.event, event.data) {
+    ///     ("message_stop", _) | (_, "[DONE]") => StreamVerdict::Done,
+    ///     ("error", data) if data.contains("rate_limit_error") => {
+    ///         StreamVerdict::throttled(None, "rate limit")
+    ///     }
+    ///     ("error", data) => StreamVerdict::broken(Reason::labelled("error event", data)),
+    ///     _ => StreamVerdict::Continue,
+    /// });
+    /// # let _ = classifier;
+    /// ```
+    ///
+    /// An event of more than 1 MiB is judged by its beginning, as
+    /// [`SseEvent::is_truncated`] tells. Of several judges, also those of
+    /// [`judge_body`](Self::judge_body), the first that concerns a response is the one.
+    pub fn judge_sse<F>(mut self, judge: F) -> Self
+    where
+        F: Fn(&SseEvent<'_>) -> StreamVerdict + Send + Sync + 'static,
+    {
+        self.columns().judges.push(Judges::of_events(judge));
+        self
+    }
+
+    /// Judges bodies by their data and their trailers. Default: a body is a success at its end.
+    ///
+    /// The closure is asked about each response whose status is a success and that may have content. It
+    /// gives a [judge](JudgeBody) for those that it concerns. The reader gets every frame untouched, as
+    /// soon as it comes. Data is given as it comes, compressed where the response is.
+    ///
+    /// ```
+    /// use http::HeaderMap;
+    /// use tower_health::{Outcome, http::{JudgeBody, StatusClassifier, StreamVerdict}};
+    ///
+    /// /// Lines of JSON, of which the last says `"done":true`.
+    /// #[derive(Default)]
+    /// struct Lines {
+    ///     line: Vec<u8>,
+    /// }
+    ///
+    /// impl JudgeBody for Lines {
+    ///     fn frame(&mut self, data: &[u8]) -> StreamVerdict {
+    ///         for piece in data.split_inclusive(|byte| *byte == b'\n') {
+    ///             // What is longer than that is content.
+    ///             let room = 4096_usize.saturating_sub(self.line.len());
+    ///             self.line.extend_from_slice(&piece[..piece.len().min(room)]);
+    ///             if piece.ends_with(b"\n") {
+    ///                 let line = String::from_utf8_lossy(&self.line);
+    ///                 if line.starts_with(r#"{"error""#) {
+    ///                     return StreamVerdict::broken("error in the stream");
+    ///                 } else if line.contains(r#""done":true"#) {
+    ///                     return StreamVerdict::Done;
+    ///                 }
+    ///                 self.line.clear();
+    ///             }
+    ///         }
+    ///         StreamVerdict::Continue
+    ///     }
+    ///
+    ///     fn end(&mut self, trailers: Option<&HeaderMap>) -> Outcome {
+    ///         match trailers.and_then(|trailers| trailers.get("x-error")) {
+    ///             Some(_) => Outcome::failure("error in the trailers"),
+    ///             None => Outcome::failure("incomplete"),
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// let classifier = StatusClassifier::new().judge_body(|_, headers| {
+    ///     let is_lines = headers.get("content-type")? == "application/x-ndjson";
+    ///     is_lines.then(Lines::default)
+    /// });
+    /// # let _ = classifier;
+    /// ```
+    pub fn judge_body<F, J>(mut self, judge: F) -> Self
+    where
+        F: Fn(StatusCode, &HeaderMap) -> Option<J> + Send + Sync + 'static,
+        J: JudgeBody,
+    {
+        self.columns().judges.push(Judges::new(judge));
+        self
+    }
+
     /// What the status and headers of a response say of its provider's health: the table's first
     /// question, for clients whose responses are not of [`http::Response`](::http::Response).
     #[must_use]
@@ -395,7 +495,7 @@ impl StatusClassifier {
         &self,
         result: Result<Response<B>, E>,
         permit: Permit,
-        at_end: AtEnd,
+        judge: Judge,
     ) -> Result<Response<HealthBody<B>>, E> {
         let at_headers = match &result {
             Ok(response) => self.outcome_of(response),
@@ -403,14 +503,22 @@ impl StatusClassifier {
         };
         match at_headers {
             Outcome::Success => {
-                let watch = |body| HealthBody::judged(body, permit, at_end, self.idle_timeout);
-                result.map(|response| response.map(watch))
+                let watch = Watch::new(permit, judge).idle_timeout(self.idle_timeout);
+                result.map(|response| watched(response, watch))
             }
             outcome => {
                 permit.record(outcome);
                 result.map(|response| response.map(HealthBody::from))
             }
         }
+    }
+
+    /// The first that wants this body.
+    fn judge_of<B>(&self, response: &Response<B>) -> Option<Judge> {
+        let judges = &self.changed.as_ref()?.judges;
+        let status = response.status();
+        let mut judges = judges.iter().filter(|_| !has_no_content(status));
+        judges.find_map(|it| it.judge(status, response.headers()))
     }
 
     fn verdict(&self, status: StatusCode) -> Verdict {
@@ -463,7 +571,8 @@ impl<B: Body, E: fmt::Display + 'static> Classify<Response<B>, E> for StatusClas
         result: Result<Response<B>, E>,
         permit: Permit,
     ) -> Result<Self::Response, E> {
-        self.judge(result, permit, |_| Outcome::Success)
+        let judge = result.as_ref().ok().and_then(|it| self.judge_of(it));
+        self.judge(result, permit, judge.unwrap_or_default())
     }
 
     fn classify_boxed(
@@ -492,6 +601,29 @@ impl<B> Advance<Response<B>> for StatusClassifier {
     fn served(&self, response: &mut Response<B>, served_by: impl FnOnce() -> ServedBy) {
         response.extensions_mut().insert(served_by());
     }
+}
+
+/// The response, with its verdict left to the end of its body.
+fn watched<B: Body>(response: Response<B>, watch: Watch) -> Response<HealthBody<B>> {
+    if has_no_content(response.status()) {
+        watch.end();
+        return response.map(HealthBody::from);
+    }
+    let watch = watch.of_events(|| sse::is_readable(response.headers()));
+    response.map(|body| HealthBody::watched(body, watch))
+}
+
+/// Whether there is no body, whatever the headers announce ([RFC 9110 §6.4.1]).
+///
+/// [RFC 9110 §6.4.1]: https://www.rfc-editor.org/rfc/rfc9110#section-6.4.1
+fn has_no_content(status: StatusCode) -> bool {
+    status.is_informational()
+        || [
+            StatusCode::NO_CONTENT,
+            StatusCode::RESET_CONTENT,
+            StatusCode::NOT_MODIFIED,
+        ]
+        .contains(&status)
 }
 
 /// `503`

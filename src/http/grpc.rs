@@ -3,7 +3,7 @@ use std::{fmt, time::Duration};
 use ::http::{HeaderMap, HeaderValue, Response};
 use http_body::Body;
 
-use super::{HealthBody, StatusClassifier};
+use super::{HealthBody, StatusClassifier, judge::Judge};
 use crate::{Advance, BoxError, Classify, Outcome, Permit, Reason, ServedBy};
 
 /// Judges gRPC calls by their `grpc-status`. The default of [`HealthLayer::grpc`](crate::HealthLayer::grpc)
@@ -89,7 +89,7 @@ impl<B: Body, E: fmt::Display + 'static> Classify<Response<B>, E> for GrpcClassi
                 permit.record(outcome);
                 result.map(|response| response.map(HealthBody::from))
             }
-            None => self.http.judge(result, permit, at_end),
+            None => self.http.judge(result, permit, Judge::AtEnd(at_end)),
         }
     }
 

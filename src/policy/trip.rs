@@ -163,7 +163,8 @@ impl Trip {
     /// A call that was dropped after it had run for this long is a failure. Default: a dropped call says nothing.
     ///
     /// For stacks with a timeout *outside* the layer, which cancels calls instead of failing them.
-    /// Zero makes every dropped call a failure.
+    /// Zero makes every dropped call a failure. A call whose answer has begun to come when it is dropped, such as that
+    /// of a streamed body, is none: see [`Permit::release_slot`](crate::Permit::release_slot).
     pub fn cancelled_after(self, limit: Duration) -> Self {
         Self {
             cancelled_after: Some(limit),

@@ -372,7 +372,8 @@ impl Model {
 
     pub(crate) fn drop(&mut self, call: &Call) {
         let until = self.after(self.rules.pause);
-        if self.has_taken(call, self.rules.cancelled_after) {
+        let has_answer = call.was_slow.is_some();
+        if !has_answer && self.has_taken(call, self.rules.cancelled_after) {
             self.record(call, Outcome::failure("cancelled"));
         } else if self.free_slot(call) && call.turn == Some(self.turn) {
             self.slots.push(Slot {

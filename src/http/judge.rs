@@ -1,0 +1,193 @@
+use std::{fmt, io::IoSlice, sync::Arc, time::Duration};
+
+use ::http::{HeaderMap, StatusCode};
+use bytes::Buf;
+
+use super::sse::{self, Parser, SseEvent};
+use crate::{Outcome, Reason, error::Kind};
+
+/// What a part of a body shows about the whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StreamVerdict {
+    /// Nothing yet: the next part is judged too.
+    Continue,
+    /// The answer is complete: the call is a success now. What follows is not judged.
+    Done,
+    /// The provider reports an error: the call is a failure now, for this reason.
+    Broken(Reason),
+    /// The provider asks for a pause: the call is [throttled](Outcome::Throttled) now.
+    Throttled {
+        /// For how long, where the provider names a time.
+        retry_after: Option<Duration>,
+        /// What the provider said.
+        reason: Reason,
+    },
+}
+
+impl StreamVerdict {
+    /// [`Broken`](Self::Broken), for this reason.
+    pub fn broken(reason: impl Into<Reason>) -> Self {
+        Self::Broken(reason.into())
+    }
+
+    /// [`Throttled`](Self::Throttled), for so long and for this reason.
+    pub fn throttled(retry_after: Option<Duration>, reason: impl Into<Reason>) -> Self {
+        Self::Throttled {
+            retry_after,
+            reason: reason.into(),
+        }
+    }
+
+    /// `None`: to be continued.
+    fn outcome(self) -> Option<Outcome> {
+        match self {
+            Self::Continue => None,
+            Self::Done => Some(Outcome::Success),
+            Self::Broken(reason) => Some(Outcome::failure(reason)),
+            Self::Throttled {
+                retry_after,
+                reason,
+            } => Some(Outcome::throttled(retry_after, reason)),
+        }
+    }
+}
+
+/// Judges one body while it passes to its reader: the data of its frames, and its end.
+///
+/// Made for each body by the closure of
+/// [`StatusClassifier::judge_body`](super::StatusClassifier::judge_body).
+pub trait JudgeBody: Send + Sync + 'static {
+    /// Judges the data of the next frame; data in several pieces is judged piece by piece.
+    ///
+    /// The first verdict other than [`Continue`](StreamVerdict::Continue) is the call's, and nothing more
+    /// is asked.
+    fn frame(&mut self, data: &[u8]) -> StreamVerdict;
+
+    /// Judges the end of a body that did not break and is as long as it announced, with its trailers if
+    /// it has any.
+    fn end(&mut self, trailers: Option<&HeaderMap>) -> Outcome;
+}
+
+/// Judges a body, or only its end, which takes no allocation.
+pub(super) enum Judge {
+    AtEnd(fn(Option<&HeaderMap>) -> Outcome),
+    Frames(Box<dyn JudgeBody>),
+}
+
+impl Default for Judge {
+    /// An end is a success.
+    fn default() -> Self {
+        Self::AtEnd(|_| Outcome::Success)
+    }
+}
+
+impl Judge {
+    pub(super) fn frame(&mut self, data: &impl Buf) -> Option<Outcome> {
+        match self {
+            Self::AtEnd(_) => None,
+            Self::Frames(judge) => find_in_pieces(data, |piece| judge.frame(piece).outcome()),
+        }
+    }
+
+    pub(super) fn end(&mut self, trailers: Option<&HeaderMap>) -> Outcome {
+        match self {
+            Self::AtEnd(at_end) => at_end(trailers),
+            Self::Frames(judge) => judge.end(trailers),
+        }
+    }
+}
+
+/// Looks through data piece by piece, as it lies in memory.
+pub(super) fn find_in_pieces<T>(
+    data: &impl Buf,
+    mut find: impl FnMut(&[u8]) -> Option<T>,
+) -> Option<T> {
+    let first = data.chunk();
+    if first.len() == data.remaining() {
+        return find(first);
+    }
+    let mut pieces = vec![IoSlice::new(&[]); 16];
+    // Where they all are filled, there may be more.
+    while data.chunks_vectored(&mut pieces) == pieces.len() {
+        pieces.resize(2 * pieces.len(), IoSlice::new(&[]));
+    }
+    let mut pieces = pieces.iter().filter(|piece| !piece.is_empty());
+    pieces.find_map(|piece| find(piece))
+}
+
+type MakeJudge = dyn Fn(StatusCode, &HeaderMap) -> Option<Box<dyn JudgeBody>> + Send + Sync;
+
+/// Makes the judges of those bodies that it concerns.
+#[derive(Clone)]
+pub(super) struct Judges(Arc<MakeJudge>);
+
+impl Judges {
+    pub(super) fn new<F, J>(make: F) -> Self
+    where
+        F: Fn(StatusCode, &HeaderMap) -> Option<J> + Send + Sync + 'static,
+        J: JudgeBody,
+    {
+        Self(Arc::new(move |status, headers| {
+            let judge = make(status, headers)?;
+            Some(Box::new(judge))
+        }))
+    }
+
+    /// Those of streams of events.
+    pub(super) fn of_events<F>(judge: F) -> Self
+    where
+        F: Fn(&SseEvent<'_>) -> StreamVerdict + Send + Sync + 'static,
+    {
+        let judge = Arc::new(judge);
+        Self::new(move |_, headers| {
+            sse::is_readable(headers).then(|| Events {
+                parser: Parser::new(),
+                judge: Arc::clone(&judge),
+            })
+        })
+    }
+
+    pub(super) fn judge(&self, status: StatusCode, headers: &HeaderMap) -> Option<Judge> {
+        (self.0)(status, headers).map(Judge::Frames)
+    }
+}
+
+impl fmt::Debug for Judges {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Judges").finish_non_exhaustive()
+    }
+}
+
+/// Asks a closure about each event.
+struct Events<F> {
+    parser: Parser,
+    judge: Arc<F>,
+}
+
+impl<F> JudgeBody for Events<F>
+where
+    F: Fn(&SseEvent<'_>) -> StreamVerdict + Send + Sync + 'static,
+{
+    fn frame(&mut self, mut data: &[u8]) -> StreamVerdict {
+        while let Some(event) = self.parser.read(&mut data) {
+            match (self.judge)(&event) {
+                StreamVerdict::Continue => {}
+                verdict => return verdict,
+            }
+        }
+        StreamVerdict::Continue
+    }
+
+    /// Some providers leave out the blank line after their last event.
+    fn end(&mut self, _trailers: Option<&HeaderMap>) -> Outcome {
+        let last = self.parser.finish();
+        last.and_then(|event| (self.judge)(&event).outcome())
+            .unwrap_or_else(incomplete)
+    }
+}
+
+/// The body ended too early.
+pub(super) fn incomplete() -> Outcome {
+    Outcome::failure(Kind::Incomplete.as_str())
+}

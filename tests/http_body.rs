@@ -397,7 +397,7 @@ mod judged {
     #[tokio::test(start_paused = true)]
     async fn the_last_event_is_a_success_before_the_reader_asks_for_more() {
         let provider = with_a_strike();
-        let (mut upstream, mut body) = events(&provider, &[]).await;
+        let (mut upstream, mut body) = events(&provider, &[]);
 
         upstream
             .send_data("data: hi\n\ndata: [DO".into())
@@ -420,7 +420,7 @@ mod judged {
         let provider = HealthCache::default().provider("groq");
         open(&provider);
         advance(MINUTE).await;
-        let (mut upstream, mut body) = events(&provider, &[]).await;
+        let (mut upstream, mut body) = events(&provider, &[]);
         upstream.send_data("data: [DONE]\n\n".into()).await.unwrap();
         data(&mut body).await;
         assert_eq!(provider.health().state, State::Closed);
@@ -429,7 +429,7 @@ mod judged {
     #[tokio::test(start_paused = true)]
     async fn an_error_event_after_the_first_token_is_a_failure_at_once() {
         let provider = with_a_strike();
-        let (mut upstream, mut body) = events(&provider, &[]).await;
+        let (mut upstream, mut body) = events(&provider, &[]);
         upstream.send_data("data: hi\n\n".into()).await.unwrap();
         data(&mut body).await;
         let error = "event: error\ndata: overloaded\n\n";
@@ -442,7 +442,7 @@ mod judged {
     #[tokio::test(start_paused = true)]
     async fn a_throttle_in_an_event_opens_without_a_strike() {
         let provider = with_a_strike();
-        let (mut upstream, mut body) = events(&provider, &[]).await;
+        let (mut upstream, mut body) = events(&provider, &[]);
         let event = "event: throttle\ndata: 7\n\n";
         upstream.send_data(event.into()).await.unwrap();
         data(&mut body).await;
@@ -456,7 +456,7 @@ mod judged {
     async fn an_end_without_the_last_event_is_a_failure() {
         for sent in ["", "data: hi\n\n", "data: hi\n\ndata: [DO"] {
             let provider = with_a_strike();
-            let (mut upstream, body) = events(&provider, &[]).await;
+            let (mut upstream, body) = events(&provider, &[]);
             upstream.send_data(sent.into()).await.unwrap();
             drop(upstream);
             assert_eq!(body.collect().await.unwrap().to_bytes(), sent);
@@ -473,7 +473,7 @@ mod judged {
             ("event: error\ndata: overloaded\n", 2),
         ] {
             let provider = with_a_strike();
-            let (mut upstream, body) = events(&provider, &[]).await;
+            let (mut upstream, body) = events(&provider, &[]);
             upstream.send_data("data: hi\n\n".into()).await.unwrap();
             upstream.send_data(last.into()).await.unwrap();
             drop(upstream);
@@ -489,7 +489,7 @@ mod judged {
             &[("content-encoding", "gzip")],
         ] {
             let provider = with_a_strike();
-            let (mut upstream, body) = events(&provider, headers).await;
+            let (mut upstream, body) = events(&provider, headers);
             let error = "event: error\ndata: overloaded\n\n";
             upstream.send_data(error.into()).await.unwrap();
             drop(upstream);
@@ -502,7 +502,7 @@ mod judged {
     async fn content_that_is_encoded_as_it_is_is_read() {
         let provider = with_a_strike();
         let headers = [("content-encoding", "identity")];
-        let (mut upstream, mut body) = events(&provider, &headers).await;
+        let (mut upstream, mut body) = events(&provider, &headers);
         upstream.send_data("data: [DONE]\n\n".into()).await.unwrap();
         data(&mut body).await;
         assert_eq!(strikes(&provider), 0);
@@ -511,7 +511,7 @@ mod judged {
     #[tokio::test(start_paused = true)]
     async fn a_stream_that_breaks_before_its_last_event_is_a_failure_with_its_error() {
         let provider = with_a_strike();
-        let (mut upstream, mut body) = events(&provider, &[]).await;
+        let (mut upstream, mut body) = events(&provider, &[]);
         upstream.send_data("data: hi\n\n".into()).await.unwrap();
         upstream.abort(reset());
         data(&mut body).await;
@@ -565,7 +565,7 @@ mod judged {
 
     impl JudgeBody for Lines {
         fn frame(&mut self, data: &[u8]) -> StreamVerdict {
-            let text = str::from_utf8(data).unwrap();
+            let text = std::str::from_utf8(data).unwrap();
             if text.contains("error") {
                 StreamVerdict::broken("error")
             } else if text.contains("done") {
@@ -596,10 +596,7 @@ mod judged {
     }
 
     /// A stream of events that is judged, with these headers too.
-    async fn events(
-        provider: &Provider,
-        headers: &[(&'static str, &'static str)],
-    ) -> (Upstream, Stream) {
+    fn events(provider: &Provider, headers: &[(&'static str, &'static str)]) -> (Upstream, Stream) {
         let (upstream, channel) = Channel::new(8);
         let mut response = event_stream(channel);
         for (name, value) in headers {

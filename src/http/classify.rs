@@ -37,8 +37,9 @@ use crate::{Advance, BoxError, Classify, Outcome, Permit, Reason, ServedBy, poli
 /// Where only the body of an error says what went wrong, a [`ReadErrorsLayer`](super::ReadErrorsLayer) below reads it, and
 /// what it finds is asked before the table.
 ///
-/// A success is one when the body has come to its end, and not before; a body that breaks is a failure.
-/// [`HealthBody`] tells what becomes of it. All other verdicts are given at the headers.
+/// A success is one when the body has come to its end, and not before; a body that breaks, or is shorter than announced, is
+/// a failure. [`HealthBody`] tells what becomes of it. [`judge_sse`](Self::judge_sse) and [`judge_body`](Self::judge_body)
+/// look into the body for what the status could not know yet. All other verdicts are given at the headers.
 ///
 /// The time that a response names is heeded with a throttle, and with a failure, which then opens the breaker for at least
 /// so long if it opens it. It is what [`retry_after`] reads, and what [`retry_hint`](Self::retry_hint) adds for a provider.
@@ -50,7 +51,7 @@ use crate::{Advance, BoxError, Classify, Outcome, Permit, Reason, ServedBy, poli
 ///
 /// ```
 /// use std::time::Duration;
-/// use tower_health::http::StatusClassifier;
+/// use tower_health::http::{StatusClassifier, StreamVerdict};
 ///
 /// let defaults = StatusClassifier::new();
 ///
@@ -64,7 +65,12 @@ use crate::{Advance, BoxError, Classify, Outcome, Permit, Reason, ServedBy, poli
 ///     // A model that is not known here may be known to the next provider.
 ///     .advance_on([404])
 ///     // Its streams send something every few seconds.
-///     .idle_timeout(Duration::from_secs(30));
+///     .idle_timeout(Duration::from_secs(30))
+///     // A stream that breaks off before its last event has failed, though it ends well by HTTP.
+///     .judge_sse(|event| match event.data {
+///         "[DONE]" => StreamVerdict::Done,
+///         _ => StreamVerdict::Continue,
+///     });
 /// # let _ = (defaults, customized);
 /// ```
 ///
@@ -495,17 +501,17 @@ impl StatusClassifier {
         &self,
         result: Result<Response<B>, E>,
         permit: Permit,
-        judge: Judge,
+        judge_of: impl FnOnce(&Response<B>) -> Judge,
     ) -> Result<Response<HealthBody<B>>, E> {
         let at_headers = match &result {
             Ok(response) => self.outcome_of(response),
             Err(error) => Outcome::of_error(error),
         };
         match at_headers {
-            Outcome::Success => {
-                let watch = Watch::new(permit, judge).idle_timeout(self.idle_timeout);
-                result.map(|response| watched(response, watch))
-            }
+            Outcome::Success => result.map(|response| {
+                let watch = Watch::new(permit, judge_of(&response));
+                watched(response, watch.idle_timeout(self.idle_timeout))
+            }),
             outcome => {
                 permit.record(outcome);
                 result.map(|response| response.map(HealthBody::from))
@@ -571,8 +577,9 @@ impl<B: Body, E: fmt::Display + 'static> Classify<Response<B>, E> for StatusClas
         result: Result<Response<B>, E>,
         permit: Permit,
     ) -> Result<Self::Response, E> {
-        let judge = result.as_ref().ok().and_then(|it| self.judge_of(it));
-        self.judge(result, permit, judge.unwrap_or_default())
+        self.judge(result, permit, |response| {
+            self.judge_of(response).unwrap_or_default()
+        })
     }
 
     fn classify_boxed(

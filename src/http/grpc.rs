@@ -89,7 +89,7 @@ impl<B: Body, E: fmt::Display + 'static> Classify<Response<B>, E> for GrpcClassi
                 permit.record(outcome);
                 result.map(|response| response.map(HealthBody::from))
             }
-            None => self.http.judge(result, permit, Judge::AtEnd(at_end)),
+            None => self.http.judge(result, permit, |_| Judge::AtEnd(at_end)),
         }
     }
 

@@ -9,6 +9,8 @@
 //! | 41, 42, 43 | `recovery.rs` |
 //! | 44, 45, 48 | `callers.rs` |
 //! | 46, 47 | `exhausted.rs` |
+//!
+//! `streams.rs` shows the ends of streams, short bodies and what is no answer.
 #![cfg(feature = "http")]
 
 mod bodies;
@@ -18,4 +20,5 @@ mod outages;
 mod pair;
 mod recovery;
 mod server;
+mod streams;
 mod throttles;

@@ -291,6 +291,18 @@ impl Breaker {
         at.filter(|at| *at > now).map(|at| at - now)
     }
 
+    /// Whether nothing but failures, of calls or of checks, keeps calls out.
+    pub(crate) fn refuses_for_failures(&self, now: Instant) -> bool {
+        let (Phase::Open(window) | Phase::HalfOpen(window, _)) = &self.phase else {
+            return false;
+        };
+        let has_failed = match window.cause {
+            Cause::Failures | Cause::Probe => true,
+            Cause::Throttled | Cause::Forced => false,
+        };
+        has_failed && window.may_end(now) && !self.is_forced()
+    }
+
     /// When the override ends, if there is one.
     pub(crate) fn lifts_at(&self) -> Option<Instant> {
         self.forced.as_ref().map(|forced| forced.until)
@@ -362,6 +374,18 @@ impl Breaker {
             ticket = ticket.of_trial(trial);
         }
         Ok(ticket)
+    }
+
+    /// As [`admit`](Self::admit), of a call that is made although the breaker refuses for failures: a trial where one may be
+    /// granted, so that its result can bring the provider back.
+    pub(crate) fn admit_overridden(&mut self, now: Instant) -> Result<Ticket, Duration> {
+        let admitted = self.admit(now);
+        if admitted.is_ok() || !self.refuses_for_failures(now) {
+            return admitted;
+        }
+        self.grant_trial(now);
+        let as_trial = self.admit(now);
+        Ok(as_trial.unwrap_or_else(|_| Ticket::uncounted(self.epoch)))
     }
 
     /// A call has ended, or its permit was told so.

@@ -191,16 +191,28 @@ impl Cell {
                 ticket
             });
         }
-        let admitted = self.standing_refusal().map_or_else(
-            || {
-                self.update(|breaker, now| {
-                    breaker
-                        .admit(now)
-                        .map_err(|wait| self.refused(&Refusal::of(breaker, now + wait), wait))
-                })
-            },
-            Err,
-        );
+        match self.standing_refusal() {
+            Some(refusal) => {
+                self.note(&refusal);
+                Err(refusal)
+            }
+            None => self.ask(Breaker::admit),
+        }
+    }
+
+    /// As [`admit`](Self::admit), of a call that a chain makes although the breaker refuses for failures.
+    pub(crate) fn admit_overridden(&self) -> Result<Ticket, CircuitOpen> {
+        self.ask(Breaker::admit_overridden)
+    }
+
+    fn ask(
+        &self,
+        admit: impl FnOnce(&mut Breaker, Instant) -> Result<Ticket, Duration>,
+    ) -> Result<Ticket, CircuitOpen> {
+        let admitted = self.update(|breaker, now| {
+            admit(breaker, now)
+                .map_err(|wait| self.refused(&Refusal::of(breaker, now + wait), wait))
+        });
         if let Err(refusal) = &admitted {
             self.note(refusal);
         }

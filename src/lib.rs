@@ -163,7 +163,8 @@ pub use self::{
     error::BoxError,
     events::{Transition, Transitions},
     fallback::{
-        Advance, AdvanceWhen, ErrorsAdvance, Exhausted, FallbackChain, FallbackFuture, ServedBy,
+        Advance, AdvanceWhen, ErrorsAdvance, Exhausted, FallbackChain, FallbackFuture, GuardRule,
+        ServedBy,
     },
     future::ResponseFuture,
     health::{ProviderHealth, Snapshot},

@@ -15,6 +15,8 @@ const NONE: usize = 0;
 
 thread_local! {
     static RUNNING: Calls = const { Calls::none() };
+    /// The breaker that a chain overrides on this thread, by the address of its sign.
+    static OVERRIDDEN: Cell<usize> = const { Cell::new(NONE) };
 }
 
 /// The breakers whose calls are running on this thread, by the addresses of their signs.
@@ -97,6 +99,37 @@ impl Drop for Running {
     }
 }
 
+/// A stretch in which a chain calls a provider whatever its breaker says, until it is dropped.
+#[must_use]
+pub(crate) struct Overriding {
+    outer: usize,
+}
+
+impl Overriding {
+    pub(crate) fn enter(provider: &Provider) -> Self {
+        let breaker = address(provider.cell().sign());
+        Self {
+            outer: OVERRIDDEN.replace(breaker),
+        }
+    }
+}
+
+impl Drop for Overriding {
+    fn drop(&mut self) {
+        OVERRIDDEN.set(self.outer);
+    }
+}
+
+fn is_overridden(provider: &Provider) -> bool {
+    OVERRIDDEN.get() == address(provider.cell().sign())
+}
+
+/// Whether a call is made although its breaker may refuse: an outer layer of the provider has admitted it, or a chain
+/// overrides the breaker.
+pub(crate) fn is_let_through(provider: &Provider) -> bool {
+    is_inside(provider) || (is_overridden(provider) && provider.may_fail_open())
+}
+
 /// Whether a call that this breaker judges is running around this one.
 #[inline]
 pub(crate) fn is_inside(provider: &Provider) -> bool {
@@ -120,6 +153,9 @@ pub(crate) fn admit(provider: &Provider) -> Result<Permit, BoxError> {
 fn admit_otherwise(provider: &Provider) -> Result<Permit, BoxError> {
     if is_inside(provider) {
         return Ok(provider.admit_uncounted());
+    }
+    if is_overridden(provider) {
+        return Ok(provider.admit_overridden()?);
     }
     Ok(provider.admit()?)
 }

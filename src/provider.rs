@@ -48,6 +48,20 @@ impl Provider {
         Permit::new(sign, Ticket::judged_elsewhere(sign.word().epoch()))
     }
 
+    /// Admits a call that a chain makes although the breaker may refuse it: as a trial where one can be granted, otherwise
+    /// uncounted.
+    pub(crate) fn admit_overridden(&self) -> Result<Permit, CircuitOpen> {
+        let ticket = self.cell().admit_overridden()?;
+        Ok(Permit::new(self.cell().sign(), ticket))
+    }
+
+    /// Whether a chain may override the breaker: it admits calls, or refuses them because of failures alone.
+    pub(crate) fn may_fail_open(&self) -> bool {
+        self.cell().look(|breaker, now| {
+            breaker.retry_in(now).is_none() || breaker.refuses_for_failures(now)
+        })
+    }
+
     /// Whether a call now would be admitted.
     #[inline]
     #[must_use]

@@ -67,9 +67,9 @@ impl<S, C> Health<S, C> {
 }
 
 impl<S, C> Health<S, C> {
-    /// Whether a call would be made. Inside another layer of the provider, that one has decided.
+    /// Whether a call would be made. Another layer of the provider, or a chain, may have decided so already.
     fn is_admitting(&self) -> bool {
-        self.provider.is_healthy() || nesting::is_inside(&self.provider)
+        self.provider.is_healthy() || nesting::is_let_through(&self.provider)
     }
 
     #[inline]

@@ -22,14 +22,15 @@ use tokio::{
 use tokio_test::{assert_pending, assert_ready_err, assert_ready_ok, task};
 use tower::{
     Layer, Service, ServiceBuilder, ServiceExt,
+    buffer::Buffer,
     retry::{Policy as RetryPolicy, RetryLayer},
     service_fn,
     timeout::TimeoutLayer,
     util::BoxCloneSyncService,
 };
 use tower_health::{
-    Advance, Backoff, BoxError, Exhausted, FallbackChain, Health, HealthCache, HealthLayer,
-    Override, Policy, Provider, Reason, ServedBy, State,
+    Advance, Backoff, BoxError, Classify, Exhausted, FallbackChain, GuardRule, Health, HealthCache,
+    HealthLayer, Outcome, Override, Permit, Policy, Provider, Reason, ServedBy, State, Trials,
     error::{Attempt, CircuitOpen, NoHealthyProvider, find},
 };
 
@@ -332,7 +333,8 @@ async fn every_attempt_is_listed_in_order_with_reason_and_time() {
     d.open_for(20 * SECOND);
     let chain = chain_of([&a, &b])
         .entry_if(c.provider(), c.stack(), |()| false)
-        .entry(d.provider(), d.stack());
+        .entry(d.provider(), d.stack())
+        .when_exhausted(Exhausted::Fail);
 
     let error = no_provider(ask(&chain).await);
     assert_eq!(
@@ -370,7 +372,8 @@ async fn retry_in_is_of_those_that_refused_alone() {
 async fn nothing_that_was_called_leaves_nothing_as_source() {
     let [a] = stubs();
     a.open();
-    assert!(no_provider(ask(&chain_of([&a])).await).source().is_none());
+    let chain = chain_of([&a]).when_exhausted(Exhausted::Fail);
+    assert!(no_provider(ask(&chain).await).source().is_none());
 }
 
 #[tokio::test(start_paused = true)]
@@ -391,8 +394,9 @@ async fn only_provider_that_is_open_fails_at_once_with_the_exact_wait() {
     a.open();
     advance(Duration::from_millis(12_345)).await;
 
+    let chain = chain_of([&a]).when_exhausted(Exhausted::Fail);
     let before = Instant::now();
-    let error = no_provider(ask(&chain_of([&a])).await);
+    let error = no_provider(ask(&chain).await);
     assert_eq!(before.elapsed(), Duration::ZERO);
     assert_eq!(error.retry_in, Some(Duration::from_millis(60_000 - 12_345)));
     assert_eq!(a.calls(), 0);
@@ -441,11 +445,8 @@ async fn no_provider_is_called_once_the_deadline_has_passed() {
     advance(5 * SECOND).await;
 
     let error = no_provider(Err(assert_ready_err!(call.poll())));
-    assert_eq!(
-        lines(&error.attempts),
-        ["`a`: timeout (after 5.0s)", "`b`: deadline exceeded"]
-    );
-    assert_eq!(b.calls(), 0);
+    assert_eq!(lines(&error.attempts), ["`a`: timeout (after 5.0s)"]);
+    assert_eq!((b.polls(), b.calls()), (0, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -881,6 +882,388 @@ async fn second_chances_count_as_attempts() {
     }
 }
 
+/// One bad request that was sent to every provider.
+#[tokio::test(start_paused = true)]
+async fn last_resort_is_the_default() {
+    let [a, b] = stubs();
+    for stub in [&a, &b] {
+        stub.fails("what a request");
+    }
+    let chain = chain_of([&a, &b]);
+    for _ in 0..2 {
+        no_provider(ask(&chain).await);
+    }
+    assert!(!a.provider().is_healthy() && !b.provider().is_healthy());
+
+    for stub in [&a, &b] {
+        stub.serves();
+    }
+    assert_eq!(ask(&chain).await.unwrap(), "a");
+    assert_eq!(Exhausted::default(), Exhausted::LastResort);
+}
+
+/// The breaker of the first stack is not the one that the chain asks: it refuses what was granted.
+#[tokio::test(start_paused = true)]
+async fn last_resort_that_is_refused_leaves_it_to_the_next() {
+    let [a, b] = stubs();
+    a.open();
+    b.open();
+    let namesake = HealthCache::default().provider("a");
+    let chain = FallbackChain::new()
+        .entry(namesake, a.stack())
+        .entry(b.provider(), b.stack());
+
+    let request = Counted::default();
+    assert_eq!(chain.oneshot(request.handle()).await.unwrap(), "b");
+    assert_eq!((a.calls(), b.calls()), (0, 1));
+}
+
+/// The last entry was given the request itself, and its layer refuses it, behind the chain's back.
+#[tokio::test(start_paused = true)]
+async fn last_resort_needs_a_request_that_is_left() {
+    let [a] = stubs();
+    a.is_half_open().await;
+    a.is_unready();
+    let request = Counted::default();
+    let mut call = task::spawn(chain_of([&a]).call(request.handle()));
+    assert_pending!(call.poll());
+
+    let trial = a.provider().admit().unwrap();
+    a.serves();
+    let error = no_provider(Err(assert_ready_err!(call.poll())));
+    assert_eq!(lines(&error.attempts), ["`a`: circuit open"]);
+    assert_eq!(request.clones(), 0);
+    drop(trial);
+}
+
+#[tokio::test(start_paused = true)]
+async fn expired_deadline_spends_no_trial() {
+    let [a, b] = stubs();
+    a.open();
+    b.fails_after(SECOND, "timeout");
+    let mut call = task::spawn(chain_of([&a, &b]).deadline(2 * SECOND).call(()));
+    assert_pending!(call.poll());
+    advance(5 * SECOND).await;
+
+    let error = no_provider(Err(assert_ready_err!(call.poll())));
+    assert_eq!(
+        lines(&error.attempts),
+        ["`a`: circuit open", "`b`: timeout (after 5.0s)"]
+    );
+    assert_eq!(a.provider().health().state, State::Open);
+}
+
+/// Two models of one provider: an outage of the one is an outage of both.
+#[tokio::test(start_paused = true)]
+async fn provider_that_is_listed_twice_is_skipped_twice_and_granted_one_trial() {
+    let [a] = stubs();
+    a.fails("down");
+    let chain = chain_of([&a, &a]);
+    no_provider(ask(&chain).await);
+    assert_eq!(a.calls(), 2);
+
+    let error = no_provider(ask(&chain).await);
+    assert_eq!(
+        lines(&error.attempts),
+        ["`a`: circuit open", "`a`: circuit open", "`a`: down"]
+    );
+}
+
+// Exhausted: fail open.
+
+#[tokio::test(start_paused = true)]
+async fn where_all_fail_open_every_call_is_made() {
+    let [a, b] = stubs();
+    for stub in [&a, &b] {
+        stub.open();
+        stub.serves_after(SECOND / 10);
+    }
+    let chain = chain_of([&a, &b]).when_exhausted(Exhausted::FailOpen);
+
+    assert_eq!(ask_at_once(100, &chain).await, [("a", 100)]);
+    // One of them was a trial.
+    assert_eq!(a.provider().health().state, State::Closed);
+    assert_eq!(b.provider().health().state, State::Open);
+}
+
+/// The last entry stands for the provider whatever its health.
+#[tokio::test(start_paused = true)]
+async fn last_entry_without_a_layer_is_called_whatever_happens() {
+    let [a, anyway] = stubs();
+    a.open();
+    for stub in [&a, &anyway] {
+        stub.serves_after(SECOND / 10);
+    }
+    let chain = FallbackChain::new()
+        .entry(a.provider(), BoxCloneSyncService::new(a.stack()))
+        .entry(anyway.provider(), BoxCloneSyncService::new(anyway.clone()));
+    let calls = (0..100).map(|_| chain.clone().oneshot(()));
+    let results = calls.collect::<JoinSet<_>>().join_all().await;
+    assert!(results.iter().all(Result::is_ok));
+}
+
+#[tokio::test(start_paused = true)]
+async fn fail_open_calls_in_order_and_tells() {
+    let [a, b, c] = stubs();
+    for (stub, error) in [(&a, "timeout"), (&b, "reset")] {
+        stub.open();
+        stub.fails(error);
+    }
+    c.open();
+    let chain = chain_of([&a, &b, &c]).when_exhausted(Exhausted::FailOpen);
+    assert_eq!(ask(&chain).await.unwrap(), "c");
+
+    c.fails("refused");
+    c.open();
+    let error = no_provider(ask(&chain).await);
+    assert_eq!(
+        lines(&error.attempts),
+        [
+            "`a`: circuit open",
+            "`b`: circuit open",
+            "`c`: circuit open",
+            "`a`: timeout",
+            "`b`: reset",
+            "`c`: refused",
+        ]
+    );
+    assert_eq!(error.source().unwrap().to_string(), "refused");
+}
+
+/// Rule 2: beside the trial of each second, calls that are made all the same decide nothing.
+#[tokio::test(start_paused = true)]
+async fn fail_open_lengthens_no_outage_but_by_its_trial() {
+    let [a] = stubs();
+    let backoff = Backoff::exponential(MINUTE, 60 * MINUTE);
+    a.provider().set_policy(Policy::new().backoff(backoff));
+    a.open();
+    a.fails("timeout");
+    let chain = chain_of([&a]).when_exhausted(Exhausted::FailOpen);
+    for _ in 0..50 {
+        no_provider(ask(&chain).await);
+    }
+    assert_eq!(a.calls(), 50);
+    assert_eq!(a.provider().health().failed_trials, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn fail_open_is_a_last_resort_where_one_refuses_for_something_else() {
+    for refuse in [
+        (|stub: &Stub| stub.throttled_for(MINUTE)) as fn(&Stub),
+        |stub| {
+            let ttl = 10 * MINUTE;
+            stub.provider().force(Override::Open, ttl, "maintenance");
+        },
+        |stub| {
+            for _ in 0..2 {
+                stub.provider().admit().unwrap().record(Outcome::Failure {
+                    reason: "down".into(),
+                    retry_after: Some(MINUTE),
+                });
+            }
+        },
+    ] {
+        let [a, b] = stubs();
+        refuse(&a);
+        b.open();
+        b.serves_after(SECOND / 10);
+        let chain = chain_of([&a, &b]).when_exhausted(Exhausted::FailOpen);
+
+        assert_eq!(ask_at_once(100, &chain).await, [("b", 1)]);
+        assert_eq!((a.calls(), b.calls()), (0, 1));
+    }
+}
+
+/// A throttle while the chain calls them anyway.
+#[tokio::test(start_paused = true)]
+async fn fail_open_ends_for_a_provider_that_asks_for_a_pause() {
+    let [a] = stubs();
+    a.open();
+    a.fails("slow down");
+    let stack = HealthLayer::new(a.provider())
+        .classify_with(|_: Result<&&'static str, &BoxError>| {
+            Outcome::throttled(Some(MINUTE), "slow down")
+        })
+        .layer(a.clone());
+    let chain = FallbackChain::new()
+        .entry(a.provider(), stack)
+        .when_exhausted(Exhausted::FailOpen);
+    for _ in 0..5 {
+        no_provider(chain.clone().oneshot(()).await);
+    }
+    assert_eq!(a.calls(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn fail_open_keeps_to_deadline_and_max_attempts() {
+    let [a, b, c] = stubs();
+    for stub in [&a, &b, &c] {
+        stub.open();
+        stub.fails_after(SECOND, "timeout");
+    }
+    let chain = chain_of([&a, &b, &c]).when_exhausted(Exhausted::FailOpen);
+    no_provider(ask(&chain.clone().max_attempts(2)).await);
+    assert_eq!([&a, &b, &c].map(Stub::calls), [1, 1, 0]);
+
+    let before = Instant::now();
+    no_provider(ask(&chain.deadline(SECOND * 3 / 2)).await);
+    assert_eq!(before.elapsed(), SECOND * 3 / 2);
+    assert_eq!([&a, &b, &c].map(Stub::calls), [2, 2, 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn fail_open_makes_no_trial_where_only_checks_may() {
+    let [a] = stubs();
+    let trials = Trials::default().by_probe_only();
+    a.provider().set_policy(Policy::new().trials(trials));
+    a.open();
+    let chain = chain_of([&a]).when_exhausted(Exhausted::FailOpen);
+    assert_eq!(ask(&chain).await.unwrap(), "a");
+    assert_eq!(a.provider().health().state, State::Open);
+}
+
+/// What runs in another task does not see the chain around it.
+#[tokio::test(start_paused = true)]
+async fn fail_open_does_not_reach_through_a_buffer() {
+    let [a] = stubs();
+    a.open();
+    let chain = FallbackChain::new()
+        .entry(a.provider(), Buffer::new(a.stack(), 1))
+        .when_exhausted(Exhausted::FailOpen);
+    let error = no_provider(chain.oneshot(()).await);
+    assert_eq!(lines(&error.attempts), ["`a`: circuit open"]);
+    assert_eq!(a.calls(), 0);
+}
+
+/// Overriding one provider's breaker overrides no other's.
+#[tokio::test(start_paused = true)]
+async fn fail_open_is_for_the_entrys_own_breaker() {
+    let [a, beneath] = stubs();
+    a.open();
+    beneath.open();
+    let stack = HealthLayer::new(a.provider()).layer(beneath.stack());
+    let chain = FallbackChain::new()
+        .entry(a.provider(), stack)
+        .when_exhausted(Exhausted::FailOpen);
+    no_provider(chain.oneshot(()).await);
+    assert_eq!(beneath.calls(), 0);
+}
+
+// The last answer.
+
+#[tokio::test(start_paused = true)]
+async fn last_answer_is_returned_where_nobody_gives_a_better_one() {
+    let [a, b] = stubs();
+    let unwanted = || chain_of([&a, &b]).advance_when(|_| true);
+    no_provider(unwanted().oneshot(()).await);
+    let last = unwanted().last_answer(true);
+    assert_eq!(last.clone().oneshot(()).await.unwrap(), "b");
+
+    // An answer is better than an error that came after it.
+    b.fails("timeout");
+    assert_eq!(last.clone().oneshot(()).await.unwrap(), "a");
+    // Where there is none, the error has what there is.
+    a.fails("reset");
+    let error = no_provider(last.oneshot(()).await);
+    assert_eq!(lines(&error.attempts), ["`a`: reset", "`b`: timeout"]);
+    assert_eq!(error.source().unwrap().to_string(), "timeout");
+}
+
+#[tokio::test(start_paused = true)]
+async fn last_answer_comes_after_what_is_left_when_exhausted() {
+    let [a, b] = stubs();
+    a.open_for(5 * SECOND);
+    let chain = chain_of([&a, &b])
+        .advance_when(|result| result.is_ok_and(|name| *name == "b"))
+        .last_answer(true);
+
+    let fails = chain.clone().when_exhausted(Exhausted::Fail);
+    assert_eq!(fails.oneshot(()).await.unwrap(), "b");
+    let before = Instant::now();
+    let impatient = chain.clone().when_exhausted(Exhausted::Wait(SECOND));
+    assert_eq!(impatient.oneshot(()).await.unwrap(), "b");
+    assert_eq!(before.elapsed(), SECOND);
+    assert_eq!(
+        chain.clone().max_attempts(1).oneshot(()).await.unwrap(),
+        "b"
+    );
+    let resort = chain.clone().when_exhausted(Exhausted::LastResort);
+    assert_eq!(resort.oneshot(()).await.unwrap(), "a");
+
+    a.hangs();
+    b.serves();
+    let late = chain_of([&b, &a])
+        .advance_when(|result| result.is_ok())
+        .deadline(SECOND)
+        .last_answer(true);
+    assert_eq!(late.oneshot(()).await.unwrap(), "b");
+}
+
+// Guarded entries.
+
+#[tokio::test(start_paused = true)]
+async fn guarded_provider_is_judged_and_skipped() {
+    let [a, b] = stubs();
+    a.fails("timeout");
+    let chain = FallbackChain::new()
+        .guard(a.provider(), a.clone())
+        .guard_if(b.provider(), b.clone(), |&prompt: &u32| prompt < 10);
+
+    for _ in 0..3 {
+        assert_eq!(chain.clone().oneshot(1).await.unwrap(), "b");
+    }
+    assert_eq!((a.calls(), b.calls()), (2, 3));
+    assert!(!a.provider().is_healthy());
+    let error = no_provider(chain.oneshot(10).await);
+    assert_eq!(lines(&error.attempts)[1], "`b`: not eligible");
+}
+
+/// Bad requests are neither failures nor sent on: one rule for both.
+#[tokio::test(start_paused = true)]
+async fn guarded_provider_is_judged_by_the_classifier_of_the_rule() {
+    #[derive(Clone)]
+    struct BadRequests;
+    impl<Res> Advance<Res> for BadRequests {
+        fn advance(&self, result: Result<&Res, &BoxError>) -> Option<Reason> {
+            let error = result.err().filter(|it| it.to_string() != "bad request")?;
+            Some(Reason::error(&**error))
+        }
+    }
+    impl<Res> Classify<Res, BoxError> for BadRequests {
+        type Response = Res;
+        fn classify(&self, result: Result<Res, BoxError>, permit: Permit) -> Result<Res, BoxError> {
+            match Advance::advance(self, result.as_ref()) {
+                Some(reason) => permit.failure(reason),
+                None => permit.answered(),
+            }
+            result
+        }
+    }
+    impl GuardRule for BadRequests {
+        type Classifier = Self;
+        fn classifier(&self) -> Self {
+            self.clone()
+        }
+    }
+    let [a, b] = stubs();
+    a.fails("bad request");
+    let chain = FallbackChain::new()
+        .advance(BadRequests)
+        .guard(a.provider(), a.clone())
+        .guard(b.provider(), b.clone());
+
+    for _ in 0..5 {
+        let error = chain.clone().oneshot(()).await.unwrap_err();
+        assert_eq!(error.to_string(), "bad request");
+    }
+    assert!(a.provider().is_healthy());
+    a.fails("timeout");
+    for _ in 0..2 {
+        assert_eq!(chain.clone().oneshot(()).await.unwrap(), "b");
+    }
+    assert!(!a.provider().is_healthy());
+}
+
 // Whole stacks.
 
 #[tokio::test(start_paused = true)]
@@ -914,7 +1297,8 @@ async fn chain_is_an_entry_of_another() {
     let region = HealthCache::default().provider("eu");
     a.open();
     b.fails("timeout");
-    let eu = HealthLayer::new(region.clone()).layer(chain_of([&a, &b]));
+    let eu = chain_of([&a, &b]).when_exhausted(Exhausted::Fail);
+    let eu = HealthLayer::new(region.clone()).layer(eu);
     let chain = FallbackChain::new()
         .entry(region, BoxCloneSyncService::new(eu))
         .entry(c.provider(), BoxCloneSyncService::new(c.stack()));
@@ -926,7 +1310,7 @@ async fn chain_is_an_entry_of_another() {
 async fn clone_that_is_extended_leaves_the_original_as_it_was() {
     let [a, b] = stubs();
     a.open();
-    let short = chain_of([&a]);
+    let short = chain_of([&a]).when_exhausted(Exhausted::Fail);
     let long = short.clone().entry(b.provider(), b.stack());
 
     assert_eq!(ask(&long).await.unwrap(), "b");

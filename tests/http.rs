@@ -26,10 +26,10 @@ use tokio::{
     time::{Instant, advance, sleep},
 };
 use tokio_test::{assert_pending, assert_ready_eq, task};
-use tower::{Layer, ServiceExt, service_fn};
+use tower::{Layer, ServiceExt, service_fn, util::BoxCloneSyncService};
 use tower_health::{
-    BoxError, Cause, Check, FallbackChain, HealthCache, HealthLayer, HealthProbe, Outcome, Policy,
-    Provider, ProviderHealth, Reason, ServedBy, State, Trip,
+    BoxError, Cause, Check, FallbackChain, HealthCache, HealthLayer, HealthProbe, Outcome,
+    Override, Policy, Provider, ProviderHealth, Reason, ServedBy, State, Trip,
     error::{CircuitOpen, find},
     http::{HttpCheck, StatusClassifier, retry_after, retry_hint},
 };
@@ -55,6 +55,68 @@ enum Health {
 enum Advance {
     Yes,
     No,
+}
+
+/// A chain whose layers and whose own rule have one table.
+#[tokio::test(start_paused = true)]
+async fn guarded_provider_is_judged_by_the_table_of_its_chain() {
+    let cache = HealthCache::default();
+    let (a, b) = (cache.provider("a"), cache.provider("b"));
+    let classifier = StatusClassifier::new().failure_on([404]);
+    let answers = |status: u16| {
+        service_fn(move |_: Request<()>| {
+            let mut response = Response::new(Full::from("?"));
+            *response.status_mut() = StatusCode::from_u16(status).unwrap();
+            ready(Ok::<Response<Full<Bytes>>, BoxError>(response))
+        })
+    };
+    let chain = FallbackChain::new()
+        .advance(classifier)
+        .guard(a.clone(), BoxCloneSyncService::new(answers(404)))
+        .guard(b.clone(), BoxCloneSyncService::new(answers(200)));
+    for _ in 0..2 {
+        assert!(a.is_healthy());
+        let response = chain.clone().oneshot(Request::new(())).await.unwrap();
+        let served_by = response.extensions().get::<ServedBy>().unwrap();
+        assert_eq!(&*served_by.provider, "b");
+        response.into_body().collect().await.unwrap();
+    }
+    assert!(!a.is_healthy());
+}
+
+#[tokio::test(start_paused = true)]
+async fn last_answer_says_who_gave_it_and_who_did_not() {
+    let cache = HealthCache::default();
+    let (a, b, c) = (
+        cache.provider("a"),
+        cache.provider("b"),
+        cache.provider("c"),
+    );
+    let status = service_fn(|request: Request<()>| {
+        let mut response = Response::new(Full::<Bytes>::from("no quota"));
+        *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
+        ready(if request.uri() == "/fails" {
+            Err(BoxError::from("reset"))
+        } else {
+            Ok(response)
+        })
+    });
+    let fails = status.map_request(|_| Request::get("/fails").body(()).unwrap());
+    a.force(Override::Open, HOUR, "maintenance");
+    let chain = FallbackChain::http()
+        .guard(a, BoxCloneSyncService::new(status))
+        .guard(b, BoxCloneSyncService::new(status))
+        .guard(c, BoxCloneSyncService::new(fails))
+        .last_answer(true);
+
+    let response = chain.oneshot(Request::new(())).await.unwrap();
+    assert_eq!(response.status(), 429);
+    let served_by = response.extensions().get::<ServedBy>().unwrap();
+    assert_eq!(&*served_by.provider, "b");
+    let others: Vec<_> = served_by.attempts.iter().map(ToString::to_string).collect();
+    assert_eq!(others, ["`a`: circuit open", "`c`: reset"]);
+    let body = response.into_body().collect().await.unwrap();
+    assert_eq!(body.to_bytes(), "no quota");
 }
 
 mod table {

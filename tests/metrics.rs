@@ -20,8 +20,8 @@ use tokio::{
 use tokio_test::{assert_ready_ok, task};
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_health::{
-    BoxError, FallbackChain, HealthCache, HealthLayer, HealthProbe, Override, Policy, Provider,
-    State, Trip,
+    BoxError, Exhausted, FallbackChain, HealthCache, HealthLayer, HealthProbe, Override, Policy,
+    Provider, State, Trip,
 };
 
 /// Runs a test in paused time, with an exporter of its own.
@@ -347,6 +347,31 @@ fn fallbacks_tell_from_whom_to_whom_and_why() {
                 1,
             ),
             ("exhausted_total", 1),
+        ]);
+    });
+}
+
+/// A call that is made all the same is counted as any other.
+#[test]
+fn calls_of_a_chain_that_fails_open_are_counted() {
+    exported(async |exporter| {
+        let cache = HealthCache::default();
+        let a = cache.provider("a");
+        let mut chain = FallbackChain::new()
+            .guard(
+                a.clone(),
+                service_fn(|()| ready(Err::<(), _>(io::Error::other("down")))),
+            )
+            .when_exhausted(Exhausted::FailOpen);
+        trip(&a);
+        for _ in 0..5 {
+            chain.call(()).await.unwrap_err();
+        }
+        exporter.assert([
+            // Two that tripped, and five that were made all the same.
+            (r#"calls_total{provider="a",outcome="failure"}"#, 7),
+            (r#"calls_total{provider="a",outcome="refused"}"#, 0),
+            ("exhausted_total", 5),
         ]);
     });
 }

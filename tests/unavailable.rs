@@ -14,7 +14,8 @@ use tower::{
     util::BoxCloneSyncService,
 };
 use tower_health::{
-    Backoff, BoxError, FallbackChain, HealthCache, HealthLayer, Override, Policy, Provider,
+    Backoff, BoxError, Exhausted, FallbackChain, HealthCache, HealthLayer, Override, Policy,
+    Provider,
     error::{NoHealthyProvider, find},
     http::{
         ReplayError, ReplayLayer, StatusClassifier, unavailable_response,
@@ -34,6 +35,7 @@ mod chains {
         chain.fails().await;
         advance(Duration::from_millis(20_500)).await;
 
+        chain.chain = chain.chain.when_exhausted(Exhausted::Fail);
         let response = unavailable_response(&chain.fails().await);
         assert_eq!(response.status(), 503);
         // Of 39.5 s.

@@ -24,7 +24,7 @@ pin_project! {
     where
         S: Service<Req>,
     {
-        journey: Journey<S, Req, R>,
+        journey: Journey<S, Req, R, S::Response>,
         #[pin]
         stage: Stage<S, S::Future>,
         #[pin]
@@ -61,7 +61,7 @@ where
                 return Poll::Pending;
             };
             ready!(deadline.poll(cx));
-            polled = Poll::Ready(Err(this.journey.cut_off()));
+            polled = Poll::Ready(this.journey.cut_off());
         }
         this.stage.set(Stage::Done);
         polled

@@ -4,6 +4,7 @@ use std::{
     sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
+    vec,
 };
 
 use pin_project_lite::pin_project;
@@ -14,10 +15,10 @@ use super::{
     Advance, Attempt, Entry, Exhausted, FallbackChain, NoHealthyProvider, ServedBy,
     wait::{Admission, first_to_admit},
 };
-use crate::{BoxError, Provider, Reason, telemetry, time::after};
+use crate::{BoxError, Provider, Reason, nesting::Overriding, telemetry, time::after};
 
 /// The way of one request along the chain.
-pub(super) struct Journey<S, Req, R> {
+pub(super) struct Journey<S, Req, R, Res> {
     chain: FallbackChain<S, Req, R>,
     /// Gone once it is given to an entry behind which no other takes it.
     request: Option<Req>,
@@ -27,11 +28,22 @@ pub(super) struct Journey<S, Req, R> {
     tries_left: usize,
     /// Set once the chain waits: how long at most.
     wait_ends: Option<Instant>,
+    /// Set after the pass: those that refused in it and are still to be asked again.
+    second_round: Option<vec::IntoIter<usize>>,
     current: Option<Try>,
     past: Vec<Past>,
     /// How many of the past were told as left to another entry.
     passed_on: usize,
     last_error: Option<BoxError>,
+    last_answer: Option<Answer<Res>>,
+}
+
+/// A response that the rule goes on from, kept in case nobody gives a better one.
+struct Answer<Res> {
+    entry: usize,
+    /// Its attempt among the past.
+    attempt: usize,
+    response: Res,
 }
 
 pin_project! {
@@ -49,6 +61,8 @@ pin_project! {
 struct Try {
     entry: usize,
     started: Instant,
+    /// It is called whatever its breaker says.
+    is_overriding: bool,
 }
 
 /// An entry that did not serve. Made into an [`Attempt`] only where somebody wants to see it.
@@ -59,7 +73,7 @@ struct Past {
     is_refusal: bool,
 }
 
-impl<S, Req, R> Journey<S, Req, R> {
+impl<S, Req, R, Res> Journey<S, Req, R, Res> {
     pub(super) fn new(
         chain: FallbackChain<S, Req, R>,
         request: Req,
@@ -71,17 +85,19 @@ impl<S, Req, R> Journey<S, Req, R> {
             next: 0,
             tries_left: chain.max_attempts,
             wait_ends: None,
+            second_round: None,
             current: None,
             past: Vec::new(),
             passed_on: 0,
             last_error: None,
+            last_answer: None,
             chain,
         }
     }
 }
 
 /// The way.
-impl<S, Req, R> Journey<S, Req, R>
+impl<S, Req, R> Journey<S, Req, R, S::Response>
 where
     S: Service<Req> + Clone,
     S::Error: Into<BoxError>,
@@ -96,24 +112,36 @@ where
         loop {
             let result = match stage.as_mut().project() {
                 StageProj::Choosing => {
-                    stage.set(self.choose()?);
+                    let Some(next) = self.choose() else {
+                        return Poll::Ready(self.finish());
+                    };
+                    stage.set(next);
                     continue;
                 }
                 StageProj::Waiting { admission } => {
                     let admitted = ready!(admission.as_mut().poll(cx));
-                    let entry = admitted.ok_or_else(|| self.exhausted())?;
-                    stage.set(self.begin(entry)?);
+                    let Some(next) = admitted.and_then(|entry| self.begin(entry)) else {
+                        return Poll::Ready(self.finish());
+                    };
+                    stage.set(next);
                     continue;
                 }
-                StageProj::Readying { service } => match ready!(service.poll_ready(cx)) {
-                    Ok(()) => {
-                        let future = service.call(self.request());
-                        stage.set(Stage::Calling { future });
-                        continue;
+                StageProj::Readying { service } => {
+                    let overriding = self.overriding();
+                    match ready!(service.poll_ready(cx)) {
+                        Ok(()) => {
+                            let future = service.call(self.request());
+                            drop(overriding);
+                            stage.set(Stage::Calling { future });
+                            continue;
+                        }
+                        Err(error) => Err(error.into()),
                     }
-                    Err(error) => Err(error.into()),
-                },
-                StageProj::Calling { future } => ready!(future.poll(cx)).map_err(Into::into),
+                }
+                StageProj::Calling { future } => {
+                    let _overriding = self.overriding();
+                    ready!(future.poll(cx)).map_err(Into::into)
+                }
                 StageProj::Done => panic!("polled after it was done"),
             };
             if let Some(result) = self.judge(result) {
@@ -123,17 +151,21 @@ where
         }
     }
 
-    fn choose(&mut self) -> Result<Stage<S, S::Future>, BoxError> {
-        if self.tries_left == 0 {
-            return Err(self.exhausted());
+    /// What comes next; `None`: nobody is left, or no time.
+    fn choose(&mut self) -> Option<Stage<S, S::Future>> {
+        if self.tries_left == 0 || self.is_over() {
+            return None;
         }
         if let Some(entry) = self.next_in_pass() {
             return self.begin(entry);
         }
+        // Given to an entry that has refused it, where no other was left to need it.
+        self.request.as_ref()?;
         match self.chain.exhausted {
-            Exhausted::Fail => Err(self.exhausted()),
+            Exhausted::Fail => None,
             Exhausted::Wait(max) => self.wait(max),
             Exhausted::LastResort => self.last_resort(),
+            Exhausted::FailOpen => self.fail_open(),
         }
     }
 
@@ -155,7 +187,7 @@ where
         None
     }
 
-    fn wait(&mut self, max: Duration) -> Result<Stage<S, S::Future>, BoxError> {
+    fn wait(&mut self, max: Duration) -> Option<Stage<S, S::Future>> {
         self.tries_left = 1;
         let is_overtaken = self.wait_ends.is_some();
         let ends = *self
@@ -166,36 +198,68 @@ where
             .map(|entry| (entry, self.provider(entry).clone()))
             .collect();
         if refused.is_empty() {
-            return Err(self.exhausted());
+            return None;
         }
         let admission = first_to_admit(refused, ends, is_overtaken);
-        Ok(Stage::Waiting { admission })
+        Some(Stage::Waiting { admission })
     }
 
-    fn last_resort(&mut self) -> Result<Stage<S, S::Future>, BoxError> {
-        self.tries_left = 0;
-        let granted = self.refused().find(|&entry| {
+    /// One of those that refused, tried once; where another caller is faster, the next.
+    fn last_resort(&mut self) -> Option<Stage<S, S::Future>> {
+        self.tries_left = 1;
+        let mut refused = self.second_round();
+        let granted = refused.find(|&entry| {
             let provider = self.provider(entry);
             provider.is_healthy() || provider.grant_trial()
         });
-        match granted {
-            Some(entry) => self.begin(entry),
-            None => Err(self.exhausted()),
-        }
+        self.second_round = Some(refused);
+        self.begin(granted?)
     }
 
-    #[inline]
-    fn begin(&mut self, entry: usize) -> Result<Stage<S, S::Future>, BoxError> {
-        let started = Instant::now();
-        self.current = Some(Try { entry, started });
-        if self.ends.is_some_and(|ends| started >= ends) {
-            return Err(self.cut_off());
+    /// Those that refused, one after the other, for as long as nothing but failures speaks against any of them.
+    fn fail_open(&mut self) -> Option<Stage<S, S::Future>> {
+        let may_fail_open = |entry| self.provider(entry).may_fail_open();
+        if !self.refused().all(may_fail_open) {
+            return self.last_resort();
         }
+        let mut refused = self.second_round();
+        let next = refused.next();
+        self.second_round = Some(refused);
+        let stage = self.begin(next?);
+        if let Some(current) = &mut self.current {
+            current.is_overriding = true;
+        }
+        stage
+    }
+
+    fn second_round(&mut self) -> vec::IntoIter<usize> {
+        let begun = self.second_round.take();
+        begun.unwrap_or_else(|| self.refused().collect::<Vec<_>>().into_iter())
+    }
+
+    /// `None`: the time is up, and the entry is not tried.
+    #[inline]
+    fn begin(&mut self, entry: usize) -> Option<Stage<S, S::Future>> {
+        let started = Instant::now();
+        if self.ends.is_some_and(|ends| started >= ends) {
+            return None;
+        }
+        self.current = Some(Try {
+            entry,
+            started,
+            is_overriding: false,
+        });
         if self.passed_on < self.past.len() {
             self.pass_on(entry);
         }
         let service = self.chain.entries[entry].service.clone();
-        Ok(Stage::Readying { service })
+        Some(Stage::Readying { service })
+    }
+
+    /// Lets the layers beneath know, while the entry runs, that the chain overrides its breaker.
+    fn overriding(&self) -> Option<Overriding> {
+        let current = self.current.as_ref().filter(|it| it.is_overriding)?;
+        Some(Overriding::enter(self.provider(current.entry)))
     }
 
     /// The request for the entry that is being tried.
@@ -211,54 +275,84 @@ where
     fn may_need_request_again(&self) -> bool {
         let behind = &self.chain.entries[self.next..];
         let is_taken_behind = |request: &Req| behind.iter().any(|entry| entry.takes(request));
-        match self.chain.exhausted {
-            Exhausted::Fail => self.request.as_ref().is_some_and(is_taken_behind),
-            _ => self.tries_left > 0,
-        }
+        self.request.as_ref().is_some_and(is_taken_behind)
+            || match self.chain.exhausted {
+                Exhausted::Fail => false,
+                Exhausted::Wait(_) => self.tries_left > 0,
+                Exhausted::LastResort | Exhausted::FailOpen => match &self.second_round {
+                    Some(refused) => refused.len() > 0,
+                    None => self.refused().next().is_some(),
+                },
+            }
     }
 
     /// The result, if it is for the caller; `None` sends the request on.
     fn judge(
         &mut self,
-        mut result: Result<S::Response, BoxError>,
+        result: Result<S::Response, BoxError>,
     ) -> Option<Result<S::Response, BoxError>> {
-        let Try { entry, started } = self.current.take().expect("an entry is being tried");
+        let Try { entry, started, .. } = self.current.take().expect("an entry is being tried");
         if self.chain.entries[entry].has_refused(&result) {
             if self.refused().all(|known| known != entry) {
                 self.pass(Past::refused(entry));
             }
             return None;
         }
-        let rule = &self.chain.rule;
-        if let Some(reason) = rule.advance(result.as_ref()) {
-            self.tries_left = self.tries_left.saturating_sub(1);
-            self.pass(Past::tried(entry, reason, started));
-            self.last_error = result.err().or(self.last_error.take());
-            return None;
+        let Some(reason) = self.chain.rule.advance(result.as_ref()) else {
+            return Some(result.map(|response| self.serve(entry, response)));
+        };
+        self.tries_left = self.tries_left.saturating_sub(1);
+        let attempt = self.past.len();
+        self.pass(Past::tried(entry, reason, started));
+        match result {
+            Ok(response) if self.chain.last_answer => {
+                self.last_answer = Some(Answer {
+                    entry,
+                    attempt,
+                    response,
+                });
+            }
+            Ok(_) => {}
+            Err(error) => self.last_error = Some(error),
         }
-        if let Ok(response) = &mut result {
-            rule.served(response, || ServedBy {
-                provider: Arc::clone(self.chain.entries[entry].provider.id()),
-                attempts: attempts(&self.chain.entries, mem::take(&mut self.past)),
-            });
-        }
-        Some(result)
+        None
     }
-}
 
-/// The end.
-impl<S, Req, R> Journey<S, Req, R> {
+    fn serve(&mut self, entry: usize, mut response: S::Response) -> S::Response {
+        self.chain.rule.served(&mut response, || ServedBy {
+            provider: Arc::clone(self.chain.entries[entry].provider.id()),
+            attempts: attempts(&self.chain.entries, mem::take(&mut self.past)),
+        });
+        response
+    }
+
     /// The deadline has run out.
-    pub(super) fn cut_off(&mut self) -> BoxError {
-        if let Some(Try { entry, started }) = self.current.take() {
+    pub(super) fn cut_off(&mut self) -> Result<S::Response, BoxError> {
+        if let Some(Try { entry, started, .. }) = self.current.take() {
             let reason = "deadline exceeded".into();
             self.pass(Past::tried(entry, reason, started));
         }
-        self.exhausted()
+        self.finish()
+    }
+
+    /// No entry is left.
+    fn finish(&mut self) -> Result<S::Response, BoxError> {
+        telemetry::exhausted();
+        let Some(answer) = self.last_answer.take() else {
+            return Err(self.exhausted());
+        };
+        self.past.remove(answer.attempt);
+        Ok(self.serve(answer.entry, answer.response))
+    }
+}
+
+/// Parts.
+impl<S, Req, R, Res> Journey<S, Req, R, Res> {
+    fn is_over(&self) -> bool {
+        self.ends.is_some_and(|ends| Instant::now() >= ends)
     }
 
     fn exhausted(&mut self) -> BoxError {
-        telemetry::exhausted();
         let waits = self.refused().map(|entry| {
             let cell = self.provider(entry).cell();
             cell.look(|breaker, now| breaker.retry_in(now).unwrap_or_default())

@@ -1,7 +1,7 @@
 use std::fmt;
 
 use super::ServedBy;
-use crate::{BoxError, Reason};
+use crate::{BoxError, ErrorsAsFailures, Reason};
 
 /// Decides whether a [chain](crate::FallbackChain) goes on to the next provider.
 ///
@@ -45,6 +45,42 @@ pub trait Advance<Res> {
     }
 }
 
+/// A rule whose chain can [guard](crate::FallbackChain::guard) its providers: it names the classifier that goes with it.
+///
+/// A rule of your own that is a classifier too names itself; one that only decides where to go on names
+/// [`ErrorsAsFailures`], as the crate's own [`ErrorsAdvance`] does.
+///
+/// ```
+/// use tower_health::{Advance, BoxError, ErrorsAsFailures, GuardRule, Reason};
+///
+/// #[derive(Clone)]
+/// struct EmptyAdvances;
+///
+/// impl Advance<String> for EmptyAdvances {
+///     fn advance(&self, result: Result<&String, &BoxError>) -> Option<Reason> {
+///         match result {
+///             Ok(answer) => answer.is_empty().then(|| "empty answer".into()),
+///             Err(error) => Some(Reason::display(error)),
+///         }
+///     }
+/// }
+///
+/// impl GuardRule for EmptyAdvances {
+///     type Classifier = ErrorsAsFailures;
+///
+///     fn classifier(&self) -> ErrorsAsFailures {
+///         ErrorsAsFailures
+///     }
+/// }
+/// ```
+pub trait GuardRule {
+    /// Judges the calls of guarded providers.
+    type Classifier: Clone;
+
+    /// Returns the classifier of the layer around each guarded provider.
+    fn classifier(&self) -> Self::Classifier;
+}
+
 /// The default: every error goes on, every `Ok` returns.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ErrorsAdvance;
@@ -52,6 +88,15 @@ pub struct ErrorsAdvance;
 impl<Res> Advance<Res> for ErrorsAdvance {
     fn advance(&self, result: Result<&Res, &BoxError>) -> Option<Reason> {
         result.err().map(|error| Reason::error(&**error))
+    }
+}
+
+/// Guards with [`ErrorsAsFailures`].
+impl GuardRule for ErrorsAdvance {
+    type Classifier = ErrorsAsFailures;
+
+    fn classifier(&self) -> ErrorsAsFailures {
+        ErrorsAsFailures
     }
 }
 
@@ -68,6 +113,15 @@ where
             Ok(_) => "unwanted response".into(),
             Err(error) => Reason::error(&**error),
         })
+    }
+}
+
+/// Guards with [`ErrorsAsFailures`]: the closure says where to go on, and nothing about health.
+impl<F> GuardRule for AdvanceWhen<F> {
+    type Classifier = ErrorsAsFailures;
+
+    fn classifier(&self) -> ErrorsAsFailures {
+        ErrorsAsFailures
     }
 }
 

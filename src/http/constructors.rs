@@ -1,5 +1,5 @@
 use crate::{
-    FallbackChain, HealthCache, HealthLayer, KeyedHealthLayer, Provider,
+    FallbackChain, GuardRule, HealthCache, HealthLayer, KeyedHealthLayer, Provider,
     http::{GrpcClassifier, PerAuthority, StatusClassifier},
 };
 
@@ -93,6 +93,9 @@ impl<S, Req> FallbackChain<S, Req, StatusClassifier> {
     /// response, with the defaults of [`StatusClassifier`], and leaves a
     /// [`ServedBy`](crate::ServedBy) in its extensions.
     ///
+    /// [`guard`](FallbackChain::guard) judges each provider's health by the same table, as
+    /// [`HealthLayer::http`] does.
+    ///
     /// ```
     /// # type Request = http::Request<String>;
     /// # async fn send(_: Request) -> Result<http::Response<String>, std::io::Error> { Ok(Default::default()) }
@@ -101,14 +104,16 @@ impl<S, Req> FallbackChain<S, Req, StatusClassifier> {
     /// use tower_health::{FallbackChain, HealthCache, ServedBy, http::StatusClassifier};
     ///
     /// let cache = HealthCache::default();
-    /// let chain = FallbackChain::http().entry(cache.provider("search"), tower::service_fn(send));
+    /// let chain = FallbackChain::http()
+    ///     .guard(cache.provider("search"), tower::service_fn(send))
+    ///     .guard(cache.provider("replica"), tower::service_fn(send));
     /// let response = chain.oneshot(Request::default()).await.unwrap();
     /// let served_by = response.extensions().get::<ServedBy>().unwrap();
     /// assert_eq!(&*served_by.provider, "search");
     ///
     /// let customized = FallbackChain::new()
     ///     .advance(StatusClassifier::new().advance_on([404]))
-    ///     .entry(cache.provider("archive"), tower::service_fn(send));
+    ///     .guard(cache.provider("archive"), tower::service_fn(send));
     /// # let _ = customized.oneshot(Request::default()).await;
     /// # });
     /// ```
@@ -122,7 +127,8 @@ impl<S, Req> FallbackChain<S, Req, GrpcClassifier> {
     /// response that has nothing else, with the defaults of [`GrpcClassifier`], and leaves a
     /// [`ServedBy`](crate::ServedBy) in its extensions.
     ///
-    /// The request, and so its body, must be `Clone`.
+    /// The request, and so its body, must be `Clone`. [`guard`](FallbackChain::guard) judges each provider's health by the
+    /// same table, as [`HealthLayer::grpc`] does.
     ///
     /// ```
     /// # use http_body_util::Full;
@@ -133,12 +139,12 @@ impl<S, Req> FallbackChain<S, Req, GrpcClassifier> {
     ///
     /// let cache = HealthCache::default();
     ///
-    /// let chain = FallbackChain::grpc().entry(cache.provider("search"), service_fn(send));
+    /// let chain = FallbackChain::grpc().guard(cache.provider("search"), service_fn(send));
     ///
     /// // A gateway that knows no such service is passed over.
     /// let customized = FallbackChain::new()
     ///     .advance(GrpcClassifier::new().http(StatusClassifier::new().advance_on([404])))
-    ///     .entry(cache.provider("archive"), service_fn(send));
+    ///     .guard(cache.provider("archive"), service_fn(send));
     /// # use tower::ServiceExt;
     /// # tokio_test::block_on(async {
     /// #     let _ = chain.oneshot(http::Request::default()).await;
@@ -147,5 +153,23 @@ impl<S, Req> FallbackChain<S, Req, GrpcClassifier> {
     /// ```
     pub fn grpc() -> Self {
         FallbackChain::new().advance(GrpcClassifier::new())
+    }
+}
+
+/// Guards with itself.
+impl GuardRule for StatusClassifier {
+    type Classifier = Self;
+
+    fn classifier(&self) -> Self {
+        self.clone()
+    }
+}
+
+/// Guards with itself.
+impl GuardRule for GrpcClassifier {
+    type Classifier = Self;
+
+    fn classifier(&self) -> Self {
+        self.clone()
     }
 }

@@ -42,7 +42,8 @@ async fn an_only_provider_that_is_open_refuses_at_once_and_tells_until_when() {
     assert_eq!(*refusal.last_error.as_ref().unwrap(), "503");
 
     let asked = Instant::now();
-    let error = get(&only.chain).await.unwrap_err();
+    let chain = only.chain.when_exhausted(Exhausted::Fail);
+    let error = get(&chain).await.unwrap_err();
     let exhausted = exhausted(&error);
     assert_wait_ends(exhausted.retry_in, asked, only.opened + MINUTE);
     assert_eq!(shown(&exhausted.attempts), ["a: circuit open"]);
@@ -101,7 +102,8 @@ async fn a_chain_that_fails_tells_every_attempt_in_order_and_when_to_come_back()
         entry(&cache, "silent", hurried),
         entry(&cache, "soon back", client_of(&skipped)),
         entry(&cache, "unavailable", client_of(&unavailable)),
-    ]);
+    ])
+    .when_exhausted(Exhausted::Fail);
     trip(&cache.provider("open"));
     let soon_back = cache.provider_with("soon back", open_for(30 * SECOND));
     trip(&soon_back);

@@ -64,6 +64,8 @@ pub(crate) struct Seen {
 #[derive(Debug)]
 pub(crate) struct Breaker {
     policy: Arc<Policy>,
+    /// It was given rules of its own, and no longer follows the cache's.
+    has_own_policy: bool,
     phase: Phase,
     forced: Option<Box<Forced>>,
     epoch: u64,
@@ -130,6 +132,7 @@ impl Breaker {
         let window = window(&policy, now);
         Self {
             policy,
+            has_own_policy: false,
             phase: Phase::Closed,
             forced: None,
             epoch,
@@ -563,7 +566,20 @@ impl Breaker {
         }
     }
 
+    /// Gives it rules of its own.
     pub(crate) fn set_policy(&mut self, policy: Arc<Policy>, now: Instant) {
+        self.has_own_policy = true;
+        self.change_policy(policy, now);
+    }
+
+    /// Gives it the cache's new rules, unless it has rules of its own.
+    pub(crate) fn follow_policy(&mut self, policy: Arc<Policy>, now: Instant) {
+        if !self.has_own_policy {
+            self.change_policy(policy, now);
+        }
+    }
+
+    fn change_policy(&mut self, policy: Arc<Policy>, now: Instant) {
         match (&mut self.window, policy.trip.failure_rate) {
             (Some(window), Some(rule)) if window.has_length_of(rule) => window.set_rule(rule),
             (old, _) => *old = window(&policy, now),

@@ -48,7 +48,6 @@ pub(crate) struct WeakCache {
 }
 
 struct Registry {
-    policy: Arc<Policy>,
     cells: RwLock<Cells>,
     listeners: Arc<Listeners>,
     /// Of all that keyed layers make.
@@ -56,8 +55,9 @@ struct Registry {
     alive: watch::Sender<()>,
 }
 
-#[derive(Default)]
 struct Cells {
+    /// The rules of those that are not given rules of their own.
+    policy: Arc<Policy>,
     /// Those that were asked for by name: they stay until they are removed.
     named: BTreeMap<Arc<str>, Arc<Cell>>,
     /// Those that only keyed layers have asked for, or that were only restored: others take their places. Their
@@ -66,13 +66,16 @@ struct Cells {
 }
 
 impl HealthCache {
-    /// An empty cache, whose providers follow `policy` unless they are given another.
+    /// Creates an empty cache, whose providers follow `policy` unless they are given one of their own.
     #[must_use]
     pub fn new(policy: Policy) -> Self {
         Self {
             registry: Arc::new(Registry {
-                policy: Arc::new(policy),
-                cells: RwLock::default(),
+                cells: RwLock::new(Cells {
+                    policy: Arc::new(policy),
+                    named: BTreeMap::new(),
+                    keyed: KeyedCells::default(),
+                }),
                 listeners: Arc::default(),
                 keyed_meters: OnceLock::new(),
                 alive: watch::Sender::new(()),
@@ -92,14 +95,19 @@ impl HealthCache {
     fn add_named(&self, id: Arc<str>) -> Arc<Cell> {
         let mut is_new = false;
         let mut shortened = None;
-        let cell = self.write(|Cells { named, keyed }| {
+        let cell = self.write(|cells| {
+            let Cells {
+                policy,
+                named,
+                keyed,
+            } = cells;
             let cell = named.entry(id).or_insert_with_key(|id| {
                 is_new = true;
                 match keyed.remove(&bounded(id)) {
                     Some(known) if known.id() == id => known,
                     known => {
                         shortened = known;
-                        self.new_cell(Arc::clone(id))
+                        self.new_cell(Arc::clone(id), policy)
                     }
                 }
             });
@@ -143,7 +151,7 @@ impl HealthCache {
                 return (Arc::clone(cell), Vec::new());
             }
             is_new = true;
-            let cell = self.new_cell(bounded(key).into());
+            let cell = self.new_cell(bounded(key).into(), &cells.policy);
             let evicted = insert(&mut cells.keyed, Arc::clone(&cell));
             (cell, evicted)
         });
@@ -167,17 +175,62 @@ impl HealthCache {
 
     /// A provider that is not known, nor will be: that of calls which nobody judges.
     pub(crate) fn nobody(&self) -> Provider {
-        Provider::new(self.new_cell("".into()))
+        Provider::new(self.new_cell("".into(), &self.shared_policy()))
     }
 
-    fn new_cell(&self, id: Arc<str>) -> Arc<Cell> {
-        let Registry {
-            policy, listeners, ..
-        } = &*self.registry;
-        Cell::new(id, Arc::clone(policy), Arc::clone(listeners))
+    /// Under the registry's lock, where it is to be known: a policy that is set meanwhile is then its own too.
+    fn new_cell(&self, id: Arc<str>, policy: &Arc<Policy>) -> Arc<Cell> {
+        let listeners = Arc::clone(&self.registry.listeners);
+        Cell::new(id, Arc::clone(policy), listeners)
     }
 
-    /// The provider of this id, with rules of its own; one that is known keeps its state.
+    /// Returns the rules of the providers that were not given rules of their own.
+    pub fn policy(&self) -> Policy {
+        Policy::clone(&self.shared_policy())
+    }
+
+    fn shared_policy(&self) -> Arc<Policy> {
+        self.read(|cells| Arc::clone(&cells.policy))
+    }
+
+    /// Changes the rules of every provider that was not given rules of its own, by [`provider_with`](Self::provider_with) or
+    /// [`Provider::set_policy`]: of those that are known, those of keyed layers among them, and of those to come.
+    ///
+    /// Each keeps its state: an open window ends when it would have. A handle of a provider that was
+    /// [removed](Self::remove) keeps its rules.
+    ///
+    /// ```
+    /// use tower_health::{HealthCache, Policy, Trip};
+    ///
+    /// let cache = HealthCache::default();
+    /// let groq = cache.provider("groq");
+    /// let local = cache.provider_with("local", Policy::new().trip(Trip::consecutive(1)));
+    ///
+    /// // The configuration was read anew.
+    /// cache.set_policy(Policy::new().trip(Trip::consecutive(5)));
+    /// assert_eq!(groq.policy(), cache.policy());
+    /// assert_eq!(cache.provider("new").policy(), cache.policy());
+    /// assert_ne!(local.policy(), cache.policy());
+    /// ```
+    pub fn set_policy(&self, policy: Policy) {
+        let mut policy = Arc::new(policy);
+        self.write(|cells| cells.policy = Arc::clone(&policy));
+        loop {
+            // Outside the lock, for a breaker announces what it finds.
+            for cell in self.cells() {
+                cell.update(|breaker, now| breaker.follow_policy(Arc::clone(&policy), now));
+            }
+            // Another may have set its policy meanwhile, and some providers have got this one after it.
+            let latest = self.shared_policy();
+            if Arc::ptr_eq(&latest, &policy) {
+                return;
+            }
+            policy = latest;
+        }
+    }
+
+    /// Returns the provider of this id, with rules of its own; one that is known keeps its state.
+    /// [`set_policy`](Self::set_policy) no longer changes its rules.
     #[must_use]
     pub fn provider_with(&self, id: impl Into<Arc<str>>, policy: Policy) -> Provider {
         let provider = self.provider(id);

@@ -120,7 +120,9 @@ impl Provider {
             .look(|breaker, _| Policy::clone(breaker.policy()))
     }
 
-    /// Changes the rules and keeps the state: an open window ends when it would have.
+    /// Gives the provider rules of its own and keeps its state: an open window ends when it would have.
+    ///
+    /// From now on it no longer follows [`HealthCache::set_policy`](crate::HealthCache::set_policy).
     pub fn set_policy(&self, policy: Policy) {
         let policy = Arc::new(policy);
         self.cell()

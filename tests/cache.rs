@@ -59,6 +59,73 @@ async fn permit_of_a_provider_that_is_gone_says_nothing_of_a_new_one() {
     }
 }
 
+// A new policy.
+
+#[tokio::test(start_paused = true)]
+async fn new_policy_of_the_cache_is_that_of_all_without_their_own() {
+    let [old, new, own] = [2, 5, 9].map(|count| Policy::new().trip(Trip::consecutive(count)));
+    let cache = HealthCache::new(old.clone());
+    let (known, with, set) = (
+        cache.provider("known"),
+        cache.provider_with("with", own.clone()),
+        cache.provider("set"),
+    );
+    set.set_policy(own.clone());
+    assert_eq!(cache.policy(), old);
+
+    cache.set_policy(new.clone());
+    assert_eq!(cache.policy(), new);
+    assert_eq!(known.policy(), new);
+    assert_eq!(cache.provider("later").policy(), new);
+    for provider in [with, set] {
+        assert_eq!(provider.policy(), own);
+    }
+    // Even one that says the same as the cache's is a provider's own.
+    known.set_policy(new);
+    cache.set_policy(old.clone());
+    assert_ne!(known.policy(), old);
+}
+
+#[tokio::test(start_paused = true)]
+async fn new_policy_of_the_cache_keeps_every_state() {
+    let rig = Rig::open(Policy::new());
+    advance(secs(10)).await;
+    let failed_once = rig.cache.provider("b");
+    failed_once.mark_unhealthy("down");
+    let before = rig.health();
+
+    let shorter = Policy::new()
+        .trip(Trip::consecutive(3))
+        .backoff(Backoff::constant(secs(5)));
+    rig.cache.set_policy(shorter);
+    assert_same(&rig.health(), &before);
+    failed_once.mark_unhealthy("down");
+    assert!(failed_once.is_healthy(), "2 of 3");
+    failed_once.mark_unhealthy("down");
+    assert_eq!(failed_once.health().retry_in, Some(secs(5)));
+}
+
+#[test]
+fn provider_that_is_made_while_a_policy_is_set_follows_it() {
+    let policy = |count| Policy::new().trip(Trip::consecutive(count));
+    for round in 0..200 {
+        let cache = HealthCache::new(policy(1));
+        std::thread::scope(|scope| {
+            for count in [2, 3] {
+                let cache = cache.clone();
+                scope.spawn(move || cache.set_policy(policy(count)));
+            }
+            for made in 0..20 {
+                let _known = cache.provider(format!("{round}/{made}"));
+            }
+        });
+        for row in cache.snapshot().providers {
+            let provider = cache.get(&row.id).unwrap();
+            assert_eq!(provider.policy(), cache.policy(), "{}", row.id);
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn id_is_any_string() {
     let cache = HealthCache::default();

@@ -52,6 +52,21 @@ async fn one_that_is_down_leaves_the_others_untouched() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn new_policy_of_the_cache_is_that_of_new_keys_too() {
+    let cache = HealthCache::new(Policy::new().trip(Trip::consecutive(2)));
+    let mut client = client(&cache);
+    fail(&mut client, "known").await;
+    cache.set_policy(Policy::new().trip(Trip::consecutive(5)));
+    for _ in 0..3 {
+        for host in ["known", "new"] {
+            fail(&mut client, host).await;
+        }
+    }
+    assert!(cache.is_healthy("known"), "4 of 5");
+    assert!(cache.is_healthy("new"), "3 of 5");
+}
+
+#[tokio::test(start_paused = true)]
 async fn each_comes_back_by_a_trial_of_its_own() {
     let cache = HealthCache::default();
     let mut client = client(&cache);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use rig::{Rig, secs};
+use serde::de::DeserializeSeed;
 use serde_json::{Value, json};
 use tokio::time::advance;
 use tower_health::{Backoff, Jitter, Policy, State, Throttle, Trials, Trip};
@@ -446,6 +447,163 @@ fn refusal_says_where_in_the_file_it_is() {
     );
     let span = error.span().expect("a place");
     assert!(file[span].starts_with("[trip]"));
+}
+
+// Over a base.
+
+/// One that differs from the defaults in everything.
+fn base() -> Policy {
+    Policy::new()
+        .trip(
+            Trip::consecutive(7)
+                .exact()
+                .or_failure_rate(0.25, secs(40))
+                .min_calls(9)
+                .within(secs(90))
+                .slow_call(secs(8))
+                .cancelled_after(secs(6)),
+        )
+        .backoff(
+            Backoff::exponential(secs(3), secs(100))
+                .factor(3.0)
+                .jitter(Jitter::Equal)
+                .max_hold(secs(500)),
+        )
+        .trials(
+            Trials::new(4)
+                .to_close(3)
+                .lease(secs(20))
+                .pause(secs(2))
+                .by_probe_only(),
+        )
+        .throttle(Throttle::default().default_wait(secs(5)).max_wait(secs(50)))
+        .observe_only()
+}
+
+#[track_caller]
+fn laid_over(base: &Policy, text: &str) -> Policy {
+    let table = toml::Deserializer::parse(text).unwrap();
+    base.deserialize(table).expect("a policy")
+}
+
+#[test]
+fn what_is_not_written_is_that_of_the_base() {
+    let base = base();
+    for nothing in ["", "trip = {}\nbackoff = {}\ntrials = {}\nthrottle = {}"] {
+        assert_eq!(laid_over(&base, nothing), base);
+    }
+    let backoff = Backoff::constant(secs(9))
+        .jitter(Jitter::Equal)
+        .max_hold(secs(500));
+    assert_eq!(
+        laid_over(&base, r#"backoff.constant = "9s""#),
+        base.clone().backoff(backoff)
+    );
+    let trials = Trials::new(4).to_close(1).lease(secs(20)).pause(secs(2));
+    assert_eq!(
+        laid_over(&base, "trials = { to_close = 1, by_probe_only = false }"),
+        base.clone().trials(trials)
+    );
+    let throttle = Throttle::default().default_wait(secs(5)).max_wait(secs(30));
+    assert_eq!(
+        laid_over(&base, r#"throttle.max_wait = "30s""#),
+        base.clone().throttle(throttle)
+    );
+}
+
+#[test]
+fn settings_of_a_table_within_a_table_are_those_of_the_base_too() {
+    let trip = |ratio, window, calls| {
+        Trip::consecutive(7)
+            .exact()
+            .or_failure_rate(ratio, secs(window))
+            .min_calls(calls)
+            .within(secs(60))
+            .slow_call(secs(8))
+            .cancelled_after(secs(6))
+    };
+    for (rate, expected) in [
+        ("", trip(0.25, 40, 9)),
+        ("failure_rate.ratio = 0.5\n", trip(0.5, 40, 9)),
+        (r#"failure_rate.window = "1m""#, trip(0.25, 60, 9)),
+        ("failure_rate.min_calls = 1", trip(0.25, 40, 1)),
+    ] {
+        let text = format!("[trip]\nwithin = \"1m\"\n{rate}");
+        assert_eq!(laid_over(&base(), &text), base().trip(expected));
+    }
+    let backoff = |first, max, factor| {
+        Backoff::exponential(secs(first), secs(max))
+            .factor(factor)
+            .jitter(Jitter::Equal)
+            .max_hold(secs(500))
+    };
+    for (growth, expected) in [
+        (r#"first = "5s""#, backoff(5, 100, 3.0)),
+        (r#"max = "200s""#, backoff(3, 200, 3.0)),
+        ("factor = 1.5", backoff(3, 100, 1.5)),
+    ] {
+        let text = format!("backoff.exponential = {{ {growth} }}");
+        assert_eq!(laid_over(&base(), &text), base().backoff(expected));
+    }
+}
+
+/// A rate beside the count of the base, which it replaces where there is no base.
+#[test]
+fn rate_over_a_count_leaves_the_count() {
+    let base = Policy::new().trip(Trip::consecutive(4));
+    let rate = r#"trip.failure_rate = { ratio = 0.5, window = "30s" }"#;
+    let both = Trip::consecutive(4).or_failure_rate(0.5, secs(30));
+    assert_eq!(laid_over(&base, rate), Policy::new().trip(both));
+    let alone = Trip::failure_rate(0.5, secs(30));
+    assert_eq!(from_toml(rate), Policy::new().trip(alone));
+}
+
+#[test]
+fn parts_are_laid_over_theirs() {
+    let trip = Trip::consecutive(4).deserialize(json!({"within": "1m"}));
+    assert_eq!(trip.unwrap(), Trip::consecutive(4).within(secs(60)));
+    let throttle = Throttle::default().deserialize(json!({"max_wait": "1m"}));
+    assert_eq!(throttle.unwrap(), Throttle::default().max_wait(secs(60)));
+}
+
+#[test]
+fn what_does_not_fit_its_base_is_refused_by_name() {
+    for (base, over, said) in [
+        (
+            base(),
+            json!({"trip": {"within": "1m", "consecutive": 0}}),
+            "trip.consecutive: must be at least 1, got 0",
+        ),
+        (
+            base(),
+            json!({"backoff": {"exponential": {"first": "200s"}}}),
+            "backoff.exponential.max: must be at least first (200s), got 100s",
+        ),
+        (
+            Policy::new(),
+            json!({"backoff": {"exponential": {"max": "200s"}}}),
+            "backoff.exponential.first: must be given",
+        ),
+        (
+            Policy::new(),
+            json!({"trip": {"failure_rate": {"min_calls": 3}}}),
+            "trip.failure_rate.ratio: must be given",
+        ),
+        (
+            base(),
+            json!({"backof": {}}),
+            "unknown field `backof`, expected one of \
+             `observe_only`, `trip`, `backoff`, `trials`, `throttle`",
+        ),
+    ] {
+        assert_eq!(base.deserialize(over).unwrap_err().to_string(), said);
+    }
+    let twice = r#"{"trip": {}, "trip": {}}"#;
+    let error = serde_json::from_str::<Policy>(twice).unwrap_err();
+    assert!(
+        error.to_string().starts_with("duplicate field `trip`"),
+        "{error}"
+    );
 }
 
 // What comes back.

@@ -40,7 +40,7 @@ impl Trip {
     const WITHIN: Duration = Duration::from_secs(5 * 60);
     const MIN_CALLS: u32 = 20;
 
-    const NEVER: Self = Self {
+    pub(crate) const NEVER: Self = Self {
         consecutive: None,
         is_exact: false,
         within: Self::WITHIN,

@@ -1,9 +1,12 @@
 //! A policy as a table whose keys are the names of the setters, with the setters' own limits. What is wrong is
 //! said with the name of the setting, since serde knows no path.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{DeserializeSeed, Error as _, MapAccess, Visitor},
+};
 
 use super::given::Given;
 use crate::{
@@ -11,12 +14,44 @@ use crate::{
     policy::{FailureRate, limits},
 };
 
+/// Reads a type whole, or over a base that has what is not written.
+struct Over<'a, T>(Option<&'a T>);
+
 /// Reads and writes a type as its table.
 macro_rules! by_table {
     ($($name:ident as $table:ident),+ $(,)?) => {$(
+        impl<'de> DeserializeSeed<'de> for Over<'_, $name> {
+            type Value = $name;
+
+            fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<$name, D::Error> {
+                let table = $table::deserialize(deserializer)?;
+                table.over(self.0).map_err(D::Error::custom)
+            }
+        }
+    )+};
+}
+
+by_table! {
+    Trip as TripTable,
+    Backoff as BackoffTable,
+    Trials as TrialsTable,
+    Throttle as ThrottleTable,
+}
+
+macro_rules! whole_or_over {
+    ($($name:ident as $table:ident),+ $(,)?) => {$(
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                $table::deserialize(deserializer)?.read().map_err(D::Error::custom)
+                Over::<Self>(None).deserialize(deserializer)
+            }
+        }
+
+        /// Reads what is written over this value, which has the rest.
+        impl<'de> DeserializeSeed<'de> for &$name {
+            type Value = $name;
+
+            fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<$name, D::Error> {
+                Over::<$name>(Some(self)).deserialize(deserializer)
             }
         }
 
@@ -28,7 +63,7 @@ macro_rules! by_table {
     )+};
 }
 
-by_table! {
+whole_or_over! {
     Policy as PolicyTable,
     Trip as TripTable,
     Backoff as BackoffTable,
@@ -36,41 +71,87 @@ by_table! {
     Throttle as ThrottleTable,
 }
 
-#[derive(Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields, expecting = "a policy's table")]
-struct PolicyTable {
-    // Before the tables, as TOML has it.
-    observe_only: Option<Given>,
-    trip: Trip,
-    backoff: Backoff,
-    trials: Trials,
-    throttle: Throttle,
-}
+/// By hand: each part is read over that of the base, where it stands, so that an error has its place.
+impl<'de> DeserializeSeed<'de> for Over<'_, Policy> {
+    type Value = Policy;
 
-impl PolicyTable {
-    fn read(self) -> Result<Policy, String> {
-        let policy = Policy::new()
-            .trip(self.trip)
-            .backoff(self.backoff)
-            .trials(self.trials)
-            .throttle(self.throttle);
-        let observe_only = flag("observe_only", self.observe_only)?;
-        Ok(if observe_only {
-            policy.observe_only()
-        } else {
-            policy
-        })
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Policy, D::Error> {
+        deserializer.deserialize_struct("Policy", PARTS, self)
     }
 }
 
-impl From<&Policy> for PolicyTable {
-    fn from(policy: &Policy) -> Self {
+const PARTS: &[&str] = &["observe_only", "trip", "backoff", "trials", "throttle"];
+
+impl<'de> Visitor<'de> for Over<'_, Policy> {
+    type Value = Policy;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a policy's table")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Policy, A::Error> {
+        let Self(base) = self;
+        let mut policy = base.cloned().unwrap_or_default();
+        let mut seen = Vec::new();
+        while let Some(part) = map.next_key::<String>()? {
+            if seen.contains(&part) {
+                return Err(A::Error::custom(format_args!("duplicate field `{part}`")));
+            }
+            match &*part {
+                "observe_only" => {
+                    let observe_only =
+                        flag("observe_only", map.next_value()?).map_err(A::Error::custom)?;
+                    policy.observe_only = observe_only.unwrap_or(policy.observe_only);
+                }
+                "trip" => {
+                    let base = base.map(|it| &it.trip);
+                    policy.trip = map.next_value_seed(Over(base))?;
+                }
+                "backoff" => {
+                    let base = base.map(|it| &it.backoff);
+                    policy.backoff = map.next_value_seed(Over(base))?;
+                }
+                "trials" => {
+                    let base = base.map(|it| &it.trials);
+                    policy.trials = map.next_value_seed(Over(base))?;
+                }
+                "throttle" => {
+                    let base = base.map(|it| &it.throttle);
+                    policy.throttle = map.next_value_seed(Over(base))?;
+                }
+                _ => return Err(A::Error::unknown_field(&part, PARTS)),
+            }
+            seen.push(part);
+        }
+        Ok(policy)
+    }
+}
+
+#[derive(Serialize)]
+struct PolicyTable<'a> {
+    // Before the tables, as TOML has it.
+    observe_only: bool,
+    trip: &'a Trip,
+    backoff: &'a Backoff,
+    trials: &'a Trials,
+    throttle: &'a Throttle,
+}
+
+impl<'a> From<&'a Policy> for PolicyTable<'a> {
+    fn from(policy: &'a Policy) -> Self {
+        let Policy {
+            trip,
+            backoff,
+            trials,
+            throttle,
+            observe_only,
+        } = policy;
         Self {
-            observe_only: Some(policy.observe_only.into()),
-            trip: policy.trip.clone(),
-            backoff: policy.backoff.clone(),
-            trials: policy.trials.clone(),
-            throttle: policy.throttle.clone(),
+            observe_only: *observe_only,
+            trip,
+            backoff,
+            trials,
+            throttle,
         }
     }
 }
@@ -103,20 +184,19 @@ struct FailureRateTable {
 }
 
 impl TripTable {
-    fn read(self) -> Result<Trip, String> {
-        let failures = count("trip.consecutive", self.consecutive)?;
-        let mut trip = match (failures, self.failure_rate) {
-            (None, None) => Trip::default(),
-            (Some(failures), None) => Trip::consecutive(failures),
+    fn over(self, base: Option<&Trip>) -> Result<Trip, String> {
+        let mut trip = match base {
+            Some(base) => base.clone(),
             // A rate alone: failures in a row do not matter.
-            (None, Some(rate)) => rate.read(Trip::failure_rate)?,
-            (Some(failures), Some(rate)) => {
-                let in_a_row = Trip::consecutive(failures);
-                rate.read(|ratio, window| in_a_row.or_failure_rate(ratio, window))?
-            }
+            None if self.failure_rate.is_some() => Trip::NEVER,
+            None => Trip::default(),
         };
-        if flag("trip.exact", self.exact)? {
-            trip = trip.exact();
+        let failures = count("trip.consecutive", self.consecutive)?;
+        trip.consecutive = failures.or(trip.consecutive);
+        let is_exact = flag("trip.exact", self.exact)?;
+        trip.is_exact = is_exact.unwrap_or(trip.is_exact);
+        if let Some(rate) = self.failure_rate {
+            trip = rate.over(trip)?;
         }
         if let Some(gap) = wait("trip.within", self.within)? {
             trip = trip.within(gap);
@@ -132,20 +212,25 @@ impl TripTable {
 }
 
 impl FailureRateTable {
-    fn read(self, trip: impl FnOnce(f64, Duration) -> Trip) -> Result<Trip, String> {
-        let ratio = required("trip.failure_rate.ratio", self.ratio, |given| {
+    fn over(self, trip: Trip) -> Result<Trip, String> {
+        let base = trip.failure_rate;
+        let ratio = optional("trip.failure_rate.ratio", self.ratio, |given| {
             limits::ratio(given.number()?)
         })?;
-        let window = required("trip.failure_rate.window", self.window, |given| {
+        let ratio = ratio.or(base.map(|it| it.ratio));
+        let window = optional("trip.failure_rate.window", self.window, |given| {
             limits::rate_window(given.duration()?)
         })?;
-        let trip = trip(ratio, window);
-        Ok(
-            match count("trip.failure_rate.min_calls", self.min_calls)? {
-                Some(calls) => trip.min_calls(calls),
-                None => trip,
-            },
-        )
+        let window = window.or(base.map(|it| it.window));
+        let min_calls = count("trip.failure_rate.min_calls", self.min_calls)?;
+        let trip = trip.or_failure_rate(
+            must_be_given("trip.failure_rate.ratio", ratio)?,
+            must_be_given("trip.failure_rate.window", window)?,
+        );
+        Ok(match min_calls.or(base.map(|it| it.min_calls)) {
+            Some(calls) => trip.min_calls(calls),
+            None => trip,
+        })
     }
 }
 
@@ -196,43 +281,51 @@ struct ExponentialTable {
 }
 
 impl BackoffTable {
-    fn read(self) -> Result<Backoff, String> {
+    fn over(self, base: Option<&Backoff>) -> Result<Backoff, String> {
+        let base = base.cloned().unwrap_or_default();
         let constant = wait("backoff.constant", self.constant)?;
-        let mut backoff = match (constant, self.exponential) {
-            (None, None) => Backoff::default(),
+        let backoff = match (constant, self.exponential) {
+            (None, None) => base.clone(),
             (Some(wait), None) => Backoff::constant(wait),
-            (None, Some(exponential)) => exponential.read()?,
+            (None, Some(exponential)) => exponential.over(&base)?,
             (Some(_), Some(_)) => {
                 return Err("backoff: must be constant or exponential, got both".into());
             }
         };
-        if let Some(jitter) = optional("backoff.jitter", self.jitter, Given::word)? {
-            backoff = backoff.jitter(jitter);
-        }
-        if let Some(limit) = wait("backoff.max_hold", self.max_hold)? {
-            backoff = backoff.max_hold(limit);
-        }
-        Ok(backoff)
+        let jitter = optional("backoff.jitter", self.jitter, Given::word)?;
+        let max_hold = wait("backoff.max_hold", self.max_hold)?;
+        Ok(backoff
+            .jitter(jitter.unwrap_or(base.jitter))
+            .max_hold(max_hold.unwrap_or(base.max_hold)))
     }
 }
 
 impl ExponentialTable {
-    fn read(self) -> Result<Backoff, String> {
-        let first = required("backoff.exponential.first", self.first, |given| {
-            limits::positive(given.duration()?)
-        })?;
-        let max = required("backoff.exponential.max", self.max, |given| {
-            limits::max(given.duration()?, first)
-        })?;
+    fn over(self, base: &Backoff) -> Result<Backoff, String> {
+        let base = (!is_constant(base)).then_some(base);
+        let first = wait("backoff.exponential.first", self.first)?;
+        let first = must_be_given(
+            "backoff.exponential.first",
+            first.or(base.map(|it| it.first)),
+        )?;
+        let max = duration("backoff.exponential.max", self.max)?;
+        let max = must_be_given("backoff.exponential.max", max.or(base.map(|it| it.max)))?;
+        let max = named("backoff.exponential.max", limits::max(max, first))?;
         let factor = optional("backoff.exponential.factor", self.factor, |given| {
             limits::factor(given.number()?)
         })?;
         let backoff = Backoff::exponential(first, max);
-        Ok(match factor {
+        Ok(match factor.or(base.map(|it| it.factor)) {
             Some(factor) => backoff.factor(factor),
             None => backoff,
         })
     }
+}
+
+/// The factor of a constant is 1, unless it was set to no avail.
+#[allow(clippy::float_cmp, reason = "as it was set")]
+fn is_constant(backoff: &Backoff) -> bool {
+    backoff.first == backoff.max && backoff.factor == 1.0
 }
 
 impl From<&Backoff> for BackoffTable {
@@ -244,9 +337,7 @@ impl From<&Backoff> for BackoffTable {
             jitter,
             max_hold,
         } = *backoff;
-        // The factor of a constant is 1, unless it was set to no avail.
-        #[allow(clippy::float_cmp, reason = "as it was set")]
-        let is_constant = first == max && factor == 1.0;
+        let is_constant = is_constant(backoff);
         Self {
             constant: is_constant.then(|| max.into()),
             jitter: Some(jitter.into()),
@@ -271,24 +362,20 @@ struct TrialsTable {
 }
 
 impl TrialsTable {
-    fn read(self) -> Result<Trials, String> {
-        let mut trials = match count("trials.at_once", self.at_once)? {
-            Some(at_once) => Trials::new(at_once),
-            None => Trials::default(),
-        };
-        if let Some(successes) = count("trials.to_close", self.to_close)? {
-            trials = trials.to_close(successes);
-        }
-        if let Some(limit) = wait("trials.lease", self.lease)? {
-            trials = trials.lease(limit);
-        }
-        if let Some(wait) = duration("trials.pause", self.pause)? {
-            trials = trials.pause(wait);
-        }
-        if flag("trials.by_probe_only", self.by_probe_only)? {
-            trials = trials.by_probe_only();
-        }
-        Ok(trials)
+    fn over(self, base: Option<&Trials>) -> Result<Trials, String> {
+        let base = base.cloned().unwrap_or_default();
+        let at_once = count("trials.at_once", self.at_once)?;
+        let to_close = count("trials.to_close", self.to_close)?;
+        let lease = wait("trials.lease", self.lease)?;
+        let pause = duration("trials.pause", self.pause)?;
+        let by_probe_only = flag("trials.by_probe_only", self.by_probe_only)?;
+        Ok(Trials {
+            at_once: at_once.unwrap_or(base.at_once),
+            to_close: to_close.unwrap_or(base.to_close),
+            lease: lease.unwrap_or(base.lease),
+            pause: pause.unwrap_or(base.pause),
+            by_probe_only: by_probe_only.unwrap_or(base.by_probe_only),
+        })
     }
 }
 
@@ -312,15 +399,14 @@ struct ThrottleTable {
 }
 
 impl ThrottleTable {
-    fn read(self) -> Result<Throttle, String> {
-        let mut throttle = Throttle::default();
-        if let Some(wait) = wait("throttle.default_wait", self.default_wait)? {
-            throttle = throttle.default_wait(wait);
-        }
-        if let Some(limit) = wait("throttle.max_wait", self.max_wait)? {
-            throttle = throttle.max_wait(limit);
-        }
-        Ok(throttle)
+    fn over(self, base: Option<&Throttle>) -> Result<Throttle, String> {
+        let base = base.cloned().unwrap_or_default();
+        let default_wait = wait("throttle.default_wait", self.default_wait)?;
+        let max_wait = wait("throttle.max_wait", self.max_wait)?;
+        Ok(Throttle {
+            default_wait: default_wait.unwrap_or(base.default_wait),
+            max_wait: max_wait.unwrap_or(base.max_wait),
+        })
     }
 }
 
@@ -346,25 +432,23 @@ fn count(name: &str, given: Option<Given>) -> Result<Option<u32>, String> {
     optional(name, given, |given| limits::at_least_one(given.count()?))
 }
 
-fn flag(name: &str, given: Option<Given>) -> Result<bool, String> {
-    Ok(optional(name, given, Given::flag)?.unwrap_or_default())
+fn flag(name: &str, given: Option<Given>) -> Result<Option<bool>, String> {
+    optional(name, given, Given::flag)
 }
 
-/// A setting that has a default.
 fn optional<T>(
     name: &str,
     given: Option<Given>,
     read: impl FnOnce(Given) -> Result<T, String>,
 ) -> Result<Option<T>, String> {
-    let read = given.map(read).transpose();
-    read.map_err(|must| format!("{name}: {must}"))
+    named(name, given.map(read).transpose())
 }
 
-/// A setting that has none.
-fn required<T>(
-    name: &str,
-    given: Option<Given>,
-    read: impl FnOnce(Given) -> Result<T, String>,
-) -> Result<T, String> {
-    optional(name, given, read)?.ok_or_else(|| format!("{name}: must be given"))
+/// A setting that has no default.
+fn must_be_given<T>(name: &str, value: Option<T>) -> Result<T, String> {
+    named(name, value.ok_or_else(|| "must be given".into()))
+}
+
+fn named<T>(name: &str, checked: Result<T, String>) -> Result<T, String> {
+    checked.map_err(|must| format!("{name}: {must}"))
 }

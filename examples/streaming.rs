@@ -18,7 +18,7 @@ use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use tokio::{net::TcpListener, time::sleep};
 use tower::{Service, ServiceBuilder, ServiceExt, timeout::TimeoutLayer};
 use tower_health::{
-    BoxError, FallbackChain, HealthCache, HealthLayer, Reason, ServedBy,
+    BoxError, FallbackChain, HealthCache, Reason, ServedBy,
     http::{Content, PeekLayer},
 };
 
@@ -42,7 +42,6 @@ async fn main() -> Result<(), BoxError> {
         let uri = start(events).await?;
         let provider = cache.provider(name);
         let stack = ServiceBuilder::new()
-            .layer(HealthLayer::http(provider.clone()))
             .layer(TimeoutLayer::new(Duration::from_secs(3)))
             .layer(first_token.clone())
             .map_request(move |mut request: Request<_>| {
@@ -50,7 +49,7 @@ async fn main() -> Result<(), BoxError> {
                 request
             })
             .service(client.clone());
-        chain = chain.entry(provider, stack);
+        chain = chain.guard(provider, stack);
     }
 
     for _ in 0..3 {

@@ -21,7 +21,7 @@ use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use tokio::{net::TcpListener, signal::ctrl_c, time::sleep};
 use tower::{ServiceBuilder, timeout::TimeoutLayer};
 use tower_health::{
-    Backoff, BoxError, FallbackChain, HealthCache, HealthLayer, HealthProbe, Jitter, Policy,
+    Backoff, BoxError, FallbackChain, HealthCache, HealthProbe, Jitter, Policy,
     http::HttpCheck,
     status::{ControlService, StatusService},
 };
@@ -65,14 +65,13 @@ async fn main() -> Result<(), BoxError> {
         let provider = cache.provider(name);
         let uri = upstream.uri("/");
         let stack = ServiceBuilder::new()
-            .layer(HealthLayer::http(provider.clone()))
             .layer(TimeoutLayer::new(Duration::from_millis(500)))
             .map_request(move |mut request: HttpRequest| {
                 *request.uri_mut() = uri.clone();
                 request
             })
             .service(client.clone());
-        chain = chain.entry(provider, stack);
+        chain = chain.guard(provider, stack);
         let check = HttpCheck::get(client.clone(), upstream.uri("/healthz"));
         probe = probe.check_with(name, check);
     }

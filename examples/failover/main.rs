@@ -21,8 +21,7 @@ use hyper_util::{
 use tokio::time::{Instant, sleep_until};
 use tower::{Service, ServiceBuilder, timeout::TimeoutLayer};
 use tower_health::{
-    Backoff, BoxError, FallbackChain, HealthCache, HealthLayer, HealthProbe, Policy,
-    http::HttpCheck,
+    Backoff, BoxError, FallbackChain, HealthCache, HealthProbe, Policy, http::HttpCheck,
 };
 
 use crate::{
@@ -54,11 +53,9 @@ async fn main() -> Result<(), BoxError> {
     let mut with_health = FallbackChain::http();
     for upstream in &upstreams {
         let provider = cache.provider(upstream.name);
-        let service = ServiceBuilder::new()
-            .layer(HealthLayer::http(provider.clone()))
-            .service(call_within_timeout(client.clone(), upstream.uri("/")));
+        let service = call_within_timeout(client.clone(), upstream.uri("/"));
         let check = HttpCheck::get(client.clone(), upstream.uri("/healthz"));
-        with_health = with_health.entry(provider, service);
+        with_health = with_health.guard(provider, service);
         probe = probe.check_with(upstream.name, check);
     }
 

@@ -96,10 +96,9 @@ fn functional() -> impl Client {
 
 fn chain() -> impl Client {
     let cache = HealthCache::default();
-    let (first, second) = (cache.provider("first"), cache.provider("second"));
     FallbackChain::new()
-        .entry(first.clone(), guarded(first, Source::Provider))
-        .entry(second.clone(), guarded(second, Source::Standby))
+        .guard(cache.provider("first"), client(Source::Provider))
+        .guard(cache.provider("second"), client(Source::Standby))
 }
 
 fn checked(check: Check) -> impl Client {

@@ -17,7 +17,7 @@ use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use tokio::time::{Instant, sleep};
 use tower::{Service, ServiceBuilder, timeout::TimeoutLayer};
 use tower_health::{
-    Backoff, BoxError, FallbackChain, HealthCache, HealthLayer, HealthProbe, Policy,
+    Backoff, BoxError, FallbackChain, HealthCache, HealthProbe, Policy,
     http::{HttpCheck, PeekLayer, unavailable_response},
 };
 
@@ -39,12 +39,11 @@ async fn main() -> Result<(), BoxError> {
         let provider = cache.provider(upstream.name);
         let address = upstream.address;
         let stack = ServiceBuilder::new()
-            .layer(HealthLayer::http(provider.clone()))
             .layer(TimeoutLayer::new(Duration::from_secs(1)))
             .layer(PeekLayer::first_frame())
             .map_request(move |request| addressed_to(address, request))
             .service(client.clone());
-        chain = chain.entry(provider, stack);
+        chain = chain.guard(provider, stack);
         let check = HttpCheck::get(client.clone(), uri(address, "/healthz"));
         probe = probe.check_with(upstream.name, check);
     }

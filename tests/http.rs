@@ -28,7 +28,7 @@ use tokio::{
 use tokio_test::{assert_pending, assert_ready_eq, task};
 use tower::{Layer, ServiceExt, service_fn, util::BoxCloneSyncService};
 use tower_health::{
-    BoxError, Cause, Check, FallbackChain, HealthCache, HealthLayer, HealthProbe, Outcome,
+    Backoff, BoxError, Cause, Check, FallbackChain, HealthCache, HealthLayer, HealthProbe, Outcome,
     Override, Policy, Provider, ProviderHealth, Reason, ServedBy, State, Trip,
     error::{CircuitOpen, find},
     http::{HttpCheck, StatusClassifier, retry_after, retry_hint},
@@ -454,6 +454,25 @@ async fn a_429_that_names_no_time_opens_for_the_default_wait() {
         let default_wait = Some(15 * SECOND);
         assert_eq!(provider.health().retry_in, default_wait, "{headers:?}");
     }
+}
+
+/// With a backoff that grows, a provider that throttles without naming a time is called less and less.
+#[tokio::test(start_paused = true)]
+async fn a_429_that_names_no_time_can_be_fatal() {
+    let backoff = Backoff::exponential(MINUTE, HOUR);
+    let provider = HealthCache::new(Policy::new().backoff(backoff)).provider("groq");
+    let classifier = StatusClassifier::new().outcome_with(|status, headers| {
+        let names_no_time = retry_after(headers).is_none();
+        (status == 429 && names_no_time).then(|| Outcome::fatal("429"))
+    });
+    let layer = HealthLayer::new(provider).classify(classifier);
+
+    let mut admitted = 0;
+    for _ in 0..3_600 {
+        admitted += u32::from(call(&layer, 429, &[]).await.is_ok());
+        advance(SECOND).await;
+    }
+    assert!(admitted < 20, "{admitted}");
 }
 
 #[tokio::test(start_paused = true)]

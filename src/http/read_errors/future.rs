@@ -5,14 +5,14 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use ::http::{HeaderMap, Response, header::CONTENT_ENCODING};
+use ::http::Response;
 use bytes::Bytes;
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tokio::time::{Sleep, sleep};
 
 use super::{Bounds, ErrorResponse, ErrorVerdict, verdict::is_error};
-use crate::http::PeekBody;
+use crate::http::{PeekBody, sse::is_compressed};
 
 const DONE: &str = "polled after it was done";
 
@@ -102,12 +102,7 @@ where
 }
 
 fn is_read<B>(response: &Response<B>) -> bool {
-    is_error(response.status()) && !is_encoded(response.headers())
-}
-
-fn is_encoded(headers: &HeaderMap) -> bool {
-    let mut encodings = headers.get_all(CONTENT_ENCODING).iter();
-    encodings.any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
+    is_error(response.status()) && !is_compressed(response.headers())
 }
 
 impl<B> Reading<B>

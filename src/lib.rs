@@ -56,6 +56,7 @@
 //! | guard one client's calls to many hosts, each on its own | [`HealthLayer::per_authority`], [`HealthLayer::keyed`] |
 //! | decide what counts as a failure | [`HealthLayer::classify_with`], [`Classify`] |
 //! | set when it opens, for how long, how it comes back | [`Trip`], [`Backoff`], [`Trials`], [`Throttle`] |
+//! | change the rules while calls are under way | [`HealthCache::set_policy`], [`Provider::set_policy`] |
 //! | serve from the next provider | [`FallbackChain`] |
 //! | check providers in the background | [`HealthProbe`], [`Check`] |
 //! | show health, as a page and as JSON | [`status::StatusService`], [`HealthCache::snapshot`] |

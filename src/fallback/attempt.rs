@@ -66,7 +66,8 @@ impl fmt::Display for Attempt {
 pub struct ServedBy {
     /// Whose response it is.
     pub provider: Arc<str>,
-    /// The providers that were skipped or tried before it, in order.
+    /// The providers that were skipped or tried and did not serve, in order: all before it, and with
+    /// [`FallbackChain::last_answer`](crate::FallbackChain::last_answer) those after it too.
     pub attempts: Vec<Attempt>,
 }
 

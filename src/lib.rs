@@ -110,6 +110,17 @@
 //! [`Health::call`]: Health#method.call
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
+// Without all features, what some links lead to is not there. That all of them lead somewhere is checked with all.
+#![cfg_attr(
+    not(all(
+        feature = "hyper",
+        feature = "load",
+        feature = "metrics",
+        feature = "status",
+        feature = "tracing"
+    )),
+    allow(rustdoc::broken_intra_doc_links)
+)]
 #![cfg_attr(
     not(feature = "http"),
     doc = "[`http`]: https://docs.rs/tower-health/latest/tower_health/http/"
@@ -117,6 +128,12 @@
 #![cfg_attr(
     not(feature = "metrics"),
     doc = "[`metrics`]: https://docs.rs/tower-health/latest/tower_health/metrics/"
+)]
+#![cfg_attr(
+    not(feature = "status"),
+    doc = "[`status`]: https://docs.rs/tower-health/latest/tower_health/status/",
+    doc = "[`status::StatusService`]: https://docs.rs/tower-health/latest/tower_health/status/struct.StatusService.html",
+    doc = "[`status::ControlService`]: https://docs.rs/tower-health/latest/tower_health/status/struct.ControlService.html"
 )]
 
 mod breaker;

@@ -4,10 +4,12 @@
 use std::{
     convert::Infallible,
     future::ready,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -15,6 +17,7 @@ use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header::AUTHORIZATION,
 };
+use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Empty, Full, channel::Channel};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
@@ -1038,6 +1041,17 @@ mod check {
         assert_eq!(after(check).await.last_error.unwrap(), "broken off");
     }
 
+    /// Proxies end a body that breaks off as if it were whole.
+    #[tokio::test(start_paused = true)]
+    async fn a_functional_check_whose_body_is_shorter_than_announced_has_failed() {
+        let service = service_fn(|_: Request<String>| {
+            let body = Announced(20, Full::from("half of it"));
+            ready(Ok::<_, Infallible>(Response::new(body)))
+        });
+        let check = Check::from(HttpCheck::get(service, uri())).functional();
+        assert_eq!(after(check).await.last_error.unwrap(), "incomplete");
+    }
+
     #[tokio::test]
     async fn its_connection_is_used_again_unless_the_body_is_long() {
         for (length, most) in [(2, 1), (200_000, 1), (300_000, 10)] {
@@ -1047,6 +1061,25 @@ mod check {
             } else {
                 assert_eq!(made, most);
             }
+        }
+    }
+
+    /// A body that is said to be of this length.
+    struct Announced(u64, Full<Bytes>);
+
+    impl Body for Announced {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            Pin::new(&mut self.1).poll_frame(cx)
+        }
+
+        fn size_hint(&self) -> SizeHint {
+            SizeHint::with_exact(self.0)
         }
     }
 

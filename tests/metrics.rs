@@ -20,8 +20,8 @@ use tokio::{
 use tokio_test::{assert_ready_ok, task};
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_health::{
-    BoxError, Exhausted, FallbackChain, HealthCache, HealthLayer, HealthProbe, Override, Policy,
-    Provider, State, Trip,
+    BoxError, Check, Exhausted, FallbackChain, HealthCache, HealthLayer, HealthProbe, Outcome,
+    Override, Policy, Provider, State, Trip,
 };
 
 /// Runs a test in paused time, with an exporter of its own.
@@ -295,11 +295,16 @@ fn checks_are_counted_by_how_they_end_and_timed() {
             .check("passes", || async { true })
             .check("fails", || async { false })
             .check("hangs", pending::<bool>)
-            .check("panics", || async { panic!("<b>check</b>") as bool });
+            .check("panics", || async { panic!("<b>check</b>") as bool })
+            .check_with(
+                "answers",
+                Check::new(|| async { Outcome::Answered }).functional(),
+            );
         probe.round().await;
         exporter.assert([
             (r#"probes_total{provider="passes",result="passed"}"#, 1),
             (r#"probes_total{provider="fails",result="failed"}"#, 1),
+            (r#"probes_total{provider="answers",result="answered"}"#, 1),
             (r#"probes_total{provider="hangs",result="timed-out"}"#, 1),
             (r#"probes_total{provider="panics",result="panicked"}"#, 1),
             (r#"probe_duration_seconds_count{provider="hangs"}"#, 1),

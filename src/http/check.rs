@@ -239,21 +239,22 @@ where
     B: Body,
     B::Error: fmt::Display + 'static,
 {
-    if body.size_hint().lower() > LONGEST_BODY {
+    let announced = body.size_hint().lower();
+    if announced > LONGEST_BODY {
         return Ok(());
     }
     let mut body = pin!(body);
-    let mut read = 0;
+    let (mut bytes, mut frames) = (0, 0);
     poll_fn(|cx| {
-        while read <= LONGEST_BODY {
+        // Frames without data count too: there may be no end of them.
+        while bytes + frames <= LONGEST_BODY {
             let Some(frame) = ready!(body.as_mut().poll_frame(cx)) else {
-                break;
+                let is_whole = bytes >= announced;
+                return Poll::Ready(is_whole.then_some(()).ok_or("incomplete".into()));
             };
             let frame = frame.map_err(|error| Reason::of(&error))?;
-            // One without data counts too: there may be no end of them.
-            read += frame
-                .data_ref()
-                .map_or(1, |data| 1 + data.remaining() as u64);
+            bytes += frame.data_ref().map_or(0, |data| data.remaining() as u64);
+            frames += 1;
         }
         Poll::Ready(Ok(()))
     })

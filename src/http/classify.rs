@@ -273,11 +273,11 @@ impl StatusClassifier {
         self
     }
 
-    /// Asks a closure too for how long the provider wants to be left alone; the longest of its answer and of what
-    /// [`retry_after`] reads counts. Each further one is asked too. Default: none is asked.
+    /// Adds a closure that reads the wait which a provider asks for. The longest of its answer and of what [`retry_after`]
+    /// reads counts; called again, this adds another closure. Default: [`retry_after`] alone.
     ///
-    /// The module [`retry_hint`](super::retry_hint) has closures for APIs whose headers mean something else elsewhere. They
-    /// are read with a 429, a 403 or a failure, not with a success.
+    /// The module [`retry_hint`](super::retry_hint) has such functions for APIs whose headers have another unit elsewhere.
+    /// They are asked about a 429, a 403 and failures, not about successes.
     ///
     /// ```
     /// use std::time::Duration;

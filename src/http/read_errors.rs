@@ -1,7 +1,7 @@
 //! Reading the beginning of an error's body, for what the status does not say.
 //!
-//! The layer leaves the verdict in the response's extensions, where [`StatusClassifier`](super::StatusClassifier) finds it:
-//! both the layer around that asks about health, and the chain that asks whether to go on.
+//! The layer puts the verdict into the response's extensions. [`StatusClassifier`](super::StatusClassifier) reads it from
+//! there, both for the `HealthLayer` around and for the chain.
 
 mod future;
 mod layer;

@@ -1,4 +1,4 @@
-//! How long a provider asks to be left alone, where the unit of its header is its own choice.
+//! Readers of wait hints whose unit each API chooses for itself.
 //!
 //! [`retry_after`](super::retry_after) reads the headers that mean one thing wherever they occur. The headers here do not: a
 //! `x-ratelimit-reset: 60` may be seconds, milliseconds or a point in time. So each function reads the headers of one kind
@@ -127,8 +127,8 @@ fn seconds_of(unit: &str) -> Option<f64> {
     })
 }
 
-/// The values of the reset fields of limits that are used up. `reset` names the one that belongs to a field, if that field
-/// tells what remains of a limit.
+/// The values of the reset fields of used-up limits. From the name of a field that counts what is left of a limit, `reset`
+/// makes the name of that limit's reset field.
 fn used_up(
     headers: &HeaderMap,
     reset: impl Fn(&str) -> Option<String>,

@@ -5,7 +5,7 @@ use tower_layer::Layer;
 use super::{Bounds, ErrorResponse, ErrorVerdict, ReadErrors};
 use crate::policy::positive;
 
-/// Wraps services in [`ReadErrors`]: reads the beginning of an error's body, for what the status does not say.
+/// Wraps services in [`ReadErrors`]: judges errors by the beginning of their bodies, where the status does not tell enough.
 ///
 /// A 429 may be a pause of a second, or a bill that nobody has paid; a 400 may be the caller's mistake, or a prompt that
 /// only this provider finds too long. The closure is given the body of each response with a status of 400 or above, and
@@ -88,7 +88,7 @@ impl<F> ReadErrorsLayer<F>
 where
     F: Fn(&ErrorResponse<'_>) -> ErrorVerdict,
 {
-    /// Asks `judge` what the body of each error says.
+    /// Judges each error by its body, with this closure.
     pub fn new(judge: F) -> Self {
         Self {
             judge,
@@ -101,7 +101,8 @@ where
 }
 
 impl<F> ReadErrorsLayer<F> {
-    /// How long an error's body is waited for, from its head on; then it is judged by what has come. Default: 1 s.
+    /// Maximum wait for an error's body, from the head of the response on. After it, the error is judged by what has come.
+    /// Default: 1 s.
     ///
     /// # Panics
     ///
@@ -112,7 +113,7 @@ impl<F> ReadErrorsLayer<F> {
         self
     }
 
-    /// How much of an error's body is read, in bytes. Default: 16 KiB.
+    /// Maximum length that is read of an error's body, in bytes. Default: 16 KiB.
     ///
     /// The frame that reaches the limit is held whole; a frame without data counts as one byte.
     ///

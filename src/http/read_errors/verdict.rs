@@ -16,7 +16,8 @@ pub struct ErrorResponse<'a> {
     pub body: &'a str,
 }
 
-/// What the body of an error says of its provider; what it leaves out, the status decides.
+/// The verdict on an error by its body, from the closure of a [`ReadErrorsLayer`](super::ReadErrorsLayer). The status
+/// decides whatever it leaves out.
 ///
 /// ```
 /// use std::time::Duration;
@@ -44,12 +45,13 @@ pub struct ErrorVerdict {
 }
 
 impl ErrorVerdict {
-    /// Says nothing: the status decides.
+    /// A verdict that leaves everything to the status.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// What it says of the provider's health. Default: what the [table](super::super::StatusClassifier) says of the status.
+    /// The outcome for the provider's health. Default: that of the status, by the
+    /// [table](super::super::StatusClassifier).
     pub fn outcome(self, outcome: Outcome) -> Self {
         Self {
             outcome: Some(outcome),
@@ -57,8 +59,8 @@ impl ErrorVerdict {
         }
     }
 
-    /// For how long the provider wants to be left alone, if this is a throttle or a failure. Of this, of the outcome's own
-    /// time and of the time that the headers name, the longest counts. Default: no time.
+    /// The wait that the provider asks for; it counts with a throttle or a failure, and makes a 403 a throttle. The longest
+    /// of this, of the outcome's own wait and of the one in the headers counts. Default: none. Zero is none.
     pub fn retry_after(self, wait: Duration) -> Self {
         Self {
             retry_after: Some(wait).filter(|wait| !wait.is_zero()),
@@ -75,12 +77,12 @@ impl ErrorVerdict {
         }
     }
 
-    /// Leaves it to those around to be found.
+    /// Puts the verdict into the response, for the classifiers around.
     pub(super) fn leave_in<B>(self, response: &mut Response<B>) {
         response.extensions_mut().insert(Left(self));
     }
 
-    /// The one that was left in this response.
+    /// The verdict in this response, if the layer has put one there.
     pub(in crate::http) fn of<B>(response: &Response<B>) -> Option<&Self> {
         let left = is_error(response.status()).then(|| response.extensions().get())?;
         left.map(|Left(verdict)| verdict)
@@ -91,6 +93,6 @@ pub(super) fn is_error(status: StatusCode) -> bool {
     status.as_u16() >= 400
 }
 
-/// Private, so that nobody else leaves one.
+/// Private, so that no other layer can put one there.
 #[derive(Clone)]
 struct Left(ErrorVerdict);

@@ -1,4 +1,4 @@
-//! What header fields that name times have in common.
+//! Numbers, dates and values of header fields.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -7,7 +7,7 @@ use ::http::{
     header::{AsHeaderName, DATE},
 };
 
-/// The values of a field, one of each line; those that are no text are absent.
+/// The values of a field, one for each of its lines. Values that are not text are skipped.
 pub(super) fn values(headers: &HeaderMap, name: impl AsHeaderName) -> impl Iterator<Item = &str> {
     let lines = headers.get_all(name).into_iter();
     lines.filter_map(|value| value.to_str().ok())
@@ -23,13 +23,13 @@ pub(super) fn is_zero(text: &str) -> bool {
     text.trim().parse() == Ok(0.0)
 }
 
-/// So many seconds; more than fits are the longest wait, and none are no wait.
+/// A wait of so many seconds: `None` for zero, the longest `Duration` for more than fits.
 pub(super) fn seconds(number: f64) -> Option<Duration> {
     let wait = Duration::try_from_secs_f64(number).unwrap_or(Duration::MAX);
     Some(wait).filter(|wait| !wait.is_zero())
 }
 
-/// From when the response was sent until `end`, both since 1970 began. One that is past by then is no wait.
+/// The wait from the response's `Date` until `end`, which counts from 1970; `None` if it is past.
 pub(super) fn until(end: Duration, headers: &HeaderMap) -> Option<Duration> {
     let sent = values(headers, DATE).find_map(date).unwrap_or_else(now);
     end.checked_sub(sent).filter(|wait| !wait.is_zero())

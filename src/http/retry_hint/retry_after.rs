@@ -9,7 +9,7 @@ use super::{
 
 const IN_MILLIS: [&str; 3] = ["retry-after-ms", "x-ms-retry-after-ms", "x-amz-retry-after"];
 
-/// How long a response asks to be left alone, if it does.
+/// Returns the wait that a response asks for, if it names one.
 ///
 /// Reads the headers that mean one thing wherever they occur. Of several, and of several values of one, the longest counts.
 ///

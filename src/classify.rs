@@ -70,12 +70,11 @@ impl Outcome {
         self
     }
 
-    /// What an error says by default: that the call failed, and why. One that is
-    /// [of this side](Kind::is_local) says nothing: another breaker, beneath, has refused the call, say,
-    /// so that the provider was not called. A pause that the provider asked for in its body is a throttle.
+    /// The outcome of an error by default: a failure, except that an error of a [neutral](Kind::is_neutral) kind is neutral,
+    /// and that a pause which the provider asked for in its body is a throttle.
     pub(crate) fn of_error<E: fmt::Display + 'static>(error: &E) -> Self {
         let known = as_error(error);
-        if known.and_then(Kind::of).is_some_and(Kind::is_local) {
+        if known.and_then(Kind::of).is_some_and(Kind::is_neutral) {
             return Self::Neutral;
         }
         known
@@ -149,9 +148,9 @@ pub trait Classify<Res, E> {
     }
 }
 
-/// The default: every `Ok` is a success, every error a failure; except that errors which
-/// [arose on this side](Kind::is_local) are neutral, such as the [`CircuitOpen`](crate::error::CircuitOpen)
-/// of a breaker beneath: the provider was not called.
+/// The default: every `Ok` is a success, every error a failure; except that errors of a
+/// [neutral](Kind::is_neutral) kind are neutral, such as the [`CircuitOpen`](crate::error::CircuitOpen) of a
+/// breaker beneath: the provider was not called.
 ///
 /// The layers box an error before it is judged, so that its [kind](Kind) does not depend on the type that the inner
 /// service gives it.

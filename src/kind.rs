@@ -19,26 +19,31 @@ use crate::{
 /// | [`Dns`](Self::Dns) | `dns` | † `dns error` beneath a connect error of the client |
 /// | [`Connect`](Self::Connect) | `connect` | `io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable, NetworkDown, AddrNotAvailable}`; † any other connect error of the client |
 /// | [`Tls`](Self::Tls) | `tls` | † `io::ErrorKind::InvalidData` beneath a connect error of the client: rustls; with others it is `connect` |
-/// | [`Timeout`](Self::Timeout) | `timeout` | `io::ErrorKind::TimedOut`, when connecting too; `Elapsed` of tokio and of tower; `TimedOut` of reqwest; `http::IdleBody`, `http::PeekError::TimedOut`; † `is_timeout` |
+/// | [`Timeout`](Self::Timeout) | `timeout` | `io::ErrorKind::TimedOut`, when connecting too; `Elapsed` of tokio and of tower; `TimedOut` of reqwest; `TimeoutExpired` of tonic; `TimeoutError` of tower-http; `http::IdleBody`, `http::PeekError::TimedOut`; † `is_timeout` |
 /// | [`Reset`](Self::Reset) | `reset` | `io::ErrorKind::{ConnectionReset, ConnectionAborted, BrokenPipe}`; † an HTTP/2 stream that the provider reset |
-/// | [`Closed`](Self::Closed) | `closed` | † `is_closed`, `is_canceled`; an HTTP/2 connection that the provider closed (`GOAWAY`) |
+/// | [`Closed`](Self::Closed) | `closed` | † `is_closed`, `is_canceled`; an HTTP/2 connection that the provider closed for an error (`GOAWAY`) |
 /// | [`Incomplete`](Self::Incomplete) | `incomplete` | `io::ErrorKind::UnexpectedEof`; `http::PeekError::{Ended, Incomplete}`; † `is_incomplete_message` |
 /// | [`Protocol`](Self::Protocol) | `protocol` | † `is_parse`; a body in bad chunks; an error of HTTP/2 that the client detected |
 /// | [`NoHealthyProvider`](Self::NoHealthyProvider) | `no healthy provider` | [`error::NoHealthyProvider`](crate::error::NoHealthyProvider), unless its last error has a kind |
 /// | [`CircuitOpen`](Self::CircuitOpen) | `circuit open` | [`error::CircuitOpen`](crate::error::CircuitOpen) |
 /// | [`Overloaded`](Self::Overloaded) | `overloaded` | `Overloaded` of tower's `LoadShed` |
-/// | [`Request`](Self::Request) | `request` | `http::ReplayError`; † `is_user`, an HTTP/2 stream that this side reset; a method, version or URI that the client refuses |
+/// | [`Request`](Self::Request) | `request` | `http::ReplayError`; a builder error of reqwest; † `is_user`, an HTTP/2 stream that this side reset; a method, version or URI that the client refuses |
+/// | [`TooManyPings`](Self::TooManyPings) | `too many pings` | † `GOAWAY` with `ENHANCE_YOUR_CALM` and the debug data `too_many_pings` ([gRFC A8]) |
+/// | [`Unprocessed`](Self::Unprocessed) | `unprocessed` | † an HTTP/2 stream after the last of a `GOAWAY` with `NO_ERROR`, or reset with `REFUSED_STREAM` ([RFC 9113 §8.7]) |
 ///
 /// † With feature `hyper`: of `hyper::Error`, and of the error of hyper-util's legacy client, which is also
 /// reqwest's.
 ///
 /// Of errors around each other the innermost tells most, save that whatever goes wrong while connecting
-/// is one of the first four, and that what is [local](Self::is_local) stays so: a request whose body
+/// is one of the first four, and that what is [neutral](Self::is_neutral) stays so: a request whose body
 /// breaks off is a `request`, though the error of that body is a `reset`.
 ///
-/// Tower and reqwest are no dependencies of this crate, so that their types cannot be named. They are
-/// known by what both `Debug` and `Display` print of them, the same in tower 0.4 and 0.5 and in reqwest
-/// 0.12 and 0.13; an error that only reads the same is not taken for them.
+/// Tower, tower-http, reqwest and tonic's transport are no dependencies of this crate, so that their types cannot be
+/// named. They are known by what both `Debug` and `Display` print of them, the same in tower 0.4 and 0.5, in reqwest
+/// 0.12 and 0.13, in tower-http 0.6 and in tonic 0.14; an error that only reads the same is not taken for them.
+///
+/// [gRFC A8]: https://github.com/grpc/proposal/blob/master/A8-client-side-keepalive.md
+/// [RFC 9113 §8.7]: https://www.rfc-editor.org/rfc/rfc9113#section-8.7
 ///
 /// ```
 /// use std::io;
@@ -79,6 +84,11 @@ pub enum Kind {
     Overloaded,
     /// The request is at fault: its body broke off or is too large, or it cannot be sent at all.
     Request,
+    /// The provider closed the connection because this side sends keep-alive pings too often: the client's own setting.
+    TooManyPings,
+    /// The provider did not process the request, and says so: it shuts the connection down gracefully, or refused the
+    /// stream. The request can be sent again.
+    Unprocessed,
 }
 
 impl Kind {
@@ -89,17 +99,37 @@ impl Kind {
         for error in chain(error) {
             let shown = shown_by(error, known);
             known = shown.filter(|kind| kind.adds_to(known)).or(known);
-            if known.is_some_and(Self::is_local) {
+            if known.is_some_and(Self::is_neutral) {
                 break;
             }
         }
         known
     }
 
-    /// Whether the error arose on this side, so that it says nothing of the provider's health.
+    /// Whether the error arose on this side, so that it is [neutral](Self::is_neutral).
     #[must_use]
     pub fn is_local(self) -> bool {
-        matches!(self, Self::CircuitOpen | Self::Overloaded | Self::Request)
+        match self {
+            Self::CircuitOpen | Self::Overloaded | Self::Request | Self::TooManyPings => true,
+            Self::Dns
+            | Self::Connect
+            | Self::Tls
+            | Self::Timeout
+            | Self::Reset
+            | Self::Closed
+            | Self::Incomplete
+            | Self::Protocol
+            | Self::NoHealthyProvider
+            | Self::Unprocessed => false,
+        }
+    }
+
+    /// Whether the error says nothing about the provider's health: it is [local](Self::is_local), or
+    /// [the provider did not process the request](Self::Unprocessed). [`Outcome::Neutral`](crate::Outcome::Neutral) by
+    /// default.
+    #[must_use]
+    pub fn is_neutral(self) -> bool {
+        self.is_local() || self == Self::Unprocessed
     }
 
     /// The word.
@@ -118,15 +148,17 @@ impl Kind {
             Self::CircuitOpen => "circuit open",
             Self::Overloaded => "overloaded",
             Self::Request => "request",
+            Self::TooManyPings => "too many pings",
+            Self::Unprocessed => "unprocessed",
         }
     }
 
     /// Whether it tells more than the kind of an error around it.
     fn adds_to(self, known: Option<Self>) -> bool {
         match known {
-            Some(Self::Dns) => self.is_local(),
+            Some(Self::Dns) => self.is_neutral(),
             Some(Self::Connect) => {
-                self.is_local() || matches!(self, Self::Dns | Self::Tls | Self::Timeout)
+                self.is_neutral() || matches!(self, Self::Dns | Self::Tls | Self::Timeout)
             }
             _ => true,
         }
@@ -189,13 +221,22 @@ fn by_io(error: &(dyn Error + 'static), known: Option<Kind>) -> Option<Kind> {
 
 /// By all that can be seen of errors whose types cannot be named here.
 fn by_prints(error: &(dyn Error + 'static)) -> Option<Kind> {
-    let (debug, kind) = match &*beginning_of(error) {
+    let text = beginning_of(error);
+    let (debug, kind) = match &*text {
         "request timed out" => ("Elapsed(())", Kind::Timeout),
         "operation timed out" => ("TimedOut", Kind::Timeout),
+        "Timeout expired" => ("TimeoutExpired(())", Kind::Timeout),
+        "data was not received within the designated timeout" => {
+            ("TimeoutError(())", Kind::Timeout)
+        }
         "service overloaded" => ("Overloaded", Kind::Overloaded),
+        // Its URL and source follow.
+        _ if text.starts_with("builder error") => ("reqwest::Error { kind: Builder", Kind::Request),
         _ => return None,
     };
-    (beginning_of(format_args!("{error:?}")) == debug).then_some(kind)
+    let printed = beginning_of(format_args!("{error:?}"));
+    let rest = printed.strip_prefix(debug)?;
+    (rest.is_empty() || rest.starts_with([',', ' '])).then_some(kind)
 }
 
 /// The error of a service, which may be in a box or of a type of its own, of which only these are

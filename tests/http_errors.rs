@@ -16,7 +16,7 @@ use std::{
 use bytes::Bytes;
 use http::{Request, Response, Uri, Version};
 use http_body::{Body, Frame};
-use http_body_util::{BodyExt, Empty, combinators::UnsyncBoxBody};
+use http_body_util::{BodyExt, Empty, Full, combinators::UnsyncBoxBody};
 use hyper::{body::Incoming, server::conn, service};
 use hyper_util::{
     client::legacy::{
@@ -191,6 +191,57 @@ mod answering {
     }
 }
 
+/// What a server does to a connection without saying so is no failure where another connection serves.
+mod housekeeping {
+    use super::*;
+
+    #[tokio::test]
+    async fn connections_that_were_closed_while_idle_do_not_count() {
+        let closes = serve(|mut stream| async move {
+            assert!(stream.read(&mut [0; 4096]).await.unwrap() > 0);
+            let answer = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        })
+        .await;
+        let provider = provider();
+        let client = HealthLayer::http(provider.clone()).layer(get(http1(), closes));
+        let call = async || -> Result<(), BoxError> {
+            client.clone().oneshot(()).await?.collect().await?;
+            Ok(())
+        };
+        for _ in 0..5 {
+            let (one, other) = tokio::join!(call(), call());
+            one.and(other).unwrap();
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_is_spared(&provider);
+    }
+
+    /// The server sees the head, answers, and closes with the rest unread, which resets the connection.
+    #[tokio::test]
+    async fn uploads_that_are_turned_away_early_do_not_count() {
+        let picky = serve(|mut stream| async move {
+            assert!(stream.read(&mut [0; 1024]).await.unwrap() > 0);
+            let answer =
+                "HTTP/1.1 413 Content Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        })
+        .await;
+        let upload = send(http1(), move || {
+            let body = Full::from(vec![b'x'; 8 << 20]);
+            let body = body.map_err(|never| match never {}).boxed_unsync();
+            Request::post(&picky.uri).body(body).unwrap()
+        });
+        let provider = provider();
+        let client = HealthLayer::http(provider.clone()).layer(upload);
+        for _ in 0..20 {
+            let response = client.clone().oneshot(()).await.unwrap();
+            assert_eq!(response.status(), 413);
+        }
+        assert_is_spared(&provider);
+    }
+}
+
 mod bodies {
     use super::*;
 
@@ -281,8 +332,76 @@ mod http2 {
     }
 }
 
+/// Streams that the provider says it did not process.
+mod unprocessed {
+    use super::*;
+
+    const GRACEFUL_GO_AWAY: [u8; 17] = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    const REFUSED_STREAM: [u8; 13] = [0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 7];
+
+    #[tokio::test]
+    async fn stream_after_the_last_of_a_graceful_go_away_does_not_count() {
+        let call = get(http2(), sending_frame(&GRACEFUL_GO_AWAY).await);
+        assert_eq!(spared(call).await, Kind::Unprocessed);
+    }
+
+    #[tokio::test]
+    async fn refused_stream_does_not_count() {
+        let call = get(http2(), sending_frame(&REFUSED_STREAM).await);
+        assert_eq!(spared(call).await, Kind::Unprocessed);
+    }
+
+    #[tokio::test]
+    async fn go_away_for_an_error_counts() {
+        let mut internal_error = GRACEFUL_GO_AWAY;
+        internal_error[16] = 2;
+        let fault = fault(get(http2(), sending_frame(&internal_error).await)).await;
+        assert_eq!(fault.label(), "closed");
+    }
+
+    #[tokio::test]
+    async fn stream_reset_for_another_reason_counts() {
+        let mut canceled = REFUSED_STREAM;
+        canceled[12] = 8;
+        let fault = fault(get(http2(), sending_frame(&canceled).await)).await;
+        assert_eq!(fault.label(), "reset");
+    }
+
+    #[tokio::test]
+    async fn chain_goes_on_to_the_next() {
+        let cache = HealthCache::default();
+        let leaving = get(http2(), sending_frame(&GRACEFUL_GO_AWAY).await);
+        let well = get(http1(), reading_all(Protocol::Http1).await);
+        let chain = FallbackChain::http()
+            .entry(cache.provider("leaving"), leaving)
+            .entry(cache.provider("well"), well);
+
+        let response = chain.oneshot(()).await.unwrap();
+
+        let served_by = response.extensions().get::<ServedBy>().unwrap();
+        assert_eq!(&*served_by.provider, "well");
+        assert_eq!(served_by.attempts[0].reason.label(), "unprocessed");
+    }
+}
+
 mod local {
     use super::*;
+
+    #[tokio::test]
+    async fn go_away_for_too_many_pings_does_not_count() {
+        let mut go_away = vec![0, 0, 22, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 11];
+        go_away.extend_from_slice(b"too_many_pings");
+        let call = get(http2(), sending_frame(&go_away).await);
+        assert_eq!(spared(call).await, Kind::TooManyPings);
+    }
+
+    #[tokio::test]
+    async fn go_away_for_any_other_excess_counts() {
+        let mut go_away = vec![0, 0, 14, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 11];
+        go_away.extend_from_slice(b"resets");
+        let fault = fault(get(http2(), sending_frame(&go_away).await)).await;
+        assert_eq!(fault.label(), "closed");
+    }
 
     #[tokio::test]
     async fn request_whose_body_breaks_off_does_not_count() {
@@ -425,8 +544,8 @@ mod chains {
     }
 
     #[test]
-    fn timer_of_reqwest_is_a_timeout() {
-        /// As it prints it.
+    fn timers_of_reqwest_and_tower_http_are_timeouts() {
+        /// As reqwest prints it.
         #[derive(Debug)]
         struct TimedOut;
 
@@ -438,7 +557,26 @@ mod chains {
 
         impl Error for TimedOut {}
 
+        /// As tower-http prints it.
+        #[derive(Debug)]
+        struct TimeoutError(());
+
+        impl fmt::Display for TimeoutError {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("data was not received within the designated timeout")
+            }
+        }
+
+        impl Error for TimeoutError {}
+
         assert_eq!(Kind::of(&Around(TimedOut)), Some(Kind::Timeout));
+        assert_eq!(Kind::of(&Around(TimeoutError(()))), Some(Kind::Timeout));
+    }
+
+    #[test]
+    fn timer_of_tonic_is_a_timeout() {
+        let expired = tonic::TimeoutExpired(());
+        assert_eq!(Kind::of(&Around(expired)), Some(Kind::Timeout));
     }
 
     #[test]
@@ -447,6 +585,9 @@ mod chains {
             "timeout",
             "request timed out",
             "operation timed out",
+            "Timeout expired",
+            "data was not received within the designated timeout",
+            "builder error",
             "service overloaded",
             "dns error",
             "client error (Connect)",
@@ -492,23 +633,44 @@ mod services {
         assert_eq!(fault_of(&provider), fault(get(http1(), server)).await);
     }
 
-    /// There is no way from an error whose type is not known to what is beneath it.
     #[tokio::test(start_paused = true)]
-    async fn unboxed_error_of_a_type_of_ones_own_has_its_text_alone() {
+    async fn error_of_a_type_of_ones_own_is_judged_by_what_is_beneath_it() {
         let fails = service_fn(|()| {
             let reset = io::Error::from(io::ErrorKind::ConnectionReset);
             ready(Err::<Response<Empty<Bytes>>, _>(Around(reset)))
         });
-        let provider = provider();
-        let layer = HealthLayer::http(provider.clone());
-        layer.layer(fails).oneshot(()).await.unwrap_err();
-        let fault = fault_of(&provider);
-        assert_eq!((&*fault, fault.label()), ("around", "error"));
+        for_each_classifier(fails, |provider| {
+            assert_eq!(fault_of(provider), "reset: around: connection reset");
+        })
+        .await;
+    }
 
-        let boxed = layer.layer(fails.map_err(BoxError::from));
-        boxed.oneshot(()).await.unwrap_err();
-        let fault = fault_of(&provider);
-        assert_eq!(fault, "reset: around: connection reset");
+    #[tokio::test(start_paused = true)]
+    async fn local_error_of_a_type_of_ones_own_does_not_count() {
+        let fails =
+            service_fn(|()| ready(Err::<Response<Empty<Bytes>>, _>(Around(Overloaded::new()))));
+        for_each_classifier(fails, assert_is_spared).await;
+    }
+
+    /// Calls the service behind each of the crate's classifiers.
+    async fn for_each_classifier<S, B>(service: S, check: impl Fn(&Provider))
+    where
+        S: Service<(), Response = Response<B>> + Clone,
+        S::Error: Into<BoxError> + fmt::Display + 'static,
+        B: Body,
+    {
+        let provider = provider();
+        let layer = HealthLayer::new(provider.clone());
+        assert!(layer.layer(service.clone()).oneshot(()).await.is_err());
+        check(&provider);
+
+        let layer = HealthLayer::http(provider.clone());
+        assert!(layer.layer(service.clone()).oneshot(()).await.is_err());
+        check(&provider);
+
+        let layer = HealthLayer::grpc(provider.clone());
+        assert!(layer.layer(service).oneshot(()).await.is_err());
+        check(&provider);
     }
 
     #[tokio::test]

@@ -54,7 +54,7 @@ use tower::{
 };
 use tower_health::{
     BoxError, HealthCache, HealthLayer, Outcome, Provider, State,
-    error::{self, CircuitOpen},
+    error::{self, CircuitOpen, Kind},
     http::StatusClassifier,
 };
 use tower_http::{follow_redirect::FollowRedirectLayer, trace::TraceLayer};
@@ -153,6 +153,18 @@ async fn refused_connection_of_reqwest_is_a_connect() {
 
     let reason = provider.health().last_error.unwrap();
     assert_eq!(reason.label(), "connect", "{reason}");
+}
+
+#[tokio::test]
+async fn requests_that_reqwest_will_not_send_are_no_failures() {
+    let provider = with_a_strike();
+    let stack = HealthLayer::new(provider.clone()).layer(reqwest_over_no_proxy());
+    for url in ["ftp://127.0.0.1/", "file:///x", "nonsense:thing"] {
+        let request = reqwest::Request::new(reqwest::Method::GET, url.parse().unwrap());
+        let error = stack.clone().oneshot(request).await.unwrap_err();
+        assert_eq!(Kind::of(&*error), Some(Kind::Request), "{url}");
+    }
+    assert!(provider.is_healthy(), "{:?}", provider.health());
 }
 
 // Servers.

@@ -19,7 +19,7 @@ use crate::{Advance, BoxError, Classify, Outcome, Permit, Reason, ServedBy, poli
 ///
 /// | status | health | chain goes on | because |
 /// |---|---|---|---|
-/// | none: an error | failure, unless it is [of this side](crate::error::Kind::is_local) | yes | nothing was answered |
+/// | none: an error | failure, unless its kind is [neutral](crate::error::Kind::is_neutral) | yes | nothing was answered |
 /// | 1xx, 2xx, 3xx | success, at the end of the body | no | [RFC 9110 §15.2] to §15.4 |
 /// | 429 | throttled | yes | the provider wants a pause: [RFC 6585 §4] |
 /// | 408 | failure | yes | the server gave up waiting, and the request may be repeated: [RFC 9110 §15.5.9] |
@@ -45,7 +45,7 @@ use crate::{Advance, BoxError, Classify, Outcome, Permit, Reason, ServedBy, poli
 /// so long if it opens it. It is what [`retry_after`] reads, and what [`retry_hint`](Self::retry_hint) adds for a provider.
 ///
 /// Errors are judged as by [`ErrorsAsFailures`](crate::ErrorsAsFailures): the reason is labelled with the
-/// error's [kind](crate::error::Kind), and one that arose on this side is neutral.
+/// error's [kind](crate::error::Kind), and errors of a [neutral](crate::error::Kind::is_neutral) kind are neutral.
 ///
 /// Each row can be changed, status by status; of two settings of one status the later holds.
 ///

@@ -26,7 +26,11 @@ pub(crate) fn by_hyper(error: &(dyn Error + 'static), known: Option<Kind>) -> Op
 }
 
 fn of_hyper(error: &hyper::Error) -> Option<Kind> {
-    if error.is_user() {
+    // First: a request that waits for a connection which goes away is canceled.
+    let beneath = error.source().and_then(beneath_hyper);
+    if beneath.is_some_and(Kind::is_neutral) {
+        beneath
+    } else if error.is_user() {
         Some(Kind::Request)
     } else if error.is_timeout() {
         Some(Kind::Timeout)
@@ -37,7 +41,7 @@ fn of_hyper(error: &hyper::Error) -> Option<Kind> {
     } else if error.is_parse() {
         Some(Kind::Protocol)
     } else {
-        beneath_hyper(error.source()?)
+        beneath
     }
 }
 
@@ -51,8 +55,16 @@ fn beneath_hyper(error: &(dyn Error + 'static)) -> Option<Kind> {
 
 /// By the text: hyper does not name `h2` as what is beneath it, and may replace it.
 fn of_http2(text: &str) -> Option<Kind> {
+    const REFUSED_STREAM: &str = "stream error received: refused stream";
+    const GRACEFUL: &str = "connection error received: not a result of an error";
+    const CALM: &str = "connection error received: detected excessive load generating behavior";
     let begins = |beginning| text.starts_with(beginning);
-    if begins("stream error received") {
+    // A graceful GOAWAY ends only the streams after the last that the provider processes.
+    if begins(REFUSED_STREAM) || begins(GRACEFUL) {
+        Some(Kind::Unprocessed)
+    } else if begins(CALM) && text.ends_with("(b\"too_many_pings\")") {
+        Some(Kind::TooManyPings)
+    } else if begins("stream error received") {
         Some(Kind::Reset)
     } else if begins("connection error received") {
         Some(Kind::Closed)

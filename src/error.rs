@@ -2,7 +2,7 @@
 
 use std::{error::Error, fmt, io, iter, sync::Arc, time::Duration};
 
-use crate::{Cause, Reason, State};
+use crate::{Cause, Reason, State, line::Line};
 pub use crate::{
     fallback::{Attempt, NoHealthyProvider},
     kind::Kind,
@@ -38,6 +38,7 @@ impl fmt::Display for CircuitOpen {
             retry_in,
             ..
         } = self;
+        let provider = Line(provider);
         write!(f, "circuit breaker of `{provider}` is {state}, retry ")?;
         if retry_in.is_zero() {
             f.write_str("now")?;

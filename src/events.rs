@@ -8,6 +8,7 @@ use tokio::{
 use crate::{
     Cause, Reason, State,
     foreign::{contain, with_safe_waker},
+    line::Line,
 };
 
 /// How many transitions a subscriber may lag behind before the oldest are dropped.
@@ -39,7 +40,7 @@ impl fmt::Display for Transition {
         let Self {
             provider, from, to, ..
         } = self;
-        write!(f, "{provider}: {from} -> {to}")?;
+        write!(f, "{}: {from} -> {to}", Line(provider))?;
         match (&self.cause, &self.reason) {
             (Some(cause), Some(reason)) => write!(f, " ({cause}: {reason})"),
             (Some(cause), None) => write!(f, " ({cause})"),

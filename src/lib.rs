@@ -151,6 +151,7 @@ pub mod http;
 mod keyed;
 mod kind;
 mod layer;
+mod line;
 #[cfg(feature = "load")]
 mod load;
 #[cfg(feature = "metrics")]

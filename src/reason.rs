@@ -13,6 +13,7 @@ use crate::http::PeekError;
 use crate::{
     error::{Kind, sources},
     kind::as_error,
+    line::Line,
 };
 
 /// Why a provider is thought ill, in at most [`Reason::MAX_BYTES`] bytes.
@@ -252,9 +253,10 @@ impl PartialEq<&str> for Reason {
     }
 }
 
+/// The text in one line: control characters are escaped.
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self)
+        Line(self).fmt(f)
     }
 }
 

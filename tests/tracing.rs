@@ -170,3 +170,30 @@ fn rule_8_subscriber_may_read_the_breaker_and_panic() {
         assert_eq!(told.map(|it| it.to.as_str()), ["open", "closed"]);
     });
 }
+
+#[test]
+fn what_providers_are_called_and_say_stays_within_its_line() {
+    const RUDE: &str = "a\nWARN b\r\u{1b}[2J\u{9b}\u{85}\u{2028}\u{202e}";
+    logged(Level::DEBUG, async |log| {
+        let provider = HealthCache::default().provider(RUDE);
+        provider.mark_unhealthy(RUDE);
+        provider.mark_unhealthy(RUDE);
+        assert!(provider.admit().is_err());
+        let down = service_fn(|()| ready(Err::<(), _>(BoxError::from(RUDE))));
+        let chain =
+            FallbackChain::new().entry(provider.clone(), HealthLayer::new(provider).layer(down));
+        let mut chain = chain;
+        chain.call(()).await.unwrap_err();
+        let lines = log.lines();
+        assert!(lines.len() >= 3, "{lines:?}");
+        for line in lines {
+            assert!(
+                line.contains(r"a\nWARN b\r\u{1b}[2J\u{9b}\u{85}\u{2028}\u{202e}"),
+                "{line}"
+            );
+            assert!(
+                !line.contains(|char: char| char.is_control() || "\u{2028}\u{202e}".contains(char))
+            );
+        }
+    });
+}

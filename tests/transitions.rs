@@ -4,6 +4,7 @@ mod rig;
 
 use std::{
     collections::HashMap,
+    future::ready,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering::SeqCst},
@@ -19,8 +20,10 @@ use tokio::{
     time::{Instant, advance, timeout},
 };
 use tokio_test::task::spawn;
+use tower::{ServiceExt, service_fn};
 use tower_health::{
-    Backoff, Cause, HealthCache, Override, Policy, Provider, State, Transitions, Trials, Trip,
+    Backoff, BoxError, Cause, FallbackChain, HealthCache, Override, Policy, Provider, State,
+    Transitions, Trials, Trip,
 };
 
 /// How many transitions wait for a slow subscriber.
@@ -502,4 +505,34 @@ fn order_holds_for_each_provider_however_many_threads_change_it() {
     }
     assert_eq!(transitions.missed(), 0);
     race.assert_contended();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_displayed_of_a_provider_is_one_line() {
+    const RUDE: &str = "a\nb\r\u{1b}[2J\u{9b}\u{2028}\u{202e}";
+    const SHOWN: &str = r"a\nb\r\u{1b}[2J\u{9b}\u{2028}\u{202e}";
+    let cache = HealthCache::default();
+    let mut transitions = cache.subscribe();
+    let provider = cache.provider(RUDE);
+    provider.mark_unhealthy(RUDE);
+    provider.mark_unhealthy(RUDE);
+    assert_eq!(
+        shown(&mut transitions),
+        [format!("{SHOWN}: closed -> open (failures: {SHOWN})")]
+    );
+    assert_eq!(
+        provider.admit().unwrap_err().to_string(),
+        format!("circuit breaker of `{SHOWN}` is open, retry in 60.0s: {SHOWN}")
+    );
+    let down = service_fn(|()| ready(Err::<(), _>(BoxError::from(RUDE))));
+    let chain = FallbackChain::new().entry(provider.clone(), down);
+    let chain = chain.entry(cache.provider("b\t"), down);
+    let exhausted = chain.oneshot(()).await.unwrap_err();
+    assert_eq!(
+        exhausted.to_string(),
+        format!(r"no healthy provider: `{SHOWN}`: circuit open, `b\t`: {SHOWN}; retry in 60.0s")
+    );
+    // What programs read is as it was.
+    assert_eq!(provider.health().last_error.unwrap().as_str(), RUDE);
+    assert_eq!(&**provider.id(), RUDE);
 }

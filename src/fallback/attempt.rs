@@ -1,6 +1,6 @@
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
-use crate::{BoxError, Cause, Provider, Reason};
+use crate::{BoxError, Cause, Provider, Reason, line::Line};
 
 /// A provider that did not serve a request, and why.
 #[derive(Clone, Debug)]
@@ -52,7 +52,7 @@ impl fmt::Display for Attempt {
             elapsed,
             ..
         } = self;
-        write!(f, "`{provider}`: {reason}")?;
+        write!(f, "`{}`: {reason}", Line(provider))?;
         if elapsed.is_zero() {
             return Ok(());
         }

@@ -15,7 +15,12 @@ use http_body::Body;
 use tower_service::Service;
 
 pub use self::future::ControlFuture;
-use self::{future::Order, origin::refuse_strangers, refusal::Refusal, route::Route};
+use self::{
+    future::{Order, refuse_long_ones},
+    origin::refuse_strangers,
+    refusal::Refusal,
+    route::Route,
+};
 use super::StatusBody;
 use crate::HealthCache;
 
@@ -31,17 +36,18 @@ use crate::HealthCache;
 /// | `/providers/{id}/release` | `{}` | [ends](crate::Provider::unforce) what was forced |
 /// | `/providers/{id}/reset` | `{}` | [forgets](crate::Provider::mark_healthy) what was heard against it, and closes it unless it is forced |
 ///
-/// The id is percent-encoded; slashes in it may stay. `ttl` is a time such as `90s`, `10m` or `1h 30m`, from `1s` to
+/// The id is percent-encoded; slashes in it may stay. It may also be in the query, as `/providers/force-open?id={id}`,
+/// percent-encoded too: clients remove the ids `.` and `..` from a path, even where they are encoded. `ttl` is a time such as `90s`, `10m` or `1h 30m`, from `1s` to
 /// `7d`; `reason` is of 1 to 200 bytes, and is shown to all who see the status. The answer is JSON: 200 with the provider's
 /// new health, in the shape of `/health.json`, or what is wrong, as `{"error":"…"}`:
 ///
 /// | status | |
 /// |---|---|
-/// | 400 | a field is missing, unknown or not within its limits |
+/// | 400 | the body is no JSON object; or a field is missing, unknown or not within its limits |
 /// | 403 | the request comes from a page of another origin |
 /// | 404 | there is no such provider, and none is made; or no such action |
 /// | 405 | it is not a `POST` |
-/// | 413 | more than 4 KiB were sent |
+/// | 413 | more than 4 KiB were sent, or announced by `Content-Length` |
 /// | 415 | it is not `application/json` |
 ///
 /// Pages of other origins cannot press its buttons through an operator's browser: `Sec-Fetch-Site`, or without it `Origin`
@@ -69,9 +75,10 @@ impl ControlService {
         }
     }
 
-    fn order<B>(&self, request: &Request<B>) -> Result<Order, Refusal> {
+    fn order<B: Body>(&self, request: &Request<B>) -> Result<Order, Refusal> {
         let route = Route::of(request)?;
         refuse_strangers(request.headers(), request.uri())?;
+        refuse_long_ones(request)?;
         let provider = route.provider(&self.cache)?;
         Ok(Order {
             provider,

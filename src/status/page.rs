@@ -16,8 +16,8 @@ const SCRIPT: &str = include_str!("page/page.js");
 /// Only this very script runs, and only this very style is applied: a test knows the hashes.
 const POLICY: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'; \
     connect-src 'self'; img-src data:; \
-    script-src 'sha256-PgQBkjKGxUiCxSg+onNx41B2Z64Pgm+Xk/YpcaPy+5o='; \
-    style-src 'sha256-eGyq5UrC+betokTKR4KgbGEbM5CN1hrQ6Zqoi4DlTSU='";
+    script-src 'sha256-Fm9KMSPjGTCvu0OdKhmOx+HgisPWRJ/45TRn32C9pGY='; \
+    style-src 'sha256-oMJ50FD+6DB8FsoIrUqn+IAkUDRAxn6+8GZk8Ocljgg='";
 
 pub(super) fn page(settings: &Settings) -> Answer {
     let page = answer(

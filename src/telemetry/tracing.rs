@@ -7,7 +7,9 @@ use tokio::time::Instant;
 use tracing::{Level, debug, enabled, event, field};
 
 use super::Duration;
-use crate::{Reason, State, Transition, error::CircuitOpen, foreign::contain, time::Stamp};
+use crate::{
+    Reason, State, Transition, error::CircuitOpen, foreign::contain, line::Line, time::Stamp,
+};
 
 const TARGET: &str = "tower_health";
 
@@ -25,6 +27,8 @@ pub(crate) fn changed(transition: &Transition) {
         retry_in,
         ..
     } = transition;
+    let provider = Line(provider);
+    let reason = reason.as_ref().map(Reason::to_string);
     macro_rules! say {
         ($level:expr, $($message:tt)+) => {
             event!(
@@ -50,7 +54,7 @@ pub(crate) fn changed(transition: &Transition) {
 /// A chain has passed by a provider, in the span of its caller.
 pub(crate) fn attempted(provider: &Arc<str>, reason: &Reason, elapsed: Duration) {
     contain(|| {
-        let reason = reason.as_str();
+        let (provider, reason) = (Line(provider), &*reason.to_string());
         debug!(target: TARGET, %provider, reason, ?elapsed, "provider did not serve");
     });
 }
@@ -85,10 +89,10 @@ impl Refusals {
         } = refusal;
         debug!(
             target: TARGET,
-            %provider,
+            provider = %Line(provider),
             %state,
             cause = cause.map(field::display),
-            reason = last_error.as_deref(),
+            reason = last_error.as_ref().map(Reason::to_string),
             ?retry_in,
             refused = self.untold.swap(0, Ordering::Relaxed),
             "calls refused",

@@ -7,7 +7,7 @@ use http::{Request, StatusCode, header::ALLOW, request::Builder};
 use http_body_util::{Channel, Full};
 use serde_json::{Value, json};
 use tokio::time::advance;
-use tokio_test::{assert_pending, task};
+use tokio_test::{assert_pending, assert_ready, task};
 use tower::Service;
 use tower_health::{Cause, HealthCache, Override, State, status::ControlService};
 
@@ -130,6 +130,26 @@ mod ids {
         }
     }
 
+    /// Browsers and curl remove `.` and `..` from a path, encoded or not.
+    #[tokio::test(start_paused = true)]
+    async fn it_may_be_in_the_query() {
+        for (id, written) in [
+            (".", "."),
+            ("..", ".."),
+            ("..", "%2E%2e"),
+            ("", ""),
+            ("groq/llama 3", "groq/llama%203"),
+            ("a&b=c+d#%", "a%26b=c+d%23%25"),
+        ] {
+            let cache = cache();
+            let provider = cache.provider(id);
+            let path = format!("/providers/force-open?from=page&id={written}");
+            let answer = order(&cache, &path, maintenance()).await;
+            assert_eq!(answer.status(), StatusCode::OK, "{id}");
+            assert!(!provider.is_healthy(), "{id}");
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn unknown_one_is_not_made() {
         let cache = cache();
@@ -239,6 +259,9 @@ mod details {
             ("", "EOF"),
             ("ttl=10m&reason=x", "not the JSON that is wanted: "),
             (r#"{"ttl":"10m","reason":"x"}{}"#, "trailing characters"),
+            (r#"["10m","x"]"#, "must be an object"),
+            (r#""10m""#, "invalid type: string"),
+            ("null", "invalid type: null"),
         ] {
             let said = refused(body).await;
             assert!(said.contains(names), "{said}");
@@ -256,6 +279,43 @@ mod details {
             assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
             assert!(error(answer).await.contains("unknown field `"));
             assert_eq!(groq.health().state, State::Open);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn array_is_no_object_though_it_is_empty() {
+        for action in ["release", "reset"] {
+            let cache = cache();
+            let groq = cache.provider("groq");
+            groq.mark_unhealthy("503");
+            let path = format!("/providers/groq/{action}");
+            let answer = order(&cache, &path, json!([])).await;
+            assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
+            assert!(error(answer).await.ends_with("must be an object"));
+            assert_eq!(groq.health().state, State::Open);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn length_over_the_limit_is_refused_before_any_is_read() {
+        for lengths in [
+            &["4097"][..],
+            &["99999999999999999999999"],
+            &["12", "4097"],
+            &["x"],
+        ] {
+            let cache = cache();
+            let _groq = cache.provider("groq");
+            // Nothing is ever sent.
+            let (_sender, body) = Channel::<Bytes>::new(1);
+            let mut request = post("/providers/groq/reset");
+            for length in lengths {
+                request = request.header("content-length", *length);
+            }
+            let request = request.body(body).unwrap();
+            let mut call = task::spawn(ControlService::new(&cache).call(request));
+            let answer = assert_ready!(call.poll()).unwrap();
+            assert_eq!(answer.status(), StatusCode::PAYLOAD_TOO_LARGE);
         }
     }
 
@@ -364,6 +424,27 @@ mod strangers {
             &[("origin", "http://me")],
             &[("origin", "null"), ("host", "null")],
             &[("origin", ""), ("host", "")],
+            // Of several, each counts.
+            &[
+                ("sec-fetch-site", "same-origin"),
+                ("sec-fetch-site", "cross-site"),
+            ],
+            &[
+                ("sec-fetch-site", "cross-site"),
+                ("sec-fetch-site", "same-origin"),
+            ],
+            &[("sec-fetch-site", "same-origin, cross-site")],
+            &[
+                ("origin", "http://me"),
+                ("origin", "http://evil.example"),
+                ("host", "me"),
+            ],
+            &[
+                ("origin", "http://evil.example"),
+                ("origin", "http://me"),
+                ("host", "me"),
+            ],
+            &[("origin", "http://me"), ("host", "me"), ("host", "you")],
         ] {
             assert_eq!(
                 reset_with(headers).await,
@@ -491,6 +572,9 @@ mod routes {
             "/providers/groq/close",
             "/provider/groq/reset",
             "/x/providers/groq/reset",
+            "/providers/reset?ids=groq",
+            "/providers/reset?id=groq&id=groq",
+            "/providers?id=groq",
         ] {
             let answer = order(&cache, path, json!({})).await;
             assert_eq!(answer.status(), StatusCode::NOT_FOUND, "{path}");

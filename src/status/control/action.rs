@@ -63,5 +63,12 @@ impl Action {
 }
 
 fn read<T: DeserializeOwned>(json: &[u8]) -> Result<T, String> {
-    serde_json::from_slice(json).map_err(|error| format!("not the JSON that is wanted: {error}"))
+    let read = serde_json::from_slice(json)
+        .map_err(|error| format!("not the JSON that is wanted: {error}"))?;
+    // Serde would read an array by the order of the fields.
+    if json.trim_ascii_start().starts_with(b"{") {
+        Ok(read)
+    } else {
+        Err("not the JSON that is wanted: must be an object".into())
+    }
 }

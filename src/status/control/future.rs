@@ -5,7 +5,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use ::http::{Response, StatusCode};
+use ::http::{HeaderValue, Request, Response, StatusCode, header::CONTENT_LENGTH};
 use bytes::Buf;
 use http_body::Body;
 use pin_project_lite::pin_project;
@@ -83,6 +83,26 @@ impl<B: Body> Future for ControlFuture<B> {
     }
 }
 
+/// Refuses a body that says itself that it is too long, before any of it is read.
+pub(super) fn refuse_long_ones<B: Body>(request: &Request<B>) -> Result<(), Refusal> {
+    let lengths = request.headers().get_all(CONTENT_LENGTH);
+    let is_long = |length: &HeaderValue| {
+        let length = length.to_str().ok().and_then(|text| text.parse().ok());
+        length.is_none_or(|length: usize| length > MAX_BODY)
+    };
+    let least = request.body().size_hint().lower();
+    if least > MAX_BODY as u64 || lengths.iter().any(is_long) {
+        Err(too_long())
+    } else {
+        Ok(())
+    }
+}
+
+fn too_long() -> Refusal {
+    let message = format!("no more than {MAX_BODY} bytes, please");
+    Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, message)
+}
+
 fn poll_whole<B: Body>(
     mut body: Pin<&mut B>,
     read: &mut Vec<u8>,
@@ -97,8 +117,7 @@ fn poll_whole<B: Body>(
             continue;
         };
         if data.remaining() > MAX_BODY - read.len() {
-            let message = format!("no more than {MAX_BODY} bytes, please");
-            return Poll::Ready(Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, message)));
+            return Poll::Ready(Err(too_long()));
         }
         while data.has_remaining() {
             let chunk = data.chunk();

@@ -9,18 +9,26 @@ use super::refusal::Refusal;
 /// name of ours is not known here.
 pub(super) fn refuse_strangers(headers: &HeaderMap, uri: &Uri) -> Result<(), Refusal> {
     let text = |value: &HeaderValue| value.to_str().unwrap_or_default().to_owned();
-    let is_own = if let Some(site) = headers.get("sec-fetch-site") {
+    let mut sites = headers.get_all("sec-fetch-site").iter().peekable();
+    // Of several headers each has to be that of a page of ours.
+    let is_own = if sites.peek().is_some() {
         // `none`: the user did it, not a page.
-        matches!(site.as_bytes(), b"same-origin" | b"none")
-    } else if let Some(origin) = headers.get(ORIGIN).map(text) {
-        // Over HTTP/2 the host is that of the URI.
-        let host = headers.get(HOST).map(text);
-        let host = host.or_else(|| uri.authority().map(ToString::to_string));
-        // Without the scheme: a proxy in front may have taken the encryption off.
-        let origin = origin.split_once("://").map(|(_, host)| host);
-        matches!((origin, host), (Some(origin), Some(host)) if origin.eq_ignore_ascii_case(&host))
+        sites.all(|site| matches!(site.as_bytes(), b"same-origin" | b"none"))
     } else {
-        true
+        let mut hosts: Vec<_> = headers.get_all(HOST).iter().map(text).collect();
+        if hosts.is_empty() {
+            // Over HTTP/2 the host is that of the URI.
+            hosts.extend(uri.authority().map(ToString::to_string));
+        }
+        let mut origins = headers.get_all(ORIGIN).iter().map(text);
+        origins.all(|origin| {
+            // Without the scheme: a proxy in front may have taken the encryption off.
+            let is_host = |host: &String| {
+                let origin = origin.split_once("://").map(|(_, host)| host);
+                origin.is_some_and(|origin| origin.eq_ignore_ascii_case(host))
+            };
+            !hosts.is_empty() && hosts.iter().all(is_host)
+        })
     };
     if is_own {
         Ok(())

@@ -1,11 +1,11 @@
 use std::fmt;
 
-use ::http::{Method, Request, StatusCode, header::CONTENT_TYPE};
+use ::http::{Method, Request, StatusCode, Uri, header::CONTENT_TYPE};
 
 use super::{action::Action, refusal::Refusal};
 use crate::{HealthCache, Provider};
 
-/// What is asked for: `/providers/{id}/{action}`.
+/// What is asked for: `/providers/{id}/{action}`, or `/providers/{action}?id={id}`.
 pub(super) struct Route {
     id: String,
     pub(super) action: Action,
@@ -13,13 +13,10 @@ pub(super) struct Route {
 
 impl Route {
     pub(super) fn of<B>(request: &Request<B>) -> Result<Self, Refusal> {
-        let path = request.uri().path();
-        let parts = path
-            .strip_prefix("/providers/")
-            .and_then(|rest| rest.rsplit_once('/'));
-        let Some((id, Some(action))) = parts.map(|(id, action)| (id, Action::named(action))) else {
+        let Some((id, action)) = parts(request.uri()) else {
             return Err(not_found(
-                "there is only /providers/{id}/ with force-open, force-closed, release or reset",
+                "there is only /providers/{id}/ with force-open, force-closed, release or reset, \
+                 and the same as /providers/force-open?id={id}",
             ));
         };
         if request.method() != Method::POST {
@@ -47,6 +44,22 @@ impl Route {
         let unknown = || not_found(format_args!("there is no provider `{}`", self.id));
         cache.get(&self.id).ok_or_else(unknown)
     }
+}
+
+/// The id, still encoded, and the action.
+fn parts(uri: &Uri) -> Option<(&str, Action)> {
+    let rest = uri.path().strip_prefix("/providers/")?;
+    let (id, action) = match rest.rsplit_once('/') {
+        Some(parts) => parts,
+        None => (id_of_query(uri.query()?)?, rest),
+    };
+    Some((id, Action::named(action)?))
+}
+
+/// The one that there is: of several, none is meant.
+fn id_of_query(query: &str) -> Option<&str> {
+    let mut ids = query.split('&').filter_map(|it| it.strip_prefix("id="));
+    ids.next().filter(|_| ids.next().is_none())
 }
 
 fn not_found(message: impl fmt::Display) -> Refusal {

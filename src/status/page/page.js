@@ -52,10 +52,13 @@ function why(health) {
   if (failures > 0) counts.push(`${times(failures, 'failure')} in a row`);
   if (trials > 0) counts.push(times(trials, 'failed trial'));
   if (state === 'closed' && cause === null) {
-    return { cause: failures > 0 ? counts.join(', ') : '', said: last_error ? `Last error: ${last_error}` : '' };
+    return { cause: failures > 0 ? counts.join(', ') : '', said: last_error ? ['Last error: ', quoted(last_error)] : [] };
   }
-  const said = [reason, forced > 0 && `for ${lasting(forced)} more`, last_error !== reason && last_error && `last error: ${last_error}`, counts.join(', ')];
-  return { cause: CAUSES[cause] ?? cause ?? '', said: said.filter(Boolean).join(' · ') };
+  const said = [
+    reason && quoted(reason), forced > 0 && `for ${lasting(forced)} more`,
+    last_error !== reason && last_error && ['last error: ', quoted(last_error)], counts.join(', '),
+  ];
+  return { cause: CAUSES[cause] ?? cause ?? '', said: joined(said, ' · ') };
 }
 
 function nextTrial({ health, retryAt }) {
@@ -81,6 +84,17 @@ function drawn(tag, attributes) {
   return made;
 }
 
+/** Text of others, which keeps its direction to itself; what could end its isolation gets a box of its own. */
+const quoted = (text) => element('bdi', text.includes('\u2069') ? 'boxed' : '', text);
+
+/** Strings and elements, with a separator between the parts. */
+const joined = (parts, separator) => parts.filter(Boolean).flatMap((part, index) => index > 0 ? [separator, part] : [part]).flat();
+
+function putAll(node, children) {
+  const fresh = element('span', '', ...children);
+  if (node.textContent !== fresh.textContent) node.replaceChildren(...fresh.childNodes);
+}
+
 function put(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
@@ -100,7 +114,7 @@ function newRow(id) {
   };
   parts.bar = element('div', 'bar', parts.done);
   const cells = [
-    ['name', element('span', '', id)], ['state', parts.badge, parts.held, parts.since], ['why', parts.cause, parts.said],
+    ['name', quoted(id)], ['state', parts.badge, parts.held, parts.since], ['why', parts.cause, parts.said],
     ['next', parts.wait, parts.bar], ['past', parts.strip],
     ...(page.control ? [['control', controlButton(id)]] : []),
   ].map(([name, ...children]) => element('td', name, ...children));
@@ -128,7 +142,7 @@ function update(row, health) {
   parts.held.hidden = health.cause !== 'forced';
   const { cause, said } = why(health);
   put(parts.cause, cause);
-  put(parts.said, said);
+  putAll(parts.said, said);
   drawStrip(row);
   tick(row);
 }
@@ -212,10 +226,10 @@ function listed(change) {
   const time = element('time', '', clock(at));
   time.dateTime = at.toISOString();
   const cause = change.to === 'open' || change.reason ? CAUSES[change.cause] : '';
-  const said = [cause, change.reason].filter(Boolean).join(': ');
+  const said = joined([cause, change.reason && quoted(change.reason)], ': ');
   return element('li', '',
-    time, element('b', '', change.provider),
-    element('span', '', state(change.from), ' → ', state(change.to)), element('span', 'said', said));
+    time, element('b', '', quoted(change.provider)),
+    element('span', '', state(change.from), ' → ', state(change.to)), element('span', 'said', ...said));
 }
 
 function remember(history, isWhole) {
@@ -382,7 +396,7 @@ function openControl(id) {
   const dialog = find('control').content.firstElementChild.cloneNode(true);
   const form = dialog.querySelector('form');
   const error = dialog.querySelector('.error');
-  dialog.querySelector('h2').textContent = id;
+  dialog.querySelector('h2').append(quoted(id));
   dialog.addEventListener('close', () => dialog.remove());
   form.addEventListener('submit', async (event) => {
     event.preventDefault();
@@ -400,7 +414,7 @@ function openControl(id) {
       }
       dialog.close();
     } catch (failure) {
-      error.textContent = failure.message;
+      error.append(quoted(failure.message));
     }
   });
   document.body.append(dialog);
@@ -409,7 +423,8 @@ function openControl(id) {
 
 async function overrule(id, action, body) {
   const root = new URL(page.control.replace(/\/?$/, '/'), new URL(base, location));
-  const response = await fetch(new URL(`providers/${encodeURIComponent(id)}/${action}`, root), {
+  // Of a path, browsers remove the ids `.` and `..`, also where they are encoded.
+  const response = await fetch(new URL(`providers/${action}?id=${encodeURIComponent(id)}`, root), {
     method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body),
   });
   const answer = await response.json().catch(() => ({}));

@@ -14,7 +14,6 @@ use std::{
 };
 
 use tokio::{
-    runtime::Handle,
     sync::Notify,
     time::{Instant, timeout_at},
 };
@@ -25,7 +24,7 @@ use crate::{
     breaker::{Breaker, Judged, Seen, Ticket},
     error::CircuitOpen,
     events::Listeners,
-    foreign::with_safe_waker,
+    foreign::{has_timers, with_safe_waker},
     health::ProviderHealth,
     sign::{Lease, Sign, Word},
     sync::{
@@ -305,8 +304,8 @@ impl Cell {
         Box::pin(with_safe_waker(async move {
             let changed = self.admission_changed.notified();
             match self.look(|breaker, _| breaker.lifts_at()) {
-                // Nobody tells that an override has run out, and no timer does outside a runtime.
-                Some(at) if Handle::try_current().is_ok() => drop(timeout_at(at, changed).await),
+                // Nobody tells that an override has run out, and without a timer nothing does.
+                Some(at) if has_timers() => drop(timeout_at(at, changed).await),
                 _ => changed.await,
             }
         }))

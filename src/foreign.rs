@@ -7,7 +7,10 @@ use std::{
     pin::pin,
     sync::Arc,
     task::{Context, Wake, Waker},
+    time::Duration,
 };
+
+use tokio::{runtime::Handle, time::sleep};
 
 /// Runs it; should it panic, then the panic hook has reported it, and that is the end of it.
 pub(crate) fn contain(code: impl FnOnce()) {
@@ -20,6 +23,18 @@ pub(crate) fn contain(code: impl FnOnce()) {
 pub(crate) fn bury<T>(remains: T) {
     // What that panics with may panic in its turn, and so on: there it is left.
     mem::forget(catch_unwind(AssertUnwindSafe(|| drop(remains))));
+}
+
+/// Whether timers can be made here. A runtime may have none, and tells only by a panic.
+pub(crate) fn has_timers() -> bool {
+    let mut has_timers = false;
+    if Handle::try_current().is_ok() {
+        contain(|| {
+            drop(sleep(Duration::ZERO));
+            has_timers = true;
+        });
+    }
+    has_timers
 }
 
 /// Polls `future` with a waker that does not panic, so that whoever wakes many wakes them all: tokio

@@ -54,7 +54,7 @@ impl<F, C> ResponseFuture<F, C> {
     where
         S: Service<Req, Future = F>,
     {
-        let running = Running::enter(permit.sign());
+        let running = Running::enter(&permit);
         let future = service.call(request);
         drop(running);
         Self {
@@ -83,7 +83,7 @@ where
                 permit,
                 classifier,
             } => {
-                let running = Running::enter(permit.as_ref().expect(DONE).sign());
+                let running = Running::enter(permit.as_ref().expect(DONE));
                 let result = ready!(future.poll(cx));
                 drop(running);
                 let permit = permit.take().expect(DONE);

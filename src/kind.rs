@@ -24,10 +24,10 @@ use crate::{
 /// | [`Closed`](Self::Closed) | `closed` | † `is_closed`, `is_canceled`; an HTTP/2 connection that the provider closed for an error (`GOAWAY`) |
 /// | [`Incomplete`](Self::Incomplete) | `incomplete` | `io::ErrorKind::UnexpectedEof`; `http::PeekError::{Ended, Incomplete}`; † `is_incomplete_message` |
 /// | [`Protocol`](Self::Protocol) | `protocol` | † `is_parse`; a body in bad chunks; an error of HTTP/2 that the client detected |
-/// | [`NoHealthyProvider`](Self::NoHealthyProvider) | `no healthy provider` | [`error::NoHealthyProvider`](crate::error::NoHealthyProvider), unless its last error has a kind |
-/// | [`CircuitOpen`](Self::CircuitOpen) | `circuit open` | [`error::CircuitOpen`](crate::error::CircuitOpen) |
+/// | [`NoHealthyProvider`](Self::NoHealthyProvider) | `no healthy provider` | [`error::NoHealthyProvider`](crate::error::NoHealthyProvider), unless its last error has a kind that is not local |
+/// | [`CircuitOpen`](Self::CircuitOpen) | `circuit open` | [`error::CircuitOpen`](crate::error::CircuitOpen); `NoHealthyProvider` where breakers refused and no provider was called |
 /// | [`Overloaded`](Self::Overloaded) | `overloaded` | `Overloaded` of tower's `LoadShed` |
-/// | [`Request`](Self::Request) | `request` | `http::ReplayError`; a builder error of reqwest; † `is_user`, an HTTP/2 stream that this side reset; a method, version or URI that the client refuses |
+/// | [`Request`](Self::Request) | `request` | `http::ReplayError`; `NoHealthyProvider` where no entry takes the request; a builder error of reqwest; † `is_user`, an HTTP/2 stream that this side reset; a method, version or URI that the client refuses |
 /// | [`TooManyPings`](Self::TooManyPings) | `too many pings` | † `GOAWAY` with `ENHANCE_YOUR_CALM` and the debug data `too_many_pings` ([gRFC A8]) |
 /// | [`Unprocessed`](Self::Unprocessed) | `unprocessed` | † an HTTP/2 stream after the last of a `GOAWAY` with `NO_ERROR`, or reset with `REFUSED_STREAM` ([RFC 9113 §8.7]) |
 ///
@@ -76,9 +76,9 @@ pub enum Kind {
     Incomplete,
     /// What came was no HTTP.
     Protocol,
-    /// A chain came to its end.
+    /// A chain came to its end, and called a provider on its way.
     NoHealthyProvider,
-    /// Refused on this side, by a breaker.
+    /// Refused on this side, by a breaker, or by every breaker of a chain.
     CircuitOpen,
     /// Refused on this side, by a stack that is full.
     Overloaded,
@@ -157,6 +157,8 @@ impl Kind {
     fn adds_to(self, known: Option<Self>) -> bool {
         match known {
             Some(Self::Dns) => self.is_neutral(),
+            // What refused last does not undo the call that failed before.
+            Some(Self::NoHealthyProvider) => !self.is_neutral(),
             Some(Self::Connect) => {
                 self.is_neutral() || matches!(self, Self::Dns | Self::Tls | Self::Timeout)
             }
@@ -175,7 +177,7 @@ impl fmt::Display for Kind {
 fn shown_by(error: &(dyn Error + 'static), known: Option<Kind>) -> Option<Kind> {
     let shown = by_io(error, known)
         .or_else(|| is::<CircuitOpen>(error).then_some(Kind::CircuitOpen))
-        .or_else(|| is::<NoHealthyProvider>(error).then_some(Kind::NoHealthyProvider))
+        .or_else(|| by_value_or_pointer::<NoHealthyProvider>(error).map(by_chain))
         .or_else(|| is::<Elapsed>(error).then_some(Kind::Timeout));
     #[cfg(feature = "http")]
     let shown = shown
@@ -189,6 +191,12 @@ fn shown_by(error: &(dyn Error + 'static), known: Option<Kind>) -> Option<Kind> 
 
 fn is<T: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
     by_value_or_pointer::<T>(error).is_some()
+}
+
+fn by_chain(exhausted: &NoHealthyProvider) -> Kind {
+    exhausted
+        .without_a_call()
+        .unwrap_or(Kind::NoHealthyProvider)
 }
 
 #[cfg(feature = "http")]
@@ -247,6 +255,7 @@ pub(crate) fn as_error(error: &dyn Any) -> Option<&(dyn Error + 'static)> {
         .map(|error| &**error as _)
         .or_else(|| as_known::<io::Error>(error))
         .or_else(|| as_known::<CircuitOpen>(error))
+        .or_else(|| as_known::<NoHealthyProvider>(error))
         .or_else(|| as_known::<Elapsed>(error));
     #[cfg(feature = "hyper")]
     let known = known

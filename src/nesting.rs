@@ -3,70 +3,105 @@
 //! A router that layers what was layered before makes such a stack. Without this each failure would
 //! count twice, and an outer layer's trial would be refused by the inner one, for ever.
 
-use std::{cell::Cell, ptr};
+use std::{
+    cell::{Cell, RefCell},
+    ptr,
+};
 
 use crate::{BoxError, Permit, Provider, breaker::Ticket, sign::Sign};
 
-/// So many layers around one call are known; those further out are not, and no real stack has as many.
+/// How many calls around the innermost are kept without an allocation.
 const DEPTH: usize = 8;
-
-/// The address of no breaker.
-const NONE: usize = 0;
 
 thread_local! {
     static RUNNING: Calls = const { Calls::none() };
-    /// The breaker that a chain overrides on this thread, by the address of its sign.
-    static OVERRIDDEN: Cell<usize> = const { Cell::new(NONE) };
+    /// The breaker that a chain overrides on this thread, by its sign.
+    static OVERRIDDEN: Cell<Option<&'static Sign>> = const { Cell::new(None) };
+    /// The calls further in than [`DEPTH`]. On its own, because a thread local with a destructor is slower to read.
+    static DEEPER: RefCell<Vec<Call>> = const { RefCell::new(Vec::new()) };
 }
 
-/// The breakers whose calls are running on this thread, by the addresses of their signs.
+/// The calls that are running on this thread, from inside a layer to inside a layer.
 ///
 /// The innermost is kept apart, since most calls have no other around them: those write what does
 /// not depend on anything read, so that no call waits for the one before it.
 struct Calls {
-    innermost: Cell<usize>,
+    innermost: Cell<Option<Call>>,
     /// The others, outermost first.
-    around: [Cell<usize>; DEPTH],
+    around: [Cell<Option<Call>>; DEPTH],
     depth: Cell<usize>,
+}
+
+/// A sign is used by one breaker after another, so that only the ticket tells whose call it is.
+#[derive(Clone, Copy)]
+struct Call {
+    sign: &'static Sign,
+    ticket: u64,
+}
+
+impl Call {
+    fn is_of(&self, sign: &'static Sign) -> bool {
+        ptr::eq(self.sign, sign) && sign.has_given(Ticket::live(self.ticket))
+    }
 }
 
 impl Calls {
     const fn none() -> Self {
         Self {
-            innermost: Cell::new(NONE),
-            around: [const { Cell::new(NONE) }; DEPTH],
+            innermost: Cell::new(None),
+            around: [const { Cell::new(None) }; DEPTH],
             depth: Cell::new(0),
         }
     }
 
     #[inline]
-    fn has(&self, breaker: usize) -> bool {
+    fn has(&self, sign: &'static Sign) -> bool {
         let innermost = self.innermost.get();
-        innermost == breaker || (innermost != NONE && self.has_around(breaker))
+        innermost.is_some_and(|innermost| self.is_any_of(innermost, sign))
     }
 
     #[cold]
-    fn has_around(&self, breaker: usize) -> bool {
+    fn is_any_of(&self, innermost: Call, sign: &'static Sign) -> bool {
         let mut around = self.around.iter().take(self.depth.get());
-        around.any(|other| other.get() == breaker)
+        innermost.is_of(sign)
+            || around.any(|call| call.get().is_some_and(|call| call.is_of(sign)))
+            || self.depth.get() > DEPTH && has_deeper(sign)
     }
 
     #[cold]
-    fn push(&self, outer: usize) {
+    fn push(&self, call: Call) {
         let depth = self.depth.get();
-        if let Some(place) = self.around.get(depth) {
-            place.set(outer);
+        match self.around.get(depth) {
+            Some(place) => place.set(Some(call)),
+            None => DEEPER.with_borrow_mut(|deeper| deeper.push(call)),
         }
         self.depth.set(depth + 1);
     }
 
+    /// Makes the call around the innermost the innermost.
     #[cold]
-    fn pop(&self) -> usize {
-        let depth = self.depth.get() - 1;
+    #[inline]
+    fn pop(&self) {
+        let depth = self.depth.get().wrapping_sub(1);
         self.depth.set(depth);
-        // Too deep to be known: any but none, or those around it would be forgotten.
-        self.around.get(depth).map_or(usize::MAX, Cell::get)
+        let outer = match self.around.get(depth) {
+            Some(place) => place.get(),
+            None => pop_deeper(),
+        };
+        self.innermost.set(outer);
     }
+}
+
+/// Cannot panic, since what could would make every healthy call longer.
+#[inline]
+fn pop_deeper() -> Option<Call> {
+    DEEPER
+        .try_with(|deeper| deeper.try_borrow_mut().ok()?.pop())
+        .ok()?
+}
+
+fn has_deeper(sign: &'static Sign) -> bool {
+    DEEPER.with_borrow(|deeper| deeper.iter().any(|call| call.is_of(sign)))
 }
 
 /// A stretch of a call on this thread, until it is dropped.
@@ -77,14 +112,19 @@ pub(crate) struct Running {
 
 impl Running {
     #[inline]
-    pub(crate) fn enter(breaker: &'static Sign) -> Self {
+    pub(crate) fn enter(permit: &Permit) -> Self {
         RUNNING.with(|calls| {
-            let outer = calls.innermost.replace(address(breaker));
-            let is_nested = outer != NONE;
-            if is_nested {
+            let call = Call {
+                sign: permit.sign(),
+                ticket: permit.ticket().word(),
+            };
+            let outer = calls.innermost.replace(Some(call));
+            if let Some(outer) = outer {
                 calls.push(outer);
             }
-            Self { is_nested }
+            Self {
+                is_nested: outer.is_some(),
+            }
         })
     }
 }
@@ -93,8 +133,11 @@ impl Drop for Running {
     #[inline]
     fn drop(&mut self) {
         RUNNING.with(|calls| {
-            let outer = if self.is_nested { calls.pop() } else { NONE };
-            calls.innermost.set(outer);
+            if self.is_nested {
+                calls.pop();
+            } else {
+                calls.innermost.set(None);
+            }
         });
     }
 }
@@ -102,14 +145,14 @@ impl Drop for Running {
 /// A stretch in which a chain calls a provider whatever its breaker says, until it is dropped.
 #[must_use]
 pub(crate) struct Overriding {
-    outer: usize,
+    outer: Option<&'static Sign>,
 }
 
 impl Overriding {
     pub(crate) fn enter(provider: &Provider) -> Self {
-        let breaker = address(provider.cell().sign());
+        let sign = provider.cell().sign();
         Self {
-            outer: OVERRIDDEN.replace(breaker),
+            outer: OVERRIDDEN.replace(Some(sign)),
         }
     }
 }
@@ -120,21 +163,33 @@ impl Drop for Overriding {
     }
 }
 
-fn is_overridden(provider: &Provider) -> bool {
-    OVERRIDDEN.get() == address(provider.cell().sign())
+#[cold]
+fn may_fail_open(provider: &Provider) -> bool {
+    is_overridden(provider) && provider.may_fail_open()
 }
 
-/// Whether a call is made although its breaker may refuse: an outer layer of the provider has admitted it, or a chain
-/// overrides the breaker.
-pub(crate) fn is_let_through(provider: &Provider) -> bool {
-    is_inside(provider) || (is_overridden(provider) && provider.may_fail_open())
+fn is_overridden(provider: &Provider) -> bool {
+    let sign = provider.cell().sign();
+    OVERRIDDEN.get().is_some_and(|it| ptr::eq(it, sign))
+}
+
+/// Whether a call would be made. An outer layer of the provider, or a chain that overrides its breaker, may have decided so
+/// already.
+#[inline]
+pub(crate) fn is_admitting(provider: &Provider) -> bool {
+    provider.is_healthy() || is_let_through(provider)
+}
+
+#[inline]
+fn is_let_through(provider: &Provider) -> bool {
+    is_inside(provider) || may_fail_open(provider)
 }
 
 /// Whether a call that this breaker judges is running around this one.
 #[inline]
 pub(crate) fn is_inside(provider: &Provider) -> bool {
-    let breaker = address(provider.cell().sign());
-    RUNNING.with(|calls| calls.has(breaker))
+    let sign = provider.cell().sign();
+    RUNNING.with(|calls| calls.has(sign))
 }
 
 /// Admits a call, which an outer layer of the provider has then admitted already.
@@ -158,8 +213,4 @@ fn admit_otherwise(provider: &Provider) -> Result<Permit, BoxError> {
         return Ok(provider.admit_overridden()?);
     }
     Ok(provider.admit()?)
-}
-
-fn address(breaker: &'static Sign) -> usize {
-    ptr::from_ref(breaker).addr()
 }

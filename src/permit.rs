@@ -38,6 +38,11 @@ impl Permit {
         self.sign
     }
 
+    #[inline]
+    pub(crate) fn ticket(&self) -> Ticket {
+        self.ticket
+    }
+
     /// The provider has served the call.
     #[inline]
     pub fn success(self) {

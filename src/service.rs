@@ -7,7 +7,7 @@ use std::{
 use tower_service::Service;
 
 use crate::{
-    BoxError, Classify, ErrorsAsFailures, Permit, Provider, Reason, ResponseFuture,
+    BoxError, Classify, ErrorsAsFailures, Outcome, Permit, Provider, ResponseFuture,
     cell::AdmissionChanged, nesting,
 };
 
@@ -20,7 +20,13 @@ use crate::{
 /// # Errors
 ///
 /// Calls fail with [`CircuitOpen`](crate::error::CircuitOpen) where they are refused, and otherwise
-/// with the inner service's error, unchanged in its box.
+/// with the inner service's error, unchanged in its box. An error of the inner service's readiness is
+/// recorded as the error of a call is by default: as a failure, or as neutral where its kind is
+/// [neutral](crate::error::Kind::is_neutral).
+///
+/// # Panics
+///
+/// Calls panic where `poll_ready` has not returned `Ready(Ok(()))` before.
 pub struct Health<S, C = ErrorsAsFailures> {
     inner: S,
     provider: Provider,
@@ -67,9 +73,8 @@ impl<S, C> Health<S, C> {
 }
 
 impl<S, C> Health<S, C> {
-    /// Whether a call would be made. Another layer of the provider, or a chain, may have decided so already.
     fn is_admitting(&self) -> bool {
-        self.provider.is_healthy() || nesting::is_let_through(&self.provider)
+        nesting::is_admitting(&self.provider)
     }
 
     #[inline]
@@ -77,9 +82,18 @@ impl<S, C> Health<S, C> {
         if self.is_inner_ready {
             nesting::admit(&self.provider)
         } else {
-            // A window that ran out since `poll_ready` does not make an unready service callable.
-            Err(self.provider.cell().refuse().into())
+            Err(self.refuse())
         }
+    }
+
+    /// A window that ran out since `poll_ready` does not make an unready service callable.
+    #[cold]
+    fn refuse(&self) -> BoxError {
+        assert!(
+            self.is_ready_to_refuse,
+            "service not ready; poll_ready must be called first"
+        );
+        self.provider.cell().refuse().into()
     }
 
     /// Ends when there is no need to wait for the inner service any more, because the breaker would refuse.
@@ -101,7 +115,7 @@ impl<S, C> Health<S, C> {
     fn fail(&mut self, error: BoxError) -> BoxError {
         self.is_inner_ready = false;
         if let Ok(permit) = nesting::admit(&self.provider) {
-            permit.failure(Reason::error(&*error));
+            permit.record_with(|| Outcome::of_error(&error));
         }
         error
     }
@@ -139,15 +153,18 @@ where
 
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        self.is_ready_to_refuse = false;
         match self.admit() {
             Ok(permit) => {
                 self.is_inner_ready = false;
+                self.is_ready_to_refuse = false;
                 let classifier = self.classifier.clone();
                 ResponseFuture::called(&mut self.inner, request, permit, classifier)
             }
             // The inner service stays ready, where it is: it was not called.
-            Err(refusal) => ResponseFuture::refused(refusal),
+            Err(refusal) => {
+                self.is_ready_to_refuse = false;
+                ResponseFuture::refused(refusal)
+            }
         }
     }
 }

@@ -179,6 +179,11 @@ impl Sign {
         tenant.cell.upgrade()
     }
 
+    /// Whether the breaker that uses it now has given this ticket, and not one before it.
+    pub(crate) fn has_given(&self, ticket: Ticket) -> bool {
+        !ticket.is_from_before(self.tenant().first_epoch)
+    }
+
     fn tenant(&self) -> MutexGuard<'_, Tenant> {
         lock(&self.tenant)
     }

@@ -205,6 +205,56 @@ async fn readiness_error_of_a_half_open_provider_opens_it_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn readiness_error_that_arose_on_this_side_is_neutral() {
+    let mut stack = Stack::new();
+    for _ in 0..2 {
+        let overloaded = tower::load_shed::error::Overloaded::new();
+        stack.handle.send_error(overloaded);
+        assert_ready_err!(stack.service.poll_ready());
+        let (mock, handle) = mock::pair();
+        stack.service.get_mut().get_mut().inner = mock;
+        stack.handle = handle;
+    }
+    assert_eq!(stack.provider.health().consecutive_failures, 0);
+    assert!(stack.provider.is_healthy());
+}
+
+#[tokio::test(start_paused = true)]
+async fn readiness_error_that_arose_on_this_side_frees_the_trial_s_slot() {
+    let mut stack = Stack::new();
+    half_open(&stack.provider).await;
+    let overloaded = tower::load_shed::error::Overloaded::new();
+    stack.handle.send_error(overloaded);
+
+    assert_ready_err!(stack.service.poll_ready());
+    assert_eq!(stack.provider.health().state, State::HalfOpen);
+    assert!(stack.provider.is_healthy());
+}
+
+/// Nothing could tell when the override ends.
+#[test]
+fn readiness_of_a_forced_provider_needs_no_timer() {
+    let mut stack = Stack::new();
+    stack.handle.allow(0);
+    let ttl = Duration::from_secs(60);
+    stack.provider.force(Override::Closed, ttl, "trust it");
+    assert_pending!(stack.service.poll_ready());
+
+    let without_timers = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let mut stack = Stack::new();
+    stack.handle.allow(0);
+    without_timers.block_on(async {
+        stack.provider.force(Override::Closed, ttl, "trust it");
+        assert_pending!(stack.service.poll_ready());
+        stack.provider.force(Override::Open, ttl, "maintenance");
+    });
+    assert!(stack.service.is_woken());
+    assert_ready_ok!(stack.service.poll_ready());
+}
+
+#[tokio::test(start_paused = true)]
 async fn pending_readiness_is_passed_on_with_its_waker() {
     let mut stack = Stack::new();
     stack.handle.allow(0);
@@ -254,7 +304,7 @@ async fn inner_service_that_is_no_longer_ready_shows_when_asked_again() {
 
     assert_ready_err!(stack.service.poll_ready());
     assert_eq!(stack.provider.health().consecutive_failures, 1);
-    refused(stack.service.call("must not reach it"));
+    assert_panics_for_want_of_readiness(|| stack.service.call("must not reach it"));
     assert_eq!(stack.tally.calls(), 0);
 }
 
@@ -274,8 +324,39 @@ async fn inner_service_that_is_not_ready_is_never_called() {
     assert_ready_ok!(stack.service.poll_ready());
     let _first = stack.service.call("first");
 
-    refused(stack.service.call("second, without poll_ready"));
+    assert_panics_for_want_of_readiness(|| stack.service.call("second, without poll_ready"));
     assert_eq!(stack.tally.calls(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn call_before_any_readiness_panics_in_every_state() {
+    let mut stack = Stack::new();
+    assert_panics_for_want_of_readiness(|| stack.service.call("closed"));
+    trip(&stack.provider);
+    assert_panics_for_want_of_readiness(|| stack.service.call("open"));
+    advance(OPEN_WINDOW).await;
+    assert_panics_for_want_of_readiness(|| stack.service.call("half-open"));
+
+    assert_eq!(stack.tally.calls(), 0);
+    assert!(stack.provider.is_healthy(), "no trial's slot is taken");
+}
+
+#[tokio::test(start_paused = true)]
+async fn refusal_uses_the_readiness_to_refuse_up() {
+    let mut stack = Stack::new();
+    trip(&stack.provider);
+    assert_ready_ok!(stack.service.poll_ready());
+    refused(stack.service.call("refused"));
+
+    assert_panics_for_want_of_readiness(|| stack.service.call("again, without poll_ready"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn clone_of_a_ready_service_panics_where_it_is_called_at_once() {
+    let mut stack = Stack::new();
+    assert_ready_ok!(stack.service.poll_ready());
+    let mut clone = stack.service.clone();
+    assert_panics_for_want_of_readiness(|| clone.call("without poll_ready"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -675,6 +756,17 @@ impl<S: Service<Req>, Req> Service<Req> for Tallied<S> {
         self.tally.calls.fetch_add(1, Ordering::SeqCst);
         self.inner.call(request)
     }
+}
+
+/// In tower's own words.
+fn assert_panics_for_want_of_readiness<T>(call: impl FnOnce() -> T) {
+    let Err(said) = catch_unwind(AssertUnwindSafe(call)) else {
+        panic!("a call without readiness did not panic");
+    };
+    assert_eq!(
+        said.downcast_ref::<&str>(),
+        Some(&"service not ready; poll_ready must be called first")
+    );
 }
 
 /// Calls `service` as a trial that panics, and sees that the next trial is admitted after the pause.

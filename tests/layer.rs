@@ -9,6 +9,7 @@ use std::{
     fmt::{self, Debug},
     future::{Pending, Ready, pending, ready},
     io,
+    panic::{RefUnwindSafe, UnwindSafe},
     rc::Rc,
     sync::{Arc, OnceLock},
     time::Duration,
@@ -17,7 +18,10 @@ use std::{
 use outage::{OPEN_WINDOW, half_open, trip};
 use tokio::time::{advance, sleep, timeout};
 use tokio_test::{assert_pending, assert_ready_ok, task};
-use tower::{Layer, Service, ServiceBuilder, ServiceExt, buffer::BufferLayer, service_fn};
+use tower::{
+    Layer, Service, ServiceBuilder, ServiceExt, buffer::BufferLayer, service_fn,
+    util::BoxCloneSyncService,
+};
 use tower_health::{
     BoxError, Cause, Classify, ClassifyWith, ErrorsAsFailures, Health, HealthCache, HealthLayer,
     Outcome, Override, Permit, Policy, Provider, Reason, ResponseFuture, State, Trip,
@@ -489,6 +493,65 @@ async fn provider_layered_twice_in_one_stack_comes_back() {
     assert_eq!(provider.health().state, State::Closed);
 }
 
+/// A breaker uses what was another's before, and calls of that one may still be running.
+#[tokio::test(start_paused = true)]
+async fn call_of_a_provider_that_is_gone_is_not_around_the_calls_of_the_next() {
+    let cache = HealthCache::default();
+    let inner_cache = cache.clone();
+    let gone = HealthLayer::new(provider()).layer(service_fn(move |()| {
+        let cache = inner_cache.clone();
+        async move {
+            tokio::task::yield_now().await;
+            let inner = HealthLayer::new(cache.provider("inner"));
+            for _ in 0..2 {
+                failing(&inner).await;
+            }
+            io::Result::Ok(())
+        }
+    }));
+    let mut call = task::spawn(gone.oneshot(()));
+    assert_pending!(call.poll());
+
+    assert_ready_ok!(call.poll());
+    assert!(!cache.is_healthy("inner"));
+}
+
+/// However many are between them.
+#[tokio::test(start_paused = true)]
+async fn layer_knows_that_it_is_inside_another_at_any_depth() {
+    type Boxed = BoxCloneSyncService<&'static str, &'static str, BoxError>;
+    let cache = HealthCache::default();
+    let providers: Vec<_> = (0..40).map(|id| cache.provider(id.to_string())).collect();
+    let boxed = |result: Result<(), io::ErrorKind>| {
+        Boxed::new(service_fn(move |request| {
+            ready(
+                result
+                    .map(|()| request)
+                    .map_err(|kind| io::Error::from(kind).into()),
+            )
+        }))
+    };
+    let around = |service: Boxed| {
+        providers.iter().fold(service, |service, provider| {
+            Boxed::new(HealthLayer::new(provider.clone()).layer(service))
+        })
+    };
+    let fails = around(around(boxed(Err(io::ErrorKind::ConnectionReset))));
+    fails.oneshot("hi").await.unwrap_err();
+    for provider in &providers {
+        assert_eq!(provider.health().consecutive_failures, 1, "{provider:?}");
+    }
+
+    for provider in &providers {
+        half_open(provider).await;
+    }
+    let answers = around(around(boxed(Ok(()))));
+    assert_eq!(answers.oneshot("trial").await.unwrap(), "trial");
+    for provider in &providers {
+        assert_eq!(provider.health().state, State::Closed, "{provider:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn service_shows_whose_it_is_and_what_it_wraps() {
     let mut service = HealthLayer::new(provider()).layer(String::from("inner"));
@@ -634,6 +697,16 @@ fn handles_are_debug_clone_send_and_sync() {
     is_handle::<Provider>();
     is_handle::<HealthCache>();
     is_handle::<CircuitOpen>();
+}
+
+/// With every feature, since one that a dependency adds must break nobody.
+#[test]
+fn permit_and_what_callers_get_are_unwind_safe() {
+    fn assert<T: UnwindSafe + RefUnwindSafe>() {}
+    assert::<Permit>();
+    assert::<CircuitOpen>();
+    assert::<Outcome>();
+    assert::<Policy>();
 }
 
 #[test]

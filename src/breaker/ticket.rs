@@ -86,6 +86,11 @@ impl Ticket {
         self.word == epoch
     }
 
+    #[inline]
+    pub(crate) fn word(self) -> u64 {
+        self.word
+    }
+
     /// Whether it was given before `epoch` began.
     pub(crate) fn is_from_before(self, epoch: u64) -> bool {
         self.word & EPOCH < epoch

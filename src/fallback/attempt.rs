@@ -1,6 +1,6 @@
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
-use crate::{BoxError, Cause, Provider, Reason, line::Line};
+use crate::{BoxError, Cause, Provider, Reason, error::Kind, line::Line};
 
 /// A provider that did not serve a request, and why.
 #[derive(Clone, Debug)]
@@ -83,9 +83,21 @@ pub struct NoHealthyProvider {
     /// none refused.
     pub retry_in: Option<Duration>,
     pub(super) last_error: Option<BoxError>,
+    /// A provider was called, and the result was not an error of a neutral kind.
+    pub(super) was_called: bool,
 }
 
 impl NoHealthyProvider {
+    /// How the chain came to its end without a call of any provider; `None` where one was called.
+    pub(crate) fn without_a_call(&self) -> Option<Kind> {
+        let is_refusal = |attempt: &Attempt| attempt.is_eligible();
+        match (self.was_called, self.attempts.iter().any(is_refusal)) {
+            (true, _) => None,
+            (false, true) => Some(Kind::CircuitOpen),
+            (false, false) => Some(Kind::Request),
+        }
+    }
+
     /// Whether every provider that takes the request wants a pause, and no more is wrong with it.
     #[must_use]
     pub fn is_throttled(&self) -> bool {

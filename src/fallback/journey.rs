@@ -15,7 +15,13 @@ use super::{
     Advance, Attempt, Entry, Exhausted, FallbackChain, NoHealthyProvider, ServedBy,
     wait::{Admission, first_to_admit},
 };
-use crate::{BoxError, Provider, Reason, nesting::Overriding, telemetry, time::after};
+use crate::{
+    BoxError, Provider, Reason,
+    error::Kind,
+    nesting::{self, Overriding},
+    telemetry,
+    time::after,
+};
 
 /// The way of one request along the chain.
 pub(super) struct Journey<S, Req, R, Res> {
@@ -36,6 +42,8 @@ pub(super) struct Journey<S, Req, R, Res> {
     passed_on: usize,
     last_error: Option<BoxError>,
     last_answer: Option<Answer<Res>>,
+    /// A provider was called, and the result was not an error of a neutral kind.
+    was_called: bool,
 }
 
 /// A response that the rule goes on from, kept in case nobody gives a better one.
@@ -91,6 +99,7 @@ impl<S, Req, R, Res> Journey<S, Req, R, Res> {
             passed_on: 0,
             last_error: None,
             last_answer: None,
+            was_called: false,
             chain,
         }
     }
@@ -175,7 +184,7 @@ where
             self.next += 1;
             // A request that is gone is one that no entry behind takes.
             let is_eligible = self.request.as_ref().is_some_and(|it| entry.takes(it));
-            if is_eligible && entry.provider.is_healthy() {
+            if is_eligible && nesting::is_admitting(&entry.provider) {
                 return Some(index);
             }
             self.pass(if is_eligible {
@@ -302,6 +311,7 @@ where
             return Some(result.map(|response| self.serve(entry, response)));
         };
         self.tries_left = self.tries_left.saturating_sub(1);
+        self.was_called |= !is_neutral(&result);
         let attempt = self.past.len();
         self.pass(Past::tried(entry, reason, started));
         match result {
@@ -330,6 +340,7 @@ where
     pub(super) fn cut_off(&mut self) -> Result<S::Response, BoxError> {
         if let Some(Try { entry, started, .. }) = self.current.take() {
             let reason = "deadline exceeded".into();
+            self.was_called = true;
             self.pass(Past::tried(entry, reason, started));
         }
         self.finish()
@@ -362,6 +373,7 @@ impl<S, Req, R, Res> Journey<S, Req, R, Res> {
             attempts: attempts(&self.chain.entries, mem::take(&mut self.past)),
             retry_in,
             last_error: self.last_error.take(),
+            was_called: self.was_called,
         }
         .into()
     }
@@ -423,6 +435,12 @@ impl Past {
             is_refusal: false,
         }
     }
+}
+
+/// Whether the result is an error of a kind that is neutral.
+fn is_neutral<Res>(result: &Result<Res, BoxError>) -> bool {
+    let kind = result.as_ref().err().and_then(|error| Kind::of(&**error));
+    kind.is_some_and(Kind::is_neutral)
 }
 
 fn attempts<S, Req>(entries: &[Entry<S, Req>], past: Vec<Past>) -> Vec<Attempt> {

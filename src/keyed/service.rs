@@ -18,6 +18,11 @@ use crate::{BoxError, Classify, ResponseFuture};
 ///
 /// Calls fail with [`CircuitOpen`](crate::error::CircuitOpen) where they are refused, and otherwise
 /// with the inner service's error, unchanged in its box.
+///
+/// # Panics
+///
+/// A call before `poll_ready` has returned `Ready(Ok(()))` reaches the inner service, which may panic, as
+/// most of tower's do.
 #[derive(Clone)]
 pub struct KeyedHealth<S, C, K> {
     inner: S,

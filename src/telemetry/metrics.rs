@@ -1,4 +1,7 @@
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    panic::RefUnwindSafe,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use arc_swap::ArcSwapOption;
 use metrics::{Counter, Gauge, SharedString, Unit, counter, gauge, histogram};
@@ -90,6 +93,10 @@ fn transitions(provider: &SharedString, to: State, cause: &'static str) -> Count
 /// The meters of whichever breaker uses a sign.
 #[derive(Default)]
 pub(crate) struct MetersOfSign(ArcSwapOption<Metered>);
+
+/// A permit refers to it, and is unwind safe without this feature too. Nothing is half done in it: a counter that
+/// panics has counted or not.
+impl RefUnwindSafe for MetersOfSign {}
 
 struct Metered {
     meters: Meters,

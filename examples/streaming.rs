@@ -3,7 +3,8 @@
 //! Run with: `cargo run --example streaming`
 //!
 //! Both begin with `200 OK`. It is `PeekLayer` that holds the first one's answer back until there is
-//! a token in it, so that its error is not the caller's.
+//! a token in it, so that its error is not the caller's. What comes after that is the caller's, and is
+//! judged for health event by event: a stream that ends without its last event has failed.
 
 use std::{
     io::{self, Write, stdout},
@@ -19,13 +20,19 @@ use tokio::{net::TcpListener, time::sleep};
 use tower::{Service, ServiceBuilder, ServiceExt, timeout::TimeoutLayer};
 use tower_health::{
     BoxError, FallbackChain, HealthCache, Reason, ServedBy,
-    http::{Content, PeekLayer},
+    http::{Content, PeekLayer, StatusClassifier, StreamVerdict},
 };
 
 type Events = &'static [&'static str];
 
 const BREAKS: Events = &[": hello", "data:", "event: error\ndata: overloaded"];
-const SERVES: Events = &[": hello", "data: Six", "data: times", "data: seven."];
+const SERVES: Events = &[
+    ": hello",
+    "data: Six",
+    "data: times",
+    "data: seven.",
+    "event: done\ndata:",
+];
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
@@ -35,9 +42,14 @@ async fn main() -> Result<(), BoxError> {
         (_, "") => Content::NotYet,
         _ => Content::Begun,
     });
+    let to_the_last = StatusClassifier::new().judge_sse(|event| match event.event {
+        "error" => StreamVerdict::broken(Reason::display(event.data)),
+        "done" => StreamVerdict::Done,
+        _ => StreamVerdict::Continue,
+    });
 
     let cache = HealthCache::default();
-    let mut chain = FallbackChain::http();
+    let mut chain = FallbackChain::new().advance(to_the_last);
     for (name, events) in [("first", BREAKS), ("second", SERVES)] {
         let uri = start(events).await?;
         let provider = cache.provider(name);

@@ -509,6 +509,21 @@ mod judged {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn an_answer_to_head_is_a_success_and_an_empty_stream_is_not() {
+        for (length, strikes_after) in [(None, 0), (Some("1234"), 0), (Some("0"), 2)] {
+            let provider = with_a_strike();
+            let mut response = event_stream(Empty::<Bytes>::new());
+            if let Some(length) = length {
+                let length = HeaderValue::from_static(length);
+                response.headers_mut().insert("content-length", length);
+            }
+            let permit = provider.admit().unwrap();
+            drop(classifier().classify(Ok::<_, BoxError>(response), permit));
+            assert_eq!(strikes(&provider), strikes_after, "{length:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_stream_that_breaks_before_its_last_event_is_a_failure_with_its_error() {
         let provider = with_a_strike();
         let (mut upstream, mut body) = events(&provider, &[]);

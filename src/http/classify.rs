@@ -1,6 +1,6 @@
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
-use ::http::{HeaderMap, Response, StatusCode};
+use ::http::{HeaderMap, Response, StatusCode, header::CONTENT_LENGTH};
 use http_body::Body;
 
 use super::{
@@ -306,19 +306,23 @@ impl StatusClassifier {
     /// The closure is asked about each event of a response whose `Content-Type` is `text/event-stream`,
     /// until it gives a verdict other than [`Continue`](StreamVerdict::Continue). That verdict is recorded
     /// at once, whether or not the reader goes on. A stream that ends before is a failure, `incomplete`;
-    /// an event that no blank line follows is judged at the end. The reader gets every byte untouched,
+    /// an event that no blank line follows is judged at the end. An answer to `HEAD` is a success. The reader gets every byte untouched,
     /// as soon as it comes. Compressed streams are not looked into: they are a success at their end.
     ///
     /// ```
     /// use tower_health::{Reason, http::{StatusClassifier, StreamVerdict}};
     ///
-    /// // `[DONE]` is the last word of OpenAI and its like, `message_stop` is that of Anthropic.
+    /// // OpenAI and many others end a stream with `[DONE]`, Anthropic ends it with `message_stop`. Some
+    /// // report an error as an event of its own, others in the data of an ordinary one.
     /// let classifier = StatusClassifier::new().judge_sse(|event| match (event.event, event.data) {
     ///     ("message_stop", _) | (_, "[DONE]") => StreamVerdict::Done,
-    ///     ("error", data) if data.contains("rate_limit_error") => {
-    ///         StreamVerdict::throttled(None, "rate limit")
+    ///     (_, data) if data.contains(r#""error":{"#) => {
+    ///         if data.contains("rate_limit_error") {
+    ///             StreamVerdict::throttled(None, "rate limit")
+    ///         } else {
+    ///             StreamVerdict::broken(Reason::labelled("error event", data))
+    ///         }
     ///     }
-    ///     ("error", data) => StreamVerdict::broken(Reason::labelled("error event", data)),
     ///     _ => StreamVerdict::Continue,
     /// });
     /// # let _ = classifier;
@@ -520,11 +524,10 @@ impl StatusClassifier {
     }
 
     /// The first that wants this body.
-    fn judge_of<B>(&self, response: &Response<B>) -> Option<Judge> {
+    fn judge_of<B: Body>(&self, response: &Response<B>) -> Option<Judge> {
         let judges = &self.changed.as_ref()?.judges;
-        let status = response.status();
-        let mut judges = judges.iter().filter(|_| !has_no_content(status));
-        judges.find_map(|it| it.judge(status, response.headers()))
+        let mut judges = judges.iter().filter(|_| may_have_content(response));
+        judges.find_map(|it| it.judge(response.status(), response.headers()))
     }
 
     fn verdict(&self, status: StatusCode) -> Verdict {
@@ -618,6 +621,17 @@ fn watched<B: Body>(response: Response<B>, watch: Watch) -> Response<HealthBody<
     }
     let watch = watch.of_events(|| sse::is_readable(response.headers()));
     response.map(|body| HealthBody::watched(body, watch))
+}
+
+/// Whether there is a body to judge. That of an answer to `HEAD`, whose request is not known here, is over at once without
+/// having been announced as empty.
+fn may_have_content<B: Body>(response: &Response<B>) -> bool {
+    let is_announced_empty = || {
+        let length = response.headers().get(CONTENT_LENGTH);
+        length.is_some_and(|length| length == "0")
+    };
+    let is_over = response.body().is_end_stream();
+    !has_no_content(response.status()) && (!is_over || is_announced_empty())
 }
 
 /// Whether there is no body, whatever the headers announce ([RFC 9110 §6.4.1]).

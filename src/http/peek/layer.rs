@@ -36,7 +36,7 @@ use crate::{http::SseEvent, policy::positive};
 /// // an event of its own, others in the data of an ordinary one. A turn may end without any content.
 /// let first_token = PeekLayer::first_sse_event(|event| match event.event {
 ///     "error" => Content::broken(Reason::labelled("error event", event.data)),
-///     "message" if event.data.starts_with(r#"{"error":"#) => {
+///     "message" if event.data.contains(r#""error":{"#) => {
 ///         Content::broken(Reason::labelled("error event", event.data))
 ///     }
 ///     "content_block_delta" | "message_stop" => Content::Begun,
@@ -177,7 +177,7 @@ where
     ///     data if data.contains("rate_limit_error") => {
     ///         Content::throttled(Some(Duration::from_secs(5)), "rate limit")
     ///     }
-    ///     data if data.starts_with(r#"{"error""#) => Content::broken("error in the stream"),
+    ///     data if data.contains(r#""error":{"#) => Content::broken("error in the stream"),
     ///     _ => Content::Begun,
     /// });
     /// # let _ = layer;
@@ -199,7 +199,8 @@ impl<W> PeekLayer<W> {
     }
 
     /// How long the body may take to begin, from the head of the response on; then the call fails
-    /// with [`PeekError::TimedOut`](super::PeekError::TimedOut). Default: 30 s.
+    /// with [`PeekError::TimedOut`](super::PeekError::TimedOut). With [`whole`](Self::whole), how long it
+    /// may take to end. Default: 30 s.
     ///
     /// # Panics
     ///

@@ -364,6 +364,11 @@ impl HealthCache {
         self.cells().into_iter().map(Provider::new)
     }
 
+    #[cfg(feature = "status")]
+    pub(crate) fn len(&self) -> usize {
+        self.read(|cells| cells.named.len() + cells.keyed.iter().len())
+    }
+
     /// A copy, in order, to be looked at outside the registry's lock: a breaker announces what it finds.
     fn cells(&self) -> Vec<Arc<Cell>> {
         let mut cells: Vec<_> = self.read(|cells| cells.all().cloned().collect());

@@ -338,11 +338,12 @@ impl Cell {
             let was_forced = breaker.is_forced();
             let result = step(breaker, now);
             self.announce(outbox, before, breaker, now);
-            let is_forced = was_forced || breaker.is_forced();
+            let is_forced = breaker.is_forced();
+            let moved = is_forced && breaker.changes_at() != change;
             (
                 result,
                 breaker.retry_in(now) != wait,
-                is_forced && breaker.changes_at() != change,
+                moved || was_forced != is_forced,
             )
         });
         if admission_changed || override_changed {

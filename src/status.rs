@@ -44,6 +44,7 @@ mod answer;
 mod body;
 mod control;
 mod events;
+mod frames;
 mod history;
 mod page;
 mod rule;

@@ -39,7 +39,7 @@ impl KeyedCells {
         self.by_key.get(key)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Cell>> {
+    pub(super) fn iter(&self) -> impl ExactSizeIterator<Item = &Arc<Cell>> {
         self.by_key.values()
     }
 

@@ -1,33 +1,24 @@
 use std::{
-    collections::BTreeMap,
     future::poll_fn,
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use bytes::Bytes;
-use serde::Serialize;
 use tokio::{
     sync::watch,
     time::{Instant, sleep_until, timeout_at},
 };
 
 use super::{
-    history::{Bookmark, Excerpt, History},
-    settings::Settings,
+    frames::{AT_MOST_EVERY, Frames},
+    history::Bookmark,
     viewers::Place,
 };
-use crate::{
-    HealthCache, Snapshot, Transition, Transitions, cache::WeakCache, foreign::with_safe_waker,
-    time::after,
-};
+use crate::{HealthCache, Transitions, cache::WeakCache, foreign::with_safe_waker};
 
-/// However much happens, no more often than that.
-const AT_MOST_EVERY: Duration = Duration::from_millis(250);
-
-/// What one viewer is sent: server-sent events, each of them built when it is asked for.
+/// What one viewer is sent: server-sent events, each of them built when somebody asks for it.
 pub(super) struct Events {
     next: Next,
 }
@@ -36,32 +27,28 @@ type Next = Pin<Box<dyn Future<Output = Option<(Bytes, Feed)>> + Send>>;
 
 pub(super) struct Feed {
     cache: WeakCache,
-    settings: Arc<Settings>,
-    history: Arc<History>,
+    frames: Arc<Frames>,
     /// What wakes it.
     transitions: Transitions,
     overrides: watch::Receiver<()>,
     place: Place,
     read: Option<Bookmark>,
+    /// When the last frame was built.
+    sent: Instant,
     /// When there is news, even if nothing happens.
     due: Instant,
 }
 
 impl Events {
-    pub(super) fn of(
-        cache: &HealthCache,
-        settings: Arc<Settings>,
-        history: Arc<History>,
-        place: Place,
-    ) -> Self {
+    pub(super) fn of(cache: &HealthCache, frames: Arc<Frames>, place: Place) -> Self {
         let feed = Feed {
             cache: cache.downgrade(),
-            settings,
-            history,
+            frames,
             transitions: cache.subscribe(),
             overrides: cache.overrides(),
             place,
             read: None,
+            sent: Instant::now(),
             due: Instant::now(),
         };
         Self {
@@ -86,17 +73,12 @@ impl Feed {
         while self.transitions.try_recv().is_some() {}
         self.overrides.mark_unchanged();
         let cache = self.cache.upgrade()?;
-        let snapshot = self.settings.snapshot(&cache);
-        // After the snapshot, which announces what time has changed.
-        let excerpt = self.history.after(self.read.unwrap_or_default());
+        let frame = self.frames.frame(&cache, self.read);
         drop(cache);
 
-        let frame = self.frame(&snapshot, &excerpt);
-        let soonest = snapshot.providers.iter().filter_map(|it| it.retry_in).min();
-        let refresh = self.settings.refresh;
-        let pause = soonest.map_or(refresh, |soonest| soonest.min(refresh));
-        self.due = after(snapshot.at, pause.max(AT_MOST_EVERY));
-        Some((frame, self))
+        self.read = Some(frame.end);
+        (self.sent, self.due) = (frame.at, frame.due);
+        Some((frame.data, self))
     }
 
     /// Waits until there is some.
@@ -121,6 +103,7 @@ impl Feed {
                 });
                 // Also with the end of the cache.
                 let _ = timeout_at(self.due, happens).await;
+                sleep_until(self.frames.next_after(self.sent)).await;
             }
         });
         with_safe_waker(poll_fn(|cx| {
@@ -131,53 +114,4 @@ impl Feed {
         }))
         .await
     }
-
-    fn frame(&mut self, snapshot: &Snapshot, excerpt: &Excerpt) -> Bytes {
-        let mut frame = Vec::new();
-        let is_first = self.read.replace(excerpt.end).is_none();
-        if is_first {
-            // The browser comes back after so many milliseconds.
-            frame.extend_from_slice(b"retry: 1000\n");
-        }
-        if is_first || !excerpt.transitions.is_empty() {
-            let name = if is_first { "history" } else { "transitions" };
-            write(&mut frame, name, &Told::of(excerpt, &self.settings));
-        }
-        write(&mut frame, "health", snapshot);
-        frame.into()
-    }
-}
-
-/// The events `history` and `transitions`.
-#[derive(Serialize)]
-struct Told<'a> {
-    version: u8,
-    watched_seconds: f64,
-    missed: u64,
-    gap_seconds_ago: Option<f64>,
-    gaps: BTreeMap<&'a str, f64>,
-    transitions: Vec<Transition>,
-}
-
-impl<'a> Told<'a> {
-    fn of(excerpt: &'a Excerpt, settings: &Settings) -> Self {
-        let transitions = excerpt.transitions.iter().cloned();
-        let seconds_ago = |at: &Instant| at.elapsed().as_secs_f64();
-        let gaps = excerpt.gaps.iter();
-        Self {
-            version: 1,
-            watched_seconds: seconds_ago(&excerpt.since),
-            missed: excerpt.missed,
-            gap_seconds_ago: excerpt.gap.as_ref().map(seconds_ago),
-            gaps: gaps.map(|(id, at)| (&**id, seconds_ago(at))).collect(),
-            transitions: transitions.map(|it| settings.transition(it)).collect(),
-        }
-    }
-}
-
-/// JSON has no line break in it, so that it is one line of data.
-fn write(frame: &mut Vec<u8>, name: &str, data: &impl Serialize) {
-    frame.extend_from_slice(format!("event: {name}\ndata: ").as_bytes());
-    serde_json::to_writer(&mut *frame, data).expect("its keys are strings, and a Vec takes all");
-    frame.extend_from_slice(b"\n\n");
 }

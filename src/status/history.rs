@@ -33,7 +33,7 @@ struct Pages {
 }
 
 /// Where a reader is in it.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Bookmark(u64);
 
 /// What came after a bookmark, the oldest first.
@@ -68,6 +68,13 @@ impl History {
     /// Makes room in the subscription.
     pub(super) fn collect(&self) {
         self.pages().collect();
+    }
+
+    /// Where the next transition will be.
+    pub(super) fn end(&self) -> Bookmark {
+        let mut pages = self.pages();
+        pages.collect();
+        Bookmark(pages.next)
     }
 
     pub(super) fn after(&self, Bookmark(read): Bookmark) -> Excerpt {

@@ -17,6 +17,7 @@ use super::{
     StatusBody, UnhealthyWhen,
     answer::{Answer, answer, json, only_read, text, with},
     events::Events,
+    frames::Frames,
     history::History,
     page::page,
     settings::Settings,
@@ -51,7 +52,7 @@ const MAX_SUBSCRIBERS: usize = 64;
 /// # Events
 ///
 /// The first frame comes at once; then there is one [every 5 s](Self::refresh), and sooner where a state changes,
-/// a wait ends or an operator overrules, but no more than four a second.
+/// a wait ends or an operator overrules, but no more than four a second. One frame is built for all who follow.
 ///
 /// To a browser, HTTP/1.1 is six connections to a host, and each page holds one: serve many pages over HTTP/2. A proxy's read
 /// timeout has to be longer than the [refresh](Self::refresh).
@@ -83,16 +84,19 @@ pub struct StatusService {
     cache: HealthCache,
     settings: Arc<Settings>,
     history: Arc<History>,
+    frames: Arc<Frames>,
     viewers: Arc<Viewers>,
 }
 
 impl StatusService {
     /// A service that shows all of `cache`. Transitions are seen from now on.
     pub fn new(cache: &HealthCache) -> Self {
+        let (settings, history) = (Arc::default(), Arc::new(History::of(cache)));
         Self {
             cache: cache.clone(),
-            settings: Arc::default(),
-            history: Arc::new(History::of(cache)),
+            settings: Arc::clone(&settings),
+            history: Arc::clone(&history),
+            frames: Arc::new(Frames::of(settings, history)),
             viewers: Arc::new(Viewers::new(MAX_SUBSCRIBERS)),
         }
     }
@@ -171,6 +175,9 @@ impl StatusService {
 
     fn set(mut self, change: impl FnOnce(&mut Settings)) -> Self {
         change(Arc::make_mut(&mut self.settings));
+        // A clone with other settings shows other frames.
+        let (settings, history) = (Arc::clone(&self.settings), Arc::clone(&self.history));
+        self.frames = Arc::new(Frames::of(settings, history));
         self
     }
 
@@ -237,8 +244,7 @@ impl StatusService {
             };
             return with(text(StatusCode::SERVICE_UNAVAILABLE, why), RETRY_AFTER, "5");
         };
-        let (settings, history) = (Arc::clone(&self.settings), Arc::clone(&self.history));
-        let events = Events::of(&self.cache, settings, history, place);
+        let events = Events::of(&self.cache, Arc::clone(&self.frames), place);
         unbuffered(answer(StatusCode::OK, EVENTS, StatusBody::events(events)))
     }
 }

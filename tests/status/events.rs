@@ -1,12 +1,15 @@
 //! The events: what they tell, when, and to how many.
 
 use std::{
-    pin::pin,
+    collections::HashSet,
+    future::poll_fn,
+    pin::{Pin, pin},
     sync::Arc,
-    task::{Context, Wake},
+    task::{Context, Poll, Wake},
     time::Duration,
 };
 
+use bytes::Bytes;
 use http::{StatusCode, header::RETRY_AFTER};
 use http_body_util::BodyExt;
 use serde_json::Value;
@@ -75,6 +78,100 @@ impl Events {
             )
         };
         transitions.map(line).collect()
+    }
+}
+
+/// The next frames of all who follow, and how many of them were built.
+async fn shared(readers: &mut [Reader]) -> (Vec<Bytes>, usize) {
+    let mut waiting: Vec<_> = readers.iter_mut().map(|it| it.body.frame()).collect();
+    let mut frames = vec![None; waiting.len()];
+    poll_fn(|cx| {
+        for (frame, next) in frames.iter_mut().zip(&mut waiting) {
+            if frame.is_none() {
+                if let Poll::Ready(next) = Pin::new(next).poll(cx) {
+                    *frame = Some(next.unwrap().unwrap().into_data().unwrap());
+                }
+            }
+        }
+        if frames.iter().all(Option::is_some) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+    .await;
+    let frames: Vec<Bytes> = frames.into_iter().flatten().collect();
+    let built: HashSet<_> = frames.iter().map(|it| it.as_ptr()).collect();
+    let built = built.len();
+    (frames, built)
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_frame_is_built_for_all_who_follow() {
+    let cache = cache();
+    let groq = cache.provider("groq");
+    let service = StatusService::new(&cache);
+    let mut readers = Vec::new();
+    for _ in 0..63 {
+        readers.push(Reader::of(&service).await);
+    }
+    assert_eq!(shared(&mut readers).await.1, 1);
+    for _ in 0..3 {
+        let start = Instant::now();
+        assert_eq!(shared(&mut readers).await.1, 1);
+        assert_eq!(start.elapsed(), Duration::from_secs(5));
+    }
+    advance(Duration::from_secs(1)).await;
+    groq.mark_unhealthy("timeout");
+    let (frames, built) = shared(&mut readers).await;
+    assert_eq!(built, 1);
+    let text = String::from_utf8(frames[0].to_vec()).unwrap();
+    let frame = Events { text };
+    assert_eq!(frame.transitions("transitions"), ["groq: closed -> open"]);
+    // Who comes later follows with the others from then on.
+    advance(Duration::from_secs(2)).await;
+    readers.push(Reader::of(&service).await);
+    readers.last_mut().unwrap().next().await;
+    let start = Instant::now();
+    assert_eq!(shared(&mut readers).await.1, 1);
+    assert!(start.elapsed() <= Duration::from_secs(3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn clone_with_other_settings_shares_no_frames() {
+    let cache = cache();
+    let service = StatusService::new(&cache);
+    let for_strangers = service.clone().redact();
+    cache.provider("groq").mark_unhealthy("a secret".to_owned());
+    for (service, is_told) in [(&service, true), (&for_strangers, false), (&service, true)] {
+        let frame = Reader::of(service).await.next().await;
+        assert_eq!(frame.text.contains("a secret"), is_told);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn frame_is_built_anew_where_anything_has_happened() {
+    let cache = cache();
+    let service = StatusService::new(&cache);
+    let rows = async || {
+        let frame = Reader::of(&service).await.next().await;
+        frame.data("health")["providers"].to_string()
+    };
+    let mut last = rows().await;
+    let groq = cache.provider("groq");
+    let changes: [&dyn Fn(); 6] = [
+        &|| {},
+        &|| groq.mark_unhealthy("timeout"),
+        &|| groq.force(Override::Open, HOUR, "maintenance"),
+        &|| groq.unforce(),
+        &|| groq.mark_healthy(),
+        &|| cache.remove("groq"),
+    ];
+    for change in changes {
+        change();
+        let next = rows().await;
+        assert_ne!(next, last);
+        last = next;
     }
 }
 

@@ -3,6 +3,10 @@
 
 use std::{convert::Infallible, future::ready, io, sync::Mutex, time::Duration};
 
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, STANDARD_NO_PAD},
+};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Request, Response};
 use http_body::Body;
@@ -16,14 +20,13 @@ use tokio::{io::duplex, time::advance};
 use tokio_test::{assert_pending, assert_ready, task};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_health::{
-    BoxError, Cause, Classify, FallbackChain, HealthCache, HealthLayer, Policy, Provider, Reason,
-    ServedBy, Trip,
+    Advance, BoxError, Cause, Classify, FallbackChain, HealthCache, HealthLayer, Outcome, Policy,
+    Provider, Reason, ServedBy, State, Trip,
     error::{NoHealthyProvider, find},
     http::{GrpcClassifier, HealthBody, IdleBody, StatusClassifier},
 };
 
 const SECOND: Duration = Duration::from_secs(1);
-const DEFAULT_WAIT: Duration = Duration::from_secs(15);
 
 /// Headers or trailers.
 type Fields<'a> = &'a [(&'a str, &'a str)];
@@ -97,6 +100,19 @@ mod code {
 
         assert_eq!(health(&provider), Health::Success);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_of_not_found_close_a_half_open_provider() {
+    let provider = HealthCache::default().provider("search");
+    provider.mark_unhealthy("down");
+    provider.mark_unhealthy("down");
+    advance(60 * SECOND).await;
+    assert_eq!(provider.health().state, State::HalfOpen);
+    for _ in 0..3 {
+        let _unread = respond(&provider, empty(200, &[("grpc-status", "5")])).await;
+    }
+    assert_eq!(provider.health().state, State::Closed);
 }
 
 mod without_a_code {
@@ -185,52 +201,246 @@ mod without_a_code {
     }
 }
 
-mod pushback {
+mod waits {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn is_how_long_a_throttled_provider_is_left_alone() {
+    async fn pushback_is_how_long_a_throttled_provider_is_left_alone() {
         for (pushback, wait) in [
             ("7000", 7 * SECOND),
             ("1", Duration::from_millis(1)),
             ("2147483647", Duration::from_secs(60 * 60)),
         ] {
-            assert_eq!(wait_after(pushback).await, Some(wait), "{pushback}");
+            let provider = exhausted(&[("grpc-retry-pushback-ms", pushback)]).await;
+            assert_eq!(health(&provider), Health::Throttled);
+            assert_eq!(provider.health().retry_in, Some(wait), "{pushback}");
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn of_zero_is_no_wait() {
-        assert_eq!(wait_after("0").await, None);
+    async fn delay_in_the_details_is_how_long_a_throttled_provider_is_left_alone() {
+        for encoded in [STANDARD, STANDARD_NO_PAD].map(|it| it.encode(retry_info(120))) {
+            let provider = exhausted(&[("grpc-status-details-bin", &encoded)]).await;
+            assert_eq!(health(&provider), Health::Throttled);
+            assert_eq!(provider.health().retry_in, Some(120 * SECOND), "{encoded}");
+        }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn that_is_negative_or_no_number_names_no_time() {
-        for pushback in ["-1", "+7000", "", "soon", "7s", "1.5", "99999999999"] {
-            let wait = wait_after(pushback).await;
-            assert_eq!(wait, Some(DEFAULT_WAIT), "{pushback:?}");
+    async fn the_longer_of_the_two_counts() {
+        for (pushback, wait) in [("130000", 130 * SECOND), ("7000", 120 * SECOND)] {
+            let details = STANDARD_NO_PAD.encode(retry_info(120));
+            let provider = exhausted(&[
+                ("grpc-retry-pushback-ms", pushback),
+                ("grpc-status-details-bin", &details),
+            ])
+            .await;
+            assert_eq!(provider.health().retry_in, Some(wait), "{pushback}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pushback_that_is_zero_or_negative_or_no_number_names_none() {
+        for pushback in ["0", "-1", "+7000", "", "soon", "7s", "1.5", "99999999999"] {
+            let provider = exhausted(&[("grpc-retry-pushback-ms", pushback)]).await;
+            let expected = failure("RESOURCE_EXHAUSTED");
+            assert_eq!(health(&provider), expected, "{pushback:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn details_that_are_cut_or_malformed_or_of_another_type_name_none() {
+        let whole = retry_info(120);
+        let of_another_type = String::from_utf8_lossy(&whole).replace("RetryInfo", "ErrorInfo");
+        let malformed = (0..whole.len())
+            .map(|length| whole[..length].to_vec())
+            .chain([retry_info(0), of_another_type.into_bytes()])
+            .map(|bytes| STANDARD.encode(bytes))
+            .chain(["!".to_owned(), "AA=A".to_owned()]);
+        for encoded in malformed {
+            let provider = exhausted(&[("grpc-status-details-bin", &encoded)]).await;
+            assert_eq!(
+                health(&provider),
+                failure("RESOURCE_EXHAUSTED"),
+                "{encoded}"
+            );
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn with_a_failure_that_trips_is_the_least_time_open() {
-        let provider = HealthCache::default().provider("search");
-        let unavailable = [("grpc-status", "14"), ("grpc-retry-pushback-ms", "120000")];
-        for _ in 0..2 {
-            let _unread = respond(&provider, empty(200, &unavailable)).await;
+        let details = STANDARD.encode(retry_info(120));
+        for named in [
+            ("grpc-retry-pushback-ms", "120000"),
+            ("grpc-status-details-bin", &*details),
+        ] {
+            let provider = HealthCache::default().provider("search");
+            for _ in 0..2 {
+                let unavailable = empty(200, &[("grpc-status", "14"), named]);
+                let _unread = respond(&provider, unavailable).await;
+            }
+            assert_eq!(provider.health().cause, Some(Cause::Failures));
+            assert_eq!(provider.health().retry_in, Some(120 * SECOND));
         }
-        assert_eq!(provider.health().cause, Some(Cause::Failures));
-        assert_eq!(provider.health().retry_in, Some(120 * SECOND));
     }
 
-    /// How long a provider is left alone that is out of resources and says so in its trailers.
-    async fn wait_after(pushback: &str) -> Option<Duration> {
+    /// A provider that is out of resources, and says this besides in its trailers.
+    async fn exhausted(named: Fields<'_>) -> Provider {
         let provider = with_a_strike();
-        let body = with_trailers(&[("grpc-status", "8"), ("grpc-retry-pushback-ms", pushback)]);
-        let body = respond(&provider, Response::new(body)).await;
+        let trailers = [&[("grpc-status", "8")], named].concat();
+        let body = respond(&provider, Response::new(with_trailers(&trailers))).await;
         body.collect().await.unwrap();
-        assert_eq!(health(&provider), Health::Throttled);
-        provider.health().retry_in
+        provider
+    }
+
+    /// A `google.rpc.Status` with a code, a message, and a `RetryInfo` of so many seconds.
+    fn retry_info(seconds: u8) -> Vec<u8> {
+        let delay = [0x08, seconds];
+        let info = field(1, &delay);
+        let url = field(1, b"type.googleapis.com/google.rpc.RetryInfo");
+        let detail = field(3, &[url, field(2, &info)].concat());
+        [vec![0x08, 8], field(2, b"slow down"), detail].concat()
+    }
+
+    /// A field of bytes.
+    fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+        let length = u8::try_from(bytes.len()).unwrap();
+        [&[number << 3 | 2, length], bytes].concat()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn message_that_is_too_large_says_nothing_against_the_provider() {
+    for text in [
+        "grpc: received message larger than max (5000000 vs. 4194304)",
+        "trying to send message larger than max (5000000 vs. 4194304)",
+        "grpc: received message after decompression larger than max 4194304",
+        "CLIENT: Received message larger than max (5308389 vs. 4194304)",
+        "SERVER: Sent message larger than max (5308389 vs. 4194304)",
+        "gRPC message exceeds maximum size 4194304: 5000000",
+        "Decompressed gRPC message exceeds maximum size 4194304",
+        "message too large 5000000 , max 4194304",
+        "Received message exceeds the maximum configured message size.",
+        "message size 5000000 is larger than configured max 4194304",
+        "Error, decoded message length too large: found 5000000 bytes, the limit is: 4194304 bytes",
+        "received%20message%20larger%20than%20max%20%285%20vs.%204%29",
+        "Received message larger than max%2",
+    ] {
+        let provider =
+            HealthCache::new(Policy::new().trip(Trip::consecutive(1))).provider("search");
+        let too_large = [("grpc-status", "8"), ("grpc-message", text)];
+        let _unread = respond(&provider, empty(200, &too_large)).await;
+        assert!(provider.is_healthy(), "{text}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn any_other_message_of_exhaustion_is_a_failure() {
+    for text in [
+        "Quota exceeded for quota metric 'Requests'",
+        "",
+        "%",
+        "%zz",
+        "%ff",
+    ] {
+        let provider = with_a_strike();
+        let exhausted = [("grpc-status", "8"), ("grpc-message", text)];
+        let _unread = respond(&provider, empty(200, &exhausted)).await;
+        assert_eq!(health(&provider), failure("RESOURCE_EXHAUSTED"), "{text}");
+    }
+}
+
+mod changed {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn codes_are_judged_as_they_are_set() {
+        let changed = || {
+            GrpcClassifier::new()
+                .success_on([5])
+                .failure_on([3, 8])
+                .throttled_on([14])
+                .neutral_on([13])
+                .answered_on([4])
+        };
+        for (code, expected) in [
+            ("5", Health::Success),
+            ("3", failure("INVALID_ARGUMENT")),
+            ("8", failure("RESOURCE_EXHAUSTED")),
+            ("14", Health::Throttled),
+            ("13", Health::Neutral),
+            ("4", Health::Neutral),
+            ("15", failure("DATA_LOSS")),
+        ] {
+            assert_eq!(judged(changed(), &[("grpc-status", code)]).await, expected);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn fatal_code_opens_at_once() {
+        let provider = with_a_strike();
+        let classifier = GrpcClassifier::new().fatal_on([16]);
+        let revoked = empty(200, &[("grpc-status", "16")]);
+        let permit = provider.admit().unwrap();
+        classifier
+            .classify(Ok::<_, BoxError>(revoked), permit)
+            .unwrap();
+        assert!(!provider.is_healthy());
+        assert_eq!(provider.health().last_error.unwrap(), "UNAUTHENTICATED");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn closure_is_asked_before_the_table() {
+        let classifier = || {
+            GrpcClassifier::new()
+                .failure_on([9])
+                .outcome_with(|code, fields| {
+                    let is_calm = fields.get("x-calm")? == "yes";
+                    is_calm.then(|| Outcome::failure(format!("calm {code}")))
+                })
+        };
+        let calm = [("grpc-status", "0"), ("x-calm", "yes")];
+        assert_eq!(judged(classifier(), &calm).await, failure("calm 0"));
+        let no_code = [("grpc-status", "calm"), ("x-calm", "yes")];
+        assert_eq!(judged(classifier(), &no_code).await, failure("calm 2"));
+        let no_answer = [("grpc-status", "9"), ("x-calm", "no")];
+        let by_table = failure("FAILED_PRECONDITION");
+        assert_eq!(judged(classifier(), &no_answer).await, by_table);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn chain_goes_on_and_returns_as_it_is_set() {
+        let rule = || {
+            let rule = GrpcClassifier::new().advance_on([12]).return_on([14]);
+            rule.outcome_with(|code, _| (code == 5).then(|| Outcome::failure("away")))
+        };
+        for (code, expected) in [
+            ("12", Some("UNIMPLEMENTED".into())),
+            ("14", None),
+            ("5", Some("away".into())),
+            ("13", Some("INTERNAL".into())),
+            ("3", None),
+        ] {
+            let response = empty(200, &[("grpc-status", code)]);
+            let reason: Option<Reason> = rule().advance(Ok(&response));
+            assert_eq!(reason, expected, "{code}");
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "a gRPC code is a number from 0 to 16, got 17")]
+    fn code_that_is_none_panics() {
+        let _ = GrpcClassifier::new().failure_on([17]);
+    }
+
+    /// In the trailers.
+    async fn judged(classifier: GrpcClassifier, trailers: Fields<'_>) -> Health {
+        let provider = with_a_strike();
+        let permit = provider.admit().unwrap();
+        let response = Response::new(with_trailers(trailers));
+        let response = classifier.classify(Ok::<_, BoxError>(response), permit);
+        response.unwrap().collect().await.unwrap();
+        health(&provider)
     }
 }
 
@@ -437,7 +647,7 @@ fn codes() -> [(&'static str, Health); 17] {
         ("5", Health::Neutral),
         ("6", Health::Neutral),
         ("7", Health::Neutral),
-        ("8", Health::Throttled),
+        ("8", failure("RESOURCE_EXHAUSTED")),
         ("9", Health::Neutral),
         ("10", Health::Neutral),
         ("11", Health::Neutral),

@@ -6,6 +6,10 @@
 
 use std::{future::ready, time::Duration};
 
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, STANDARD_NO_PAD},
+};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body_util::BodyExt;
@@ -38,6 +42,21 @@ enum HttpStatus {
 struct Fields<'a> {
     status: Option<Number<'a>>,
     pushback: Option<Number<'a>>,
+    details: Option<Details<'a>>,
+}
+
+#[derive(Arbitrary, Debug)]
+enum Details<'a> {
+    /// A `RetryInfo`, after a detail of any type.
+    RetryInfo {
+        before: &'a [u8],
+        seconds: u32,
+        is_padded: bool,
+    },
+    /// Anything that may or may not be protobuf, of which it is only known that it does no harm. No type that is read can come
+    /// of so few bytes.
+    Bytes([u8; 32]),
+    Text([u8; 32]),
 }
 
 #[derive(Arbitrary, Debug)]
@@ -152,9 +171,18 @@ impl Fields<'_> {
         let value = |number: &Option<Number<'_>>| number.as_ref().and_then(Number::value);
         let status = value(&self.status).map(|value| ("grpc-status", value));
         let pushback = value(&self.pushback).map(|value| ("grpc-retry-pushback-ms", value));
-        let fields = [status, pushback].into_iter().flatten();
+        let details = self.details.as_ref().and_then(Details::value);
+        let details = details.map(|value| ("grpc-status-details-bin", value));
+        let fields = [status, pushback, details].into_iter().flatten();
         let fields = fields.map(|(name, value)| (name.parse().expect("a name"), value));
         fields.collect()
+    }
+
+    fn retry_delay(&self) -> Option<Duration> {
+        match self.details {
+            Some(Details::RetryInfo { seconds, .. }) => Some(Duration::from_secs(seconds.into())),
+            Some(Details::Bytes(_) | Details::Text(_)) | None => None,
+        }
     }
 
     fn verdict(&self) -> Option<Verdict> {
@@ -163,20 +191,60 @@ impl Fields<'_> {
             .as_ref()
             .filter(|status| status.value().is_some())?;
         let pushback = self.pushback.as_ref().and_then(Number::read);
-        let pushback = pushback.map(|millis| Duration::from_millis(millis).min(LONGEST_WAIT));
-        let wait = pushback.unwrap_or_default().max(BACKOFF);
+        let pushback = pushback.map(Duration::from_millis);
+        let named = pushback.max(self.retry_delay()).filter(|wait| !wait.is_zero());
+        let named = named.map(|wait| wait.min(LONGEST_WAIT));
+        let wait = named.unwrap_or_default().max(BACKOFF);
         let failure = |name: &str| Verdict::Failure(name.to_owned(), wait);
         Some(match status.read() {
             Some(0) => Verdict::Success,
             Some(1 | 3 | 5 | 6 | 7 | 9 | 10 | 11 | 12 | 16) => Verdict::Neutral,
             Some(4) => failure("DEADLINE_EXCEEDED"),
-            Some(8) => Verdict::Throttled(pushback.unwrap_or(DEFAULT_WAIT)),
+            Some(8) => named.map_or(failure("RESOURCE_EXHAUSTED"), Verdict::Throttled),
             Some(13) => failure("INTERNAL"),
             Some(14) => failure("UNAVAILABLE"),
             Some(15) => failure("DATA_LOSS"),
             _ => failure("UNKNOWN"),
         })
     }
+}
+
+impl Details<'_> {
+    /// None where it is nothing that a header could hold.
+    fn value(&self) -> Option<HeaderValue> {
+        match self {
+            Self::RetryInfo {
+                before,
+                seconds,
+                is_padded,
+            } => {
+                let before = field(3, &field(1, before));
+                let info = field(1, &[vec![0x08], varint((*seconds).into())].concat());
+                let url = field(1, b"type.googleapis.com/google.rpc.RetryInfo");
+                let detail = field(3, &[url, field(2, &info)].concat());
+                let engine = if *is_padded { STANDARD } else { STANDARD_NO_PAD };
+                engine.encode([before, detail].concat()).parse().ok()
+            }
+            Self::Bytes(bytes) => STANDARD.encode(bytes).parse().ok(),
+            Self::Text(text) => HeaderValue::from_bytes(text).ok(),
+        }
+    }
+}
+
+/// A field of bytes, as protobuf encodes it.
+fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+    let length = varint(bytes.len().try_into().expect("64 bits"));
+    [&[number << 3 | 2], &*length, bytes].concat()
+}
+
+fn varint(mut number: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while number >= 0x80 {
+        bytes.push(u8::try_from(number & 0x7f).expect("7 bits") | 0x80);
+        number >>= 7;
+    }
+    bytes.push(u8::try_from(number).expect("7 bits"));
+    bytes
 }
 
 impl Number<'_> {

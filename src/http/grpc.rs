@@ -1,10 +1,15 @@
-use std::{fmt, time::Duration};
+use std::fmt;
 
-use ::http::{HeaderMap, HeaderValue, Response};
+use ::http::{HeaderMap, Response};
 use http_body::Body;
 
+pub(super) use self::table::Table;
+use self::table::{LOST, Verdict, code};
 use super::{HealthBody, StatusClassifier, judge::Judge};
 use crate::{Advance, BoxError, Classify, Outcome, Permit, Reason, ServedBy};
+
+mod details;
+mod table;
 
 /// Judges gRPC calls by their `grpc-status`. The default of [`HealthLayer::grpc`](crate::HealthLayer::grpc)
 /// and of [`FallbackChain::grpc`](crate::FallbackChain::grpc).
@@ -16,8 +21,12 @@ use crate::{Advance, BoxError, Classify, Outcome, Permit, Reason, ServedBy};
 /// |---|---|---|---|
 /// | 0 `OK` | success | no | |
 /// | 2 `UNKNOWN`, 4 `DEADLINE_EXCEEDED`, 13 `INTERNAL`, 14 `UNAVAILABLE`, 15 `DATA_LOSS` | failure | yes | the server is at fault |
-/// | 8 `RESOURCE_EXHAUSTED` | throttled | yes | the server wants a pause |
-/// | 1 `CANCELLED`, 3 `INVALID_ARGUMENT`, 5 `NOT_FOUND`, 6 `ALREADY_EXISTS`, 7 `PERMISSION_DENIED`, 9 `FAILED_PRECONDITION`, 10 `ABORTED`, 11 `OUT_OF_RANGE`, 12 `UNIMPLEMENTED`, 16 `UNAUTHENTICATED` | neutral | no | the call is at fault |
+/// | 8 `RESOURCE_EXHAUSTED` that names a wait | throttled | yes | the server wants a pause |
+/// | 8 `RESOURCE_EXHAUSTED` for a message that is too large | answered | no | this message is at fault: implementations of gRPC [use the code][too large] for their limits on sizes, and are known by their texts |
+/// | other 8 `RESOURCE_EXHAUSTED` | failure | yes | a quota, or the server itself, is at its end |
+/// | 3 `INVALID_ARGUMENT`, 5 `NOT_FOUND`, 6 `ALREADY_EXISTS`, 7 `PERMISSION_DENIED`, 9 `FAILED_PRECONDITION`, 11 `OUT_OF_RANGE`, 12 `UNIMPLEMENTED`, 16 `UNAUTHENTICATED` | answered | no | the call is at fault |
+/// | 10 `ABORTED` | answered | no | two calls got in each other's way, which the server had to be up to see |
+/// | 1 `CANCELLED` | neutral | no | the caller left |
 /// | any other | failure | yes | as `UNKNOWN` |
 /// | none, and an HTTP status that is an error, or no response at all | by the table of [`StatusClassifier`] | by that too | a gateway has answered, or nobody |
 /// | none, and no such status | failure | yes | a server [must send one][trailers]: something on the way lost it |
@@ -37,22 +46,30 @@ use crate::{Advance, BoxError, Classify, Outcome, Permit, Reason, ServedBy};
 ///
 /// let defaults = GrpcClassifier::new();
 ///
-/// let customized = GrpcClassifier::new().http(
-///     StatusClassifier::new()
-///         .neutral_on([502])
-///         .idle_timeout(Duration::from_secs(60)),
-/// );
+/// let customized = GrpcClassifier::new()
+///     // Its deadlines are its callers' own.
+///     .answered_on([4])
+///     // A method that is not known here may be known to the next provider.
+///     .advance_on([12])
+///     .http(
+///         StatusClassifier::new()
+///             .neutral_on([502])
+///             .idle_timeout(Duration::from_secs(60)),
+///     );
 /// # let _ = (defaults, customized);
 /// ```
 ///
+/// [`google.rpc.RetryInfo`]: https://github.com/googleapis/googleapis/blob/master/google/rpc/error_details.proto
 /// [codes]: https://grpc.github.io/grpc/core/md_doc_statuscodes.html
 /// [gRFC A6]: https://github.com/grpc/proposal/blob/master/A6-client-retries.md#pushback
 /// [mapping]: https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md
+/// [too large]: https://github.com/grpc/grpc/pull/10612
 /// [trailers]: https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md#responses
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct GrpcClassifier {
     http: StatusClassifier,
+    table: Table,
 }
 
 impl GrpcClassifier {
@@ -64,14 +81,146 @@ impl GrpcClassifier {
     /// Judges the HTTP that carries the calls: responses without a `grpc-status`, and for how long a
     /// body may be idle. Default: [`StatusClassifier::new`].
     pub fn http(self, classifier: StatusClassifier) -> Self {
-        Self { http: classifier }
+        Self {
+            http: classifier,
+            ..self
+        }
+    }
+
+    /// With these the provider has served the call. Default: 0.
+    ///
+    /// # Panics
+    ///
+    /// If a code is not from 0 to 16.
+    #[track_caller]
+    pub fn success_on(self, codes: impl IntoIterator<Item = i32>) -> Self {
+        self.set_health(codes, Verdict::Success)
+    }
+
+    /// These are [answers about the request](Outcome::Answered): the provider is up. Default: 3, 5 to 7, 9 to 12, 16.
+    ///
+    /// # Panics
+    ///
+    /// If a code is not from 0 to 16.
+    #[track_caller]
+    pub fn answered_on(self, codes: impl IntoIterator<Item = i32>) -> Self {
+        self.set_health(codes, Verdict::Answered)
+    }
+
+    /// These change nothing in the provider's health. Default: 1.
+    ///
+    /// # Panics
+    ///
+    /// If a code is not from 0 to 16.
+    #[track_caller]
+    pub fn neutral_on(self, codes: impl IntoIterator<Item = i32>) -> Self {
+        self.set_health(codes, Verdict::Neutral)
+    }
+
+    /// These are failures. Default: 2, 4, 13 to 15; 8 where it is neither of the other two.
+    ///
+    /// # Panics
+    ///
+    /// If a code is not from 0 to 16.
+    #[track_caller]
+    pub fn failure_on(self, codes: impl IntoIterator<Item = i32>) -> Self {
+        self.set_health(codes, Verdict::Failure)
+    }
+
+    /// With these the provider asks for a pause: the breaker opens until it ends, without a strike. Default: 8 where it names a wait.
+    ///
+    /// # Panics
+    ///
+    /// If a code is not from 0 to 16.
+    #[track_caller]
+    pub fn throttled_on(self, codes: impl IntoIterator<Item = i32>) -> Self {
+        self.set_health(codes, Verdict::Throttled)
+    }
+
+    /// These are failures of which one is enough: the breaker opens at once, whatever the trip rule. Default: none.
+    ///
+    /// # Panics
+    ///
+    /// If a code is not from 0 to 16.
+    #[track_caller]
+    pub fn fatal_on(self, codes: impl IntoIterator<Item = i32>) -> Self {
+        self.set_health(codes, Verdict::Fatal)
+    }
+
+    /// With these a chain goes on to the next provider, whatever they say of this one's health. Default: with all
+    /// that speak against it.
+    ///
+    /// # Panics
+    ///
+    /// If a code is not from 0 to 16.
+    #[track_caller]
+    pub fn advance_on(self, codes: impl IntoIterator<Item = i32>) -> Self {
+        Self {
+            table: self.table.set_advance(codes, true),
+            ..self
+        }
+    }
+
+    /// These a chain returns to the caller, whatever they say of the provider's health. Default: all that do not
+    /// speak against it.
+    ///
+    /// # Panics
+    ///
+    /// If a code is not from 0 to 16.
+    #[track_caller]
+    pub fn return_on(self, codes: impl IntoIterator<Item = i32>) -> Self {
+        Self {
+            table: self.table.set_advance(codes, false),
+            ..self
+        }
+    }
+
+    /// Asks a closure before the table, wherever a `grpc-status` comes: its answer is the outcome, and a chain goes on where
+    /// that speaks against the provider; where it answers `None`, the table holds. Default: none is asked.
+    ///
+    /// It gets the code, 2 (`UNKNOWN`) for what is none, and the trailers or headers that the code came in. Codes are those of
+    /// tonic's `Code`, as an `i32`.
+    ///
+    /// ```
+    /// use tower_health::{Outcome, http::GrpcClassifier};
+    ///
+    /// // This database says FAILED_PRECONDITION while it has no leader.
+    /// let classifier = GrpcClassifier::new().outcome_with(|code, fields| {
+    ///     let has_no_leader = code == 9 && fields.get("grpc-message")? == "no leader";
+    ///     has_no_leader.then(|| Outcome::failure("no leader"))
+    /// });
+    /// # let _ = classifier;
+    /// ```
+    pub fn outcome_with<F>(self, by_code: F) -> Self
+    where
+        F: Fn(i32, &HeaderMap) -> Option<Outcome> + Send + Sync + 'static,
+    {
+        Self {
+            table: self.table.outcome_with(by_code),
+            ..self
+        }
+    }
+
+    #[track_caller]
+    fn set_health(self, codes: impl IntoIterator<Item = i32>, verdict: Verdict) -> Self {
+        Self {
+            table: self.table.set_health(codes, verdict),
+            ..self
+        }
+    }
+
+    /// Whether a response has neither a `grpc-status` nor a body whose trailers could bring it, nor an HTTP status that says
+    /// why.
+    fn is_lost<B: Body>(&self, response: &Response<B>) -> bool {
+        let of_http = || self.http.outcome(response.status(), response.headers());
+        response.body().is_end_stream() && of_http() == Outcome::Success
     }
 
     /// What a response says before its body is read, where that is all it will say.
     fn at_headers<B: Body>(&self, response: &Response<B>) -> Option<Outcome> {
-        let of_http = || self.http.outcome(response.status(), response.headers());
-        let is_lost = || response.body().is_end_stream() && of_http() == Outcome::Success;
-        outcome(response.headers()).or_else(|| is_lost().then(|| at_end(None)))
+        let fields = response.headers();
+        let by_code = code(fields).map(|code| self.table.outcome(code, fields));
+        by_code.or_else(|| self.is_lost(response).then(|| Outcome::failure(LOST)))
     }
 }
 
@@ -84,13 +233,12 @@ impl<B: Body, E: fmt::Display + 'static> Classify<Response<B>, E> for GrpcClassi
         permit: Permit,
     ) -> Result<Self::Response, E> {
         let response = result.as_ref().ok();
-        match response.and_then(|response| self.at_headers(response)) {
-            Some(outcome) => {
-                permit.record(outcome);
-                result.map(|response| response.map(HealthBody::from))
-            }
-            None => self.http.judge(result, permit, |_| Judge::AtEnd(at_end)),
+        if let Some(outcome) = response.and_then(|response| self.at_headers(response)) {
+            permit.record(outcome);
+            return result.map(|response| response.map(HealthBody::from));
         }
+        let judge = Judge::Grpc(self.table.clone());
+        self.http.judge(result, permit, |_| judge)
     }
 
     fn classify_boxed(
@@ -107,61 +255,19 @@ impl<B: Body, E: fmt::Display + 'static> Classify<Response<B>, E> for GrpcClassi
 
 impl<B: Body> Advance<Response<B>> for GrpcClassifier {
     fn advance(&self, result: Result<&Response<B>, &BoxError>) -> Option<Reason> {
-        let response = result.ok();
-        match response.and_then(|response| self.at_headers(response)) {
-            Some(outcome) => held_against(outcome),
-            None => self.http.advance(result),
+        if let Ok(response) = result {
+            let fields = response.headers();
+            if let Some(code) = code(fields) {
+                return self.table.advance(code, fields);
+            }
+            if self.is_lost(response) {
+                return Some(LOST.into());
+            }
         }
+        self.http.advance(result)
     }
 
     fn served(&self, response: &mut Response<B>, served_by: impl FnOnce() -> ServedBy) {
         self.http.served(response, served_by);
     }
-}
-
-fn at_end(trailers: Option<&HeaderMap>) -> Outcome {
-    trailers
-        .and_then(outcome)
-        .unwrap_or_else(|| Outcome::failure("no grpc-status"))
-}
-
-/// What the `grpc-status` in headers or trailers says, if there is one.
-fn outcome(fields: &HeaderMap) -> Option<Outcome> {
-    let status = fields.get("grpc-status")?;
-    let failure = |name: &'static str| Outcome::Failure {
-        reason: name.into(),
-        retry_after: pushback(fields),
-    };
-    Some(match number(status) {
-        Some(0) => Outcome::Success,
-        Some(1 | 3 | 5..=7 | 9..=12 | 16) => Outcome::Neutral,
-        Some(4) => failure("DEADLINE_EXCEEDED"),
-        Some(8) => Outcome::throttled(pushback(fields), "RESOURCE_EXHAUSTED"),
-        Some(13) => failure("INTERNAL"),
-        Some(14) => failure("UNAVAILABLE"),
-        Some(15) => failure("DATA_LOSS"),
-        _ => failure("UNKNOWN"),
-    })
-}
-
-/// Why it speaks against the provider, if it does.
-fn held_against(outcome: Outcome) -> Option<Reason> {
-    match outcome {
-        Outcome::Failure { reason, .. }
-        | Outcome::Throttled { reason, .. }
-        | Outcome::Fatal { reason } => Some(reason),
-        Outcome::Success | Outcome::Answered | Outcome::Neutral => None,
-    }
-}
-
-fn pushback(fields: &HeaderMap) -> Option<Duration> {
-    let millis = number(fields.get("grpc-retry-pushback-ms")?)?;
-    Some(Duration::from_millis(u64::from(millis)))
-}
-
-/// Digits alone: `FromStr` would take a sign.
-fn number(value: &HeaderValue) -> Option<u32> {
-    let text = value.to_str().ok()?;
-    let is_signed = text.starts_with(['+', '-']);
-    text.parse().ok().filter(|_| !is_signed)
 }

@@ -3,7 +3,10 @@ use std::{fmt, io::IoSlice, sync::Arc, time::Duration};
 use ::http::{HeaderMap, StatusCode};
 use bytes::Buf;
 
-use super::sse::{self, Parser, SseEvent};
+use super::{
+    grpc::Table,
+    sse::{self, Parser, SseEvent},
+};
 use crate::{Outcome, Reason, error::Kind};
 
 /// What a part of a body shows about the whole.
@@ -70,29 +73,28 @@ pub trait JudgeBody: Send + Sync + 'static {
 }
 
 /// Judges a body, or only its end, which takes no allocation.
+#[derive(Default)]
 pub(super) enum Judge {
-    AtEnd(fn(Option<&HeaderMap>) -> Outcome),
-    Frames(Box<dyn JudgeBody>),
-}
-
-impl Default for Judge {
     /// An end is a success.
-    fn default() -> Self {
-        Self::AtEnd(|_| Outcome::Success)
-    }
+    #[default]
+    AtEnd,
+    /// An end is what the `grpc-status` in its trailers says.
+    Grpc(Table),
+    Frames(Box<dyn JudgeBody>),
 }
 
 impl Judge {
     pub(super) fn frame(&mut self, data: &impl Buf) -> Option<Outcome> {
         match self {
-            Self::AtEnd(_) => None,
+            Self::AtEnd | Self::Grpc(_) => None,
             Self::Frames(judge) => find_in_pieces(data, |piece| judge.frame(piece).outcome()),
         }
     }
 
     pub(super) fn end(&mut self, trailers: Option<&HeaderMap>) -> Outcome {
         match self {
-            Self::AtEnd(at_end) => at_end(trailers),
+            Self::AtEnd => Outcome::Success,
+            Self::Grpc(table) => table.at_end(trailers),
             Self::Frames(judge) => judge.end(trailers),
         }
     }

@@ -649,6 +649,67 @@ async fn operator_overrules_from_the_page() {
     browser.close().await;
 }
 
+/// A browser removes `.` and `..` from a path, and merges what is left of an empty id.
+#[tokio::test]
+async fn ids_that_a_path_cannot_have_are_overruled_too() {
+    let browser = browser!(Desktop);
+    for id in [".", "..", "", "a+b c&d=é"] {
+        let cache = cache(HOUR);
+        let provider = cache.provider(id);
+        let router = Router::new()
+            .nest_service("/status/control", ControlService::new(&cache))
+            .nest_service("/status", StatusService::new(&cache).control_at("control"));
+        let server = Server::start(router).await;
+        browser.open_live(&server.url("/status")).await;
+        browser.click(".overrule").await;
+        browser
+            .write("dialog input[name=reason]", "maintenance")
+            .await;
+        browser.click("dialog button[value=force-open]").await;
+        browser
+            .until(&format!("{}.dataset.state === 'open'", row(id)))
+            .await;
+        assert!(!provider.is_healthy(), "{id}");
+    }
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn text_of_others_keeps_its_direction_to_itself() {
+    let browser = browser!(Desktop);
+    let cache = cache(HOUR);
+    let id = "\u{202e}evil\u{2069}\u{202e}";
+    let router = Router::new()
+        .nest_service("/control", ControlService::new(&cache))
+        .fallback_service(StatusService::new(&cache).control_at("control"));
+    let server = Server::start(router).await;
+    cache
+        .provider(id)
+        .mark_unhealthy("\u{202e}refused".to_owned());
+    browser.open_live(&server.url("/")).await;
+    browser.click(".overrule").await;
+    for place in [
+        "#providers .name",
+        "#providers .said",
+        "dialog h2",
+        "#changes b",
+        "#changes .said",
+    ] {
+        assert!(
+            browser
+                .is(&format!(
+                    "(() => {{ const text = document.querySelector('{place} > bdi'); \
+                     const style = getComputedStyle(text); \
+                     return style.unicodeBidi === 'isolate' && text.textContent.startsWith('\u{202e}') \
+                     && (style.display === 'inline-block') === text.textContent.includes('\u{2069}'); }})()"
+                ))
+                .await,
+            "{place}"
+        );
+    }
+    browser.close().await;
+}
+
 #[tokio::test]
 async fn keyboard_is_enough() {
     let browser = browser!(Desktop);

@@ -146,6 +146,14 @@ pub trait Classify<Res, E> {
     {
         self.classify(result, permit).map_err(Into::into)
     }
+
+    /// What the caller of a refused call receives. The layers ask it about their own refusals.
+    ///
+    /// Default: the [`CircuitOpen`](crate::error::CircuitOpen) itself. A wrapper must have it among its sources, where
+    /// [`find`](crate::error::find) looks for it.
+    fn refused(&self, refusal: BoxError) -> BoxError {
+        refusal
+    }
 }
 
 /// The default: every `Ok` is a success, every error a failure; except that errors of a

@@ -61,7 +61,9 @@ pub use self::{
     replay::{Replay, ReplayBody, ReplayError, ReplayFuture, ReplayLayer},
     retry_hint::retry_after::retry_after,
     sse::SseEvent,
-    unavailable::{unavailable_response, unavailable_response_with_details},
+    unavailable::{
+        grpc_unavailable_response, unavailable_response, unavailable_response_with_details,
+    },
 };
 
 /// The statuses of these numbers. Panics where one is none.

@@ -17,7 +17,7 @@ use crate::{
 /// | kind | label | shown by |
 /// |---|---|---|
 /// | [`Dns`](Self::Dns) | `dns` | † `dns error` beneath a connect error of the client |
-/// | [`Connect`](Self::Connect) | `connect` | `io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable, NetworkDown, AddrNotAvailable}`; † any other connect error of the client |
+/// | [`Connect`](Self::Connect) | `connect` | `io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable, NetworkDown, AddrNotAvailable}`; † any other connect error of the client; `ConnectError` of tonic, with feature `tonic` |
 /// | [`Tls`](Self::Tls) | `tls` | † `io::ErrorKind::InvalidData` beneath a connect error of the client: rustls; with others it is `connect` |
 /// | [`Timeout`](Self::Timeout) | `timeout` | `io::ErrorKind::TimedOut`, when connecting too; `Elapsed` of tokio and of tower; `TimedOut` of reqwest; `TimeoutExpired` of tonic; `TimeoutError` of tower-http; `http::IdleBody`, `http::PeekError::TimedOut`; † `is_timeout` |
 /// | [`Reset`](Self::Reset) | `reset` | `io::ErrorKind::{ConnectionReset, ConnectionAborted, BrokenPipe}`; † an HTTP/2 stream that the provider reset |
@@ -38,8 +38,8 @@ use crate::{
 /// is one of the first four, and that what is [neutral](Self::is_neutral) stays so: a request whose body
 /// breaks off is a `request`, though the error of that body is a `reset`.
 ///
-/// Tower, tower-http, reqwest and tonic's transport are no dependencies of this crate, so that their types cannot be
-/// named. They are known by what both `Debug` and `Display` print of them, the same in tower 0.4 and 0.5, in reqwest
+/// Tower, tower-http and reqwest are no dependencies of this crate, nor is tonic without its feature, so that their types
+/// cannot be named. They are known by what both `Debug` and `Display` print of them, the same in tower 0.4 and 0.5, in reqwest
 /// 0.12 and 0.13, in tower-http 0.6 and in tonic 0.14; an error that only reads the same is not taken for them.
 ///
 /// [gRFC A8]: https://github.com/grpc/proposal/blob/master/A8-client-side-keepalive.md
@@ -186,6 +186,8 @@ fn shown_by(error: &(dyn Error + 'static), known: Option<Kind>) -> Option<Kind> 
         .or_else(|| by_value_or_pointer::<PeekError>(error).and_then(by_peek));
     #[cfg(feature = "hyper")]
     let shown = shown.or_else(|| by_hyper(error, known));
+    #[cfg(feature = "tonic")]
+    let shown = shown.or_else(|| is::<tonic::ConnectError>(error).then_some(Kind::Connect));
     shown.or_else(|| by_prints(error))
 }
 

@@ -79,6 +79,7 @@
 //! | `metrics` | no | [`metrics`]: counters and gauges of calls, states, trials, checks and fallbacks, through the facade of that name |
 //! | `serde` | no | [`Policy`] from configuration; [`Snapshot`] to a file, and back; [`Transition`] to a log |
 //! | `status` | no | [`status`]: a live status page, its JSON and its events, control by operators |
+//! | `tonic` | no | for tonic's clients, a refusal is a status `UNAVAILABLE` and no longer `UNKNOWN`; the [kind](error::Kind) of tonic's connect errors |
 //! | `tracing` | no | events: a warning where a breaker opens, an information where it comes back, and at `DEBUG` what a chain passed by, and once a second for each provider how many calls were refused |
 //! | `full` | no | all of the above |
 //!

@@ -163,7 +163,7 @@ where
             // The inner service stays ready, where it is: it was not called.
             Err(refusal) => {
                 self.is_ready_to_refuse = false;
-                ResponseFuture::refused(refusal)
+                ResponseFuture::refused(self.classifier.refused(refusal))
             }
         }
     }

@@ -579,6 +579,17 @@ mod chains {
         assert_eq!(Kind::of(&Around(expired)), Some(Kind::Timeout));
     }
 
+    #[cfg(feature = "tonic")]
+    #[test]
+    fn connect_errors_of_tonic_are_connects_unless_more_is_known() {
+        let of_tonic = |beneath: BoxError| Kind::of(&Around(tonic::ConnectError(beneath)));
+        let timed_out = io::Error::from(io::ErrorKind::TimedOut);
+        let untrusted = io::Error::new(io::ErrorKind::InvalidData, "unknown issuer");
+        assert_eq!(of_tonic("proxy".into()), Some(Kind::Connect));
+        assert_eq!(of_tonic(timed_out.into()), Some(Kind::Timeout));
+        assert_eq!(of_tonic(untrusted.into()), Some(Kind::Tls));
+    }
+
     #[test]
     fn text_alone_makes_no_kind() {
         for text in [

@@ -127,6 +127,42 @@ async fn tonic_channel() {
         .await;
 }
 
+#[cfg(feature = "tonic")]
+#[tokio::test]
+async fn refusal_is_unavailable_to_a_client_of_tonic() {
+    let upstream = Upstream::start().await;
+    upstream.provider.mark_unhealthy("down");
+    upstream.provider.mark_unhealthy("down");
+    let channel = Endpoint::from_shared(upstream.uri("/")).unwrap();
+    let stack = HealthLayer::grpc(upstream.provider.clone()).layer(channel.connect_lazy());
+
+    let mut client = tonic::client::Grpc::new(stack);
+    client.ready().await.unwrap();
+    let request = tonic::Request::new("well".to_owned());
+    let echo = client.unary(request, ECHO.parse().unwrap(), PlainText);
+    let status = echo.await.unwrap_err();
+
+    assert_eq!(status.code(), tonic::Code::Unavailable);
+    assert!(status.message().contains("`upstream` is open"), "{status}");
+    assert!(status.metadata().contains_key("grpc-retry-pushback-ms"));
+    let refusal: BoxError = status.into();
+    assert!(error::find::<CircuitOpen>(&refusal).is_some());
+}
+
+/// What a client of tonic makes of an error.
+#[cfg(feature = "tonic")]
+#[tokio::test]
+async fn exhausted_chain_is_unavailable_to_a_client_of_tonic() {
+    let chain = tower_health::FallbackChain::grpc().entry(
+        HealthCache::default().provider("upstream"),
+        tower::service_fn(|()| ready(Err::<Response<Full<Bytes>>, _>(BoxError::from("down")))),
+    );
+    let status = Status::from_error(chain.oneshot(()).await.unwrap_err());
+    assert_eq!(status.code(), tonic::Code::Unavailable);
+    let exhausted: BoxError = status.into();
+    assert!(error::find::<error::NoHealthyProvider>(&exhausted).is_some());
+}
+
 #[cfg(feature = "hyper")]
 #[tokio::test]
 async fn upload_that_its_caller_breaks_off_is_no_failure_of_a_tonic_channel() {

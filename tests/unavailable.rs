@@ -18,10 +18,62 @@ use tower_health::{
     Provider,
     error::{NoHealthyProvider, find},
     http::{
-        ReplayError, ReplayLayer, StatusClassifier, unavailable_response,
-        unavailable_response_with_details,
+        ReplayError, ReplayLayer, StatusClassifier, grpc_unavailable_response,
+        unavailable_response, unavailable_response_with_details,
     },
 };
+
+mod grpc {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn refusal_is_a_14_with_the_time_that_is_left() {
+        let search = HealthCache::default().provider("search");
+        search.mark_unhealthy("key of 10.0.0.7");
+        search.mark_unhealthy("key of 10.0.0.7");
+        advance(Duration::from_micros(20_500_001)).await;
+        let response = answer(search.admit().unwrap_err());
+        assert_eq!(response.status(), 200);
+        let headers = response.headers();
+        assert_eq!(headers[CONTENT_TYPE], "application/grpc");
+        assert_eq!(headers["grpc-status"], "14");
+        assert_eq!(headers["grpc-message"], "circuit open");
+        // Of 39,499.999 ms.
+        assert_eq!(headers["grpc-retry-pushback-ms"], "39500");
+        assert_eq!(headers.len(), 4);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn exhausted_chain_is_a_14() {
+        let mut chain = Chain::of([("a", Answer::Status(500))]);
+        let response = answer(chain.fails().await);
+        assert_eq!(response.headers()["grpc-status"], "14");
+        assert_eq!(response.headers()["grpc-message"], "no healthy provider");
+    }
+
+    #[test]
+    fn other_errors_are_told_by_their_kind() {
+        for (error, status, message) in [
+            (Elapsed::new().into(), "4", "timeout"),
+            (Overloaded::new().into(), "14", "overloaded"),
+            (BoxError::from("no such table"), "14", "error"),
+            (
+                ReplayError::Unreadable("gone".into()).into(),
+                "3",
+                "request",
+            ),
+        ] {
+            let response = answer(error);
+            assert_eq!(response.headers()["grpc-status"], status);
+            assert_eq!(response.headers()["grpc-message"], message);
+            assert_eq!(response.headers().get("grpc-retry-pushback-ms"), None);
+        }
+    }
+
+    fn answer(error: impl Into<BoxError>) -> Response<Empty<bytes::Bytes>> {
+        grpc_unavailable_response(&error.into())
+    }
+}
 
 mod chains {
     use super::*;

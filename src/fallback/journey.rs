@@ -350,7 +350,8 @@ where
     fn finish(&mut self) -> Result<S::Response, BoxError> {
         telemetry::exhausted();
         let Some(answer) = self.last_answer.take() else {
-            return Err(self.exhausted());
+            let error = self.exhausted();
+            return Err(self.chain.rule.exhausted(error));
         };
         self.past.remove(answer.attempt);
         Ok(self.serve(answer.entry, answer.response))

@@ -43,6 +43,13 @@ pub trait Advance<Res> {
     fn served(&self, response: &mut Res, served_by: impl FnOnce() -> ServedBy) {
         let _ = (response, served_by);
     }
+
+    /// What the caller receives where no provider has served. Default: the
+    /// [`NoHealthyProvider`](crate::error::NoHealthyProvider) itself. A wrapper must have it among its sources, where
+    /// [`find`](crate::error::find) looks for it.
+    fn exhausted(&self, error: BoxError) -> BoxError {
+        error
+    }
 }
 
 /// A rule whose chain can [guard](crate::FallbackChain::guard) its providers: it names the classifier that goes with it.

@@ -9,6 +9,8 @@ use super::{HealthBody, StatusClassifier, judge::Judge};
 use crate::{Advance, BoxError, Classify, Outcome, Permit, Reason, ServedBy};
 
 mod details;
+#[cfg_attr(not(feature = "tonic"), path = "grpc/no_status.rs")]
+mod status;
 mod table;
 
 /// Judges gRPC calls by their `grpc-status`. The default of [`HealthLayer::grpc`](crate::HealthLayer::grpc)
@@ -37,6 +39,10 @@ mod table;
 /// What the [codes] mean is laid down by gRPC; so is that a `grpc-status` goes [before any HTTP
 /// status][mapping]. With a failure or a throttle, `grpc-retry-pushback-ms` is the time that the
 /// provider names ([gRFC A6]); where it is negative or no number, none is.
+///
+/// A client of tonic reports an error that it does not know as `UNKNOWN`. With feature `tonic`, refusals and the errors of
+/// exhausted chains reach it as `UNAVAILABLE`, with the time until a call is admitted as `grpc-retry-pushback-ms` in the
+/// metadata; [`find`](crate::error::find) finds the error in the status.
 ///
 /// For gRPC over HTTP/2: gRPC-Web sends its trailers within the body, where they are not seen.
 ///
@@ -251,6 +257,10 @@ impl<B: Body, E: fmt::Display + 'static> Classify<Response<B>, E> for GrpcClassi
     {
         self.classify(result.map_err(Into::into), permit)
     }
+
+    fn refused(&self, refusal: BoxError) -> BoxError {
+        status::unavailable(refusal)
+    }
 }
 
 impl<B: Body> Advance<Response<B>> for GrpcClassifier {
@@ -269,5 +279,9 @@ impl<B: Body> Advance<Response<B>> for GrpcClassifier {
 
     fn served(&self, response: &mut Response<B>, served_by: impl FnOnce() -> ServedBy) {
         self.http.served(response, served_by);
+    }
+
+    fn exhausted(&self, error: BoxError) -> BoxError {
+        status::unavailable(error)
     }
 }

@@ -70,6 +70,44 @@ pub fn unavailable_response_with_details(error: &BoxError) -> Response<String> {
     Answer::to(error).response(Some(Reason::error(&**error)))
 }
 
+/// The answer of a gRPC server whose call ended with `error`: [`unavailable_response`] for gRPC, without a body.
+///
+/// | error, itself or beneath others | `grpc-status` |
+/// |---|---|
+/// | of kind [`Request`](Kind::Request) | 3 `INVALID_ARGUMENT` |
+/// | of kind [`Timeout`](Kind::Timeout) | 4 `DEADLINE_EXCEEDED` |
+/// | any other | 14 `UNAVAILABLE` |
+///
+/// The HTTP status is 200. `grpc-retry-pushback-ms` is the time that `Retry-After` would be, in milliseconds ([gRFC A6]);
+/// `grpc-message` is the [label](Reason::label) of the error and no more, which may be shown to anybody.
+///
+/// ```
+/// use http_body_util::Empty;
+/// use tower_health::{BoxError, HealthCache, http::grpc_unavailable_response};
+///
+/// let search = HealthCache::default().provider("search");
+/// search.mark_unhealthy("timeout");
+/// search.mark_unhealthy("timeout");
+/// let error: BoxError = search.admit().unwrap_err().into();
+///
+/// let response = grpc_unavailable_response::<Empty<bytes::Bytes>>(&error);
+/// assert_eq!(response.headers()["grpc-status"], "14");
+/// assert_eq!(response.headers()["grpc-message"], "circuit open");
+/// assert!(response.headers().contains_key("grpc-retry-pushback-ms"));
+/// ```
+///
+/// [gRFC A6]: https://github.com/grpc/proposal/blob/master/A6-client-retries.md#pushback
+#[must_use]
+pub fn grpc_unavailable_response<B: Default>(error: &BoxError) -> Response<B> {
+    Answer::to(error).grpc_response()
+}
+
+/// For how many milliseconds a caller should leave whoever ended its call with `error` alone, where that is known.
+#[cfg(feature = "tonic")]
+pub(super) fn pushback(error: &BoxError) -> Option<i32> {
+    Answer::to(error).retry_in.map(whole_millis)
+}
+
 struct Answer<'a> {
     status: StatusCode,
     retry_in: Option<Duration>,
@@ -155,6 +193,26 @@ impl<'a> Answer<'a> {
         response
     }
 
+    fn grpc_response<B: Default>(&self) -> Response<B> {
+        let code = match self.status {
+            StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE => 3,
+            StatusCode::GATEWAY_TIMEOUT => 4,
+            _ => 14,
+        };
+        let mut response = Response::new(B::default());
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        headers.insert("grpc-status", HeaderValue::from(code));
+        // A label of the application's own may be more than a header can hold.
+        if let Ok(message) = HeaderValue::from_str(self.error.label()) {
+            headers.insert("grpc-message", message);
+        }
+        if let Some(wait) = self.retry_in {
+            headers.insert("grpc-retry-pushback-ms", whole_millis(wait).into());
+        }
+        response
+    }
+
     fn json(&self, details: Option<Reason>) -> String {
         let is_detailed = details.is_some();
         let attempts = self.attempts.iter().map(|line| line.json(is_detailed));
@@ -200,4 +258,10 @@ fn unavailable(is_throttled: bool) -> StatusCode {
 fn whole_seconds(wait: Duration) -> u64 {
     let begun = u64::from(wait.subsec_nanos() > 0);
     wait.as_secs().saturating_add(begun)
+}
+
+/// Rounded up too; gRPC keeps them in 32 bits.
+fn whole_millis(wait: Duration) -> i32 {
+    let begun = u128::from(wait.subsec_nanos() % 1_000_000 > 0);
+    i32::try_from(wait.as_millis() + begun).unwrap_or(i32::MAX)
 }

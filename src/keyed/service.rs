@@ -82,7 +82,7 @@ where
                 ResponseFuture::called(&mut self.inner, request, permit, classifier)
             }
             // The inner service stays ready: it was not called.
-            Err(refusal) => ResponseFuture::refused(refusal),
+            Err(refusal) => ResponseFuture::refused(self.classifier.refused(refusal)),
         }
     }
 }

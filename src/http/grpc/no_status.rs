@@ -1,0 +1,5 @@
+use crate::BoxError;
+
+pub(super) fn unavailable(error: BoxError) -> BoxError {
+    error
+}

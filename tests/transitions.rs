@@ -22,8 +22,8 @@ use tokio::{
 use tokio_test::task::spawn;
 use tower::{ServiceExt, service_fn};
 use tower_health::{
-    Backoff, BoxError, Cause, FallbackChain, HealthCache, Override, Policy, Provider, State,
-    Transitions, Trials, Trip,
+    Backoff, BoxError, Cause, Exhausted, FallbackChain, HealthCache, Override, Policy, Provider,
+    State, Transitions, Trials, Trip,
 };
 
 /// How many transitions wait for a slow subscriber.
@@ -527,6 +527,7 @@ async fn what_is_displayed_of_a_provider_is_one_line() {
     let down = service_fn(|()| ready(Err::<(), _>(BoxError::from(RUDE))));
     let chain = FallbackChain::new().entry(provider.clone(), down);
     let chain = chain.entry(cache.provider("b\t"), down);
+    let chain = chain.when_exhausted(Exhausted::Fail);
     let exhausted = chain.oneshot(()).await.unwrap_err();
     assert_eq!(
         exhausted.to_string(),

@@ -5,6 +5,7 @@
 //! breaker to be [settled](Breaker::settle) at the same `now`.
 
 mod check;
+mod outer;
 mod restore;
 mod slots;
 mod streak;
@@ -14,8 +15,8 @@ use std::{mem, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-pub(crate) use self::ticket::Ticket;
-use self::{slots::Slots, streak::Streak, ticket::Trial};
+pub(crate) use self::{outer::LayerId, ticket::Ticket};
+use self::{outer::Outer, slots::Slots, streak::Streak, ticket::Trial};
 use crate::{
     Cause, Outcome, Override, Policy, Reason, State,
     time::{after, random},
@@ -84,6 +85,7 @@ pub(crate) struct Breaker {
     /// When the backoff starts anew, if nothing happens until then.
     forgiven_at: Option<Instant>,
     slots: Slots,
+    outer: Outer,
     next_trial: Trial,
     last_grant: Option<Instant>,
     last_error: Option<Reason>,
@@ -146,6 +148,7 @@ impl Breaker {
             unnamed_throttles: 0,
             forgiven_at: None,
             slots: Slots::default(),
+            outer: Outer::default(),
             next_trial: Trial::FIRST,
             last_grant: None,
             last_error: None,
@@ -323,19 +326,26 @@ impl Breaker {
     /// When the state machine admits a call, forced or not; `None`: whenever it comes.
     fn admits_at(&self) -> Option<Instant> {
         let trials = &self.policy.trials;
-        let (window, is_single) = match &self.phase {
-            Phase::Closed => return None,
-            Phase::Open(window) => (window, trials.by_probe_only),
-            Phase::HalfOpen(window, round) => (window, trials.by_probe_only || round.granted),
+        let (Phase::Open(window) | Phase::HalfOpen(window, _)) = &self.phase else {
+            return None;
         };
-        let at_once = if is_single { 1 } else { trials.at_once };
-        let at_once = at_once.min(Trial::MOST_AT_ONCE) as usize;
         let no_prison = trials.by_probe_only.then(|| self.held_until(window));
         let half_opens_at = self.is_open().then_some(window.until);
         self.slots
-            .frees_at(at_once)
+            .frees_at(self.trials_at_once())
             .max(half_opens_at)
             .max(no_prison)
+    }
+
+    fn trials_at_once(&self) -> usize {
+        let trials = &self.policy.trials;
+        let is_granted = matches!(&self.phase, Phase::HalfOpen(_, round) if round.granted);
+        let at_once = if trials.by_probe_only || is_granted {
+            1
+        } else {
+            trials.at_once
+        };
+        at_once.min(Trial::MOST_AT_ONCE) as usize
     }
 
     /// The end of the time in which anything but live calls may put off a trial.
@@ -355,13 +365,14 @@ impl Breaker {
             }
         }
         self.slots.expire(now);
+        self.outer.expire(now);
         if let Some(forced) = self.forced.take_if(|forced| now >= forced.until) {
             self.lift(&forced, forced.until);
         }
     }
 
     /// The ticket of a call that is made, or how long until one would be.
-    pub(crate) fn admit(&mut self, now: Instant) -> Result<Ticket, Duration> {
+    pub(crate) fn admit(&mut self, layer: LayerId, now: Instant) -> Result<Ticket, Duration> {
         if let Some(wait) = self.retry_in(now) {
             return Err(wait);
         }
@@ -373,21 +384,49 @@ impl Breaker {
         if self.policy.trip.is_timed() {
             ticket = ticket.started(now);
         }
-        if let Some(trial) = self.take_slot(now) {
-            ticket = ticket.of_trial(trial);
+        if !self.is_half_open() {
+            return Ok(ticket);
         }
-        Ok(ticket)
+        let (trial, until) = (self.number_trial(), after(now, self.policy.trials.lease));
+        let at_once = self.trials_at_once();
+        Ok(match self.outer.passages(layer) {
+            None => {
+                self.slots.take(self.epoch, trial, until, layer);
+                ticket.of_trial(trial)
+            }
+            Some(passages) => {
+                if let Some(at) = passages.frees_at(at_once) {
+                    return Err(at - now);
+                }
+                passages.take(self.epoch, trial, until, layer);
+                ticket.of_passage(trial)
+            }
+        })
+    }
+
+    /// Which layer asked for a trial that has its slot.
+    pub(crate) fn layer_of(&self, ticket: Ticket) -> Option<LayerId> {
+        self.slots.layer_of(ticket)
+    }
+
+    /// A trial of this layer was refused by this breaker: there is another layer beneath.
+    pub(crate) fn stand_back(&mut self, layer: LayerId) {
+        self.outer.add(layer);
     }
 
     /// As [`admit`](Self::admit), of a call that is made although the breaker refuses for failures: a trial where one may be
     /// granted, so that its result can bring the provider back.
-    pub(crate) fn admit_overridden(&mut self, now: Instant) -> Result<Ticket, Duration> {
-        let admitted = self.admit(now);
+    pub(crate) fn admit_overridden(
+        &mut self,
+        layer: LayerId,
+        now: Instant,
+    ) -> Result<Ticket, Duration> {
+        let admitted = self.admit(layer, now);
         if admitted.is_ok() || !self.refuses_for_failures(now) {
             return admitted;
         }
         self.grant_trial(now);
-        let as_trial = self.admit(now);
+        let as_trial = self.admit(layer, now);
         Ok(as_trial.unwrap_or_else(|_| Ticket::uncounted(self.epoch)))
     }
 
@@ -397,7 +436,9 @@ impl Breaker {
         let verdict = Verdict::of(&outcome, is_slow);
         let judged = Judged::new(verdict, ticket, self.epoch);
         self.slots.give_back(ticket);
-        let counts = ticket.is_of(self.epoch);
+        self.outer.give_back(ticket);
+        // The trial that the layer beneath has taken decides, if it has taken one.
+        let counts = ticket.is_of(self.epoch) && !ticket.is_passage_before(self.next_trial);
         match outcome {
             // The one verdict that is never late: the provider spoke of its future.
             Outcome::Throttled {
@@ -439,6 +480,7 @@ impl Breaker {
         if !ticket.has_answer() && ticket.has_run_for(self.policy.trip.cancelled_after, now) {
             return self.record(ticket, Outcome::failure("cancelled"), now);
         }
+        self.outer.give_back(ticket);
         let holder = self.slots.give_back(ticket);
         if let Some(holder) = holder.filter(|_| ticket.is_of(self.epoch)) {
             let pause = self.policy.trials.pause;
@@ -451,6 +493,7 @@ impl Breaker {
     pub(crate) fn answer_began(&mut self, ticket: &mut Ticket, now: Instant) {
         ticket.answer_began(self.policy.trip.slow_call, now);
         self.slots.give_back(*ticket);
+        self.outer.give_back(*ticket);
     }
 
     /// Whether a live call has succeeded since this was last asked.
@@ -845,19 +888,14 @@ impl Breaker {
         self.policy.backoff.wait(self.level, random())
     }
 
-    /// A slot for a trial that is admitted; none is needed while closed.
-    fn take_slot(&mut self, now: Instant) -> Option<Trial> {
-        if !self.is_half_open() {
-            return None;
-        }
+    /// A number that no trial in flight has.
+    fn number_trial(&mut self) -> Trial {
         let mut trial = self.next_trial;
-        while self.slots.has(self.epoch, trial) {
+        while self.slots.has(self.epoch, trial) || self.outer.has(self.epoch, trial) {
             trial = trial.next();
         }
         self.next_trial = trial.next();
-        let lease = self.policy.trials.lease;
-        self.slots.take(self.epoch, trial, after(now, lease));
-        Some(trial)
+        trial
     }
 
     /// Whether what began in `epoch` speaks of the present: the end of an open window by time alone

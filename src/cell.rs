@@ -21,7 +21,7 @@ use tokio::{
 use self::outbox::Outbox;
 use crate::{
     Outcome, Policy, Reason, State, Transition,
-    breaker::{Breaker, Judged, Seen, Ticket},
+    breaker::{Breaker, Judged, LayerId, Seen, Ticket},
     error::CircuitOpen,
     events::Listeners,
     foreign::{has_timers, with_safe_waker},
@@ -180,7 +180,7 @@ impl Cell {
             && self.look(|breaker, now| breaker.retry_in(now).is_none())
     }
 
-    pub(crate) fn admit(&self) -> Result<Ticket, CircuitOpen> {
+    pub(crate) fn admit(&self, layer: LayerId) -> Result<Ticket, CircuitOpen> {
         let word = self.sign().word();
         if word.is_free() {
             let ticket = Ticket::live(word.epoch());
@@ -195,13 +195,13 @@ impl Cell {
                 self.note(&refusal);
                 Err(refusal)
             }
-            None => self.ask(Breaker::admit),
+            None => self.ask(|breaker, now| breaker.admit(layer, now)),
         }
     }
 
     /// As [`admit`](Self::admit), of a call that a chain makes although the breaker refuses for failures.
-    pub(crate) fn admit_overridden(&self) -> Result<Ticket, CircuitOpen> {
-        self.ask(Breaker::admit_overridden)
+    pub(crate) fn admit_overridden(&self, layer: LayerId) -> Result<Ticket, CircuitOpen> {
+        self.ask(|breaker, now| breaker.admit_overridden(layer, now))
     }
 
     fn ask(

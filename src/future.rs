@@ -8,7 +8,10 @@ use pin_project_lite::pin_project;
 
 use tower_service::Service;
 
-use crate::{BoxError, Classify, Permit, nesting::Running};
+use crate::{
+    BoxError, Classify, Permit,
+    nesting::{self, Running},
+};
 
 pin_project! {
     /// The response of [`Health`](crate::Health).
@@ -87,6 +90,9 @@ where
                 let result = ready!(future.poll(cx));
                 drop(running);
                 let permit = permit.take().expect(DONE);
+                if result.is_err() && permit.is_trial() {
+                    return Poll::Ready(nesting::judge_failed_trial(classifier, result, permit));
+                }
                 Poll::Ready(classifier.classify_boxed(result, permit))
             }
             StateProj::Refused { refusal } => Poll::Ready(Err(refusal.take().expect(DONE))),

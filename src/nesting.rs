@@ -6,9 +6,16 @@
 use std::{
     cell::{Cell, RefCell},
     ptr,
+    sync::Arc,
 };
 
-use crate::{BoxError, Permit, Provider, breaker::Ticket, sign::Sign};
+use crate::{
+    BoxError, Classify, Permit, Provider,
+    breaker::{LayerId, Ticket},
+    cell::Cell as BreakerCell,
+    error::{CircuitOpen, NoHealthyProvider, by_value_or_pointer, chain},
+    sign::Sign,
+};
 
 /// How many calls around the innermost are kept without an allocation.
 const DEPTH: usize = 8;
@@ -194,23 +201,74 @@ pub(crate) fn is_inside(provider: &Provider) -> bool {
 
 /// Admits a call, which an outer layer of the provider has then admitted already.
 #[inline]
-pub(crate) fn admit(provider: &Provider) -> Result<Permit, BoxError> {
+pub(crate) fn admit(provider: &Provider, layer: LayerId) -> Result<Permit, BoxError> {
     let sign = provider.cell().sign();
     let word = sign.word();
     if word.is_free_of_notes() && !is_inside(provider) {
         return Ok(Permit::new(sign, Ticket::live(word.epoch())));
     }
-    admit_otherwise(provider)
+    admit_otherwise(provider, layer)
 }
 
 // Out of line, so that what is inlined into a healthy call stays small.
 #[inline(never)]
-fn admit_otherwise(provider: &Provider) -> Result<Permit, BoxError> {
+fn admit_otherwise(provider: &Provider, layer: LayerId) -> Result<Permit, BoxError> {
     if is_inside(provider) {
         return Ok(provider.admit_uncounted());
     }
     if is_overridden(provider) {
-        return Ok(provider.admit_overridden()?);
+        return Ok(provider.admit_overridden(layer)?);
     }
-    Ok(provider.admit()?)
+    Ok(provider.admit_to(layer)?)
+}
+
+/// Judges a trial that has failed. Should its own breaker have refused it, beneath, then its layer stands back from now on.
+#[cold]
+pub(crate) fn judge_failed_trial<Res, E, C>(
+    classifier: &C,
+    result: Result<Res, E>,
+    permit: Permit,
+) -> Result<C::Response, BoxError>
+where
+    C: Classify<Res, E>,
+    E: Into<BoxError>,
+{
+    let trial = Trial::of(&permit);
+    let result = classifier.classify_boxed(result, permit);
+    if let (Err(error), Some(trial)) = (&result, trial) {
+        trial.ended_with(error);
+    }
+    result
+}
+
+/// A trial that has its slot, and the layer that asked for it.
+struct Trial {
+    breaker: Arc<BreakerCell>,
+    layer: LayerId,
+}
+
+impl Trial {
+    fn of(permit: &Permit) -> Option<Self> {
+        let ticket = permit.ticket();
+        let breaker = permit.sign().cell(ticket)?;
+        let layer = breaker.look(|breaker, _| breaker.layer_of(ticket))?;
+        Some(Self { breaker, layer })
+    }
+
+    fn ended_with(&self, error: &BoxError) {
+        if is_refusal_by(error, self.breaker.id()) {
+            self.breaker
+                .update(|breaker, _| breaker.stand_back(self.layer));
+        }
+    }
+}
+
+/// Whether a breaker has refused a call, as its own copy of the id shows.
+fn is_refusal_by(error: &BoxError, id: &Arc<str>) -> bool {
+    chain(&**error).any(|error| {
+        let refusal = by_value_or_pointer::<CircuitOpen>(error);
+        let exhausted = by_value_or_pointer::<NoHealthyProvider>(error);
+        refusal.is_some_and(|refusal| Arc::ptr_eq(&refusal.provider, id))
+            || exhausted.is_some_and(|exhausted| exhausted.was_refused_by(id))
+    })
 }

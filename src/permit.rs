@@ -116,6 +116,7 @@ impl Permit {
     }
 
     /// Whether this call is one of the few that decide over a half-open provider.
+    #[inline]
     #[must_use]
     pub fn is_trial(&self) -> bool {
         self.ticket.is_trial()

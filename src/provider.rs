@@ -2,7 +2,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
     Override, Permit, Policy, ProviderHealth, Reason,
-    breaker::{Breaker, Ticket},
+    breaker::{Breaker, LayerId, Ticket},
     cell::Cell,
     error::CircuitOpen,
 };
@@ -38,7 +38,13 @@ impl Provider {
     /// [`CircuitOpen`] while the breaker is open, or half-open with every trial's slot taken.
     #[inline]
     pub fn admit(&self) -> Result<Permit, CircuitOpen> {
-        let ticket = self.cell().admit()?;
+        self.admit_to(LayerId::NONE)
+    }
+
+    /// As [`admit`](Self::admit), of a call through a layer.
+    #[inline]
+    pub(crate) fn admit_to(&self, layer: LayerId) -> Result<Permit, CircuitOpen> {
+        let ticket = self.cell().admit(layer)?;
         Ok(Permit::new(self.cell().sign(), ticket))
     }
 
@@ -50,8 +56,8 @@ impl Provider {
 
     /// Admits a call that a chain makes although the breaker may refuse it: as a trial where one can be granted, otherwise
     /// uncounted.
-    pub(crate) fn admit_overridden(&self) -> Result<Permit, CircuitOpen> {
-        let ticket = self.cell().admit_overridden()?;
+    pub(crate) fn admit_overridden(&self, layer: LayerId) -> Result<Permit, CircuitOpen> {
+        let ticket = self.cell().admit_overridden(layer)?;
         Ok(Permit::new(self.cell().sign(), ticket))
     }
 

@@ -8,7 +8,7 @@ use tower_service::Service;
 
 use crate::{
     BoxError, Classify, ErrorsAsFailures, Outcome, Permit, Provider, ResponseFuture,
-    cell::AdmissionChanged, nesting,
+    breaker::LayerId, cell::AdmissionChanged, nesting,
 };
 
 /// A service whose calls are refused while its provider's breaker is open; made by
@@ -30,6 +30,7 @@ use crate::{
 pub struct Health<S, C = ErrorsAsFailures> {
     inner: S,
     provider: Provider,
+    layer: LayerId,
     classifier: C,
     /// The inner service has said that it is ready, and has not been called since.
     is_inner_ready: bool,
@@ -41,9 +42,14 @@ pub struct Health<S, C = ErrorsAsFailures> {
 
 impl<S, C> Health<S, C> {
     pub(crate) fn new(inner: S, provider: Provider, classifier: C) -> Self {
+        Self::of_layer(LayerId::new(), inner, provider, classifier)
+    }
+
+    fn of_layer(layer: LayerId, inner: S, provider: Provider, classifier: C) -> Self {
         Self {
             inner,
             provider,
+            layer,
             classifier,
             is_inner_ready: false,
             is_ready_to_refuse: false,
@@ -80,7 +86,7 @@ impl<S, C> Health<S, C> {
     #[inline]
     fn admit(&self) -> Result<Permit, BoxError> {
         if self.is_inner_ready {
-            nesting::admit(&self.provider)
+            nesting::admit(&self.provider, self.layer)
         } else {
             Err(self.refuse())
         }
@@ -114,7 +120,7 @@ impl<S, C> Health<S, C> {
     /// The inner service will never be ready again.
     fn fail(&mut self, error: BoxError) -> BoxError {
         self.is_inner_ready = false;
-        if let Ok(permit) = nesting::admit(&self.provider) {
+        if let Ok(permit) = nesting::admit(&self.provider, self.layer) {
             permit.record_with(|| Outcome::of_error(&error));
         }
         error
@@ -172,11 +178,9 @@ where
 /// By hand: a clone of a service that is ready is not.
 impl<S: Clone, C: Clone> Clone for Health<S, C> {
     fn clone(&self) -> Self {
-        Self::new(
-            self.inner.clone(),
-            self.provider.clone(),
-            self.classifier.clone(),
-        )
+        let inner = self.inner.clone();
+        let (provider, classifier) = (self.provider.clone(), self.classifier.clone());
+        Self::of_layer(self.layer, inner, provider, classifier)
     }
 }
 

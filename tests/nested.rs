@@ -7,16 +7,20 @@ use std::{
     io,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
     time::Duration,
 };
 
 use outage::{OPEN_WINDOW, half_open, trip};
-use tokio::time::advance;
-use tower::{Layer, Service, ServiceExt, service_fn, util::BoxCloneSyncService};
+use tokio::{
+    task::JoinSet,
+    time::{advance, sleep},
+};
+use tower::{Layer, Service, ServiceExt, buffer::Buffer, service_fn, util::BoxCloneSyncService};
 use tower_health::{
-    BoxError, Exhausted, FallbackChain, HealthCache, HealthLayer, Outcome, Provider,
+    BoxError, Exhausted, FallbackChain, HealthCache, HealthLayer, Outcome, Policy, Provider, State,
+    Trials,
     error::{self, Kind, NoHealthyProvider},
 };
 
@@ -162,6 +166,112 @@ async fn chain_of_layers_inside_a_layer_of_their_provider_recovers() {
     );
 }
 
+// The same, in tasks of their own.
+
+#[tokio::test(start_paused = true)]
+async fn layers_with_a_buffer_between_them_recover() {
+    let backend = Backend::default();
+    let layer = HealthLayer::new(provider());
+    let stack = layer.layer(Buffer::new(layer.layer(backend.service()), 8));
+
+    assert!(served_after_an_outage(stack, &backend).await > 50);
+}
+
+#[tokio::test(start_paused = true)]
+async fn layers_with_a_task_between_them_recover() {
+    let backend = Backend::default();
+    let layer = HealthLayer::new(provider());
+    let stack = layer.layer(in_a_task(layer.layer(backend.service())));
+
+    assert!(served_after_an_outage(stack, &backend).await > 50);
+}
+
+#[tokio::test(start_paused = true)]
+async fn four_layers_with_buffers_between_them_recover() {
+    let backend = Backend::default();
+    let layer = HealthLayer::new(provider());
+    let stack = layer.layer(Buffer::new(layer.layer(backend.service()), 8));
+    let stack = layer.layer(Buffer::new(layer.layer(Buffer::new(stack, 8)), 8));
+
+    assert!(served_after_an_outage(stack, &backend).await > 50);
+}
+
+#[tokio::test(start_paused = true)]
+async fn keyed_layers_with_a_buffer_between_them_recover() {
+    let backend = Backend::default();
+    let layer = HealthLayer::keyed(&HealthCache::default(), |()| "a");
+    let stack = layer.layer(Buffer::new(layer.layer(backend.service()), 8));
+
+    assert!(served_after_an_outage(stack, &backend).await > 50);
+}
+
+#[tokio::test(start_paused = true)]
+async fn chain_behind_a_buffer_inside_a_layer_of_its_provider_recovers() {
+    let backend = Backend::default();
+    let provider = provider();
+    let layer = HealthLayer::new(provider.clone());
+    let chain = FallbackChain::new()
+        .entry(provider, Buffer::new(layer.layer(backend.service()), 8))
+        .when_exhausted(Exhausted::Fail);
+    let stack = layer.layer(Buffer::new(chain, 8));
+
+    assert!(served_after_an_outage(stack, &backend).await > 50);
+}
+
+#[tokio::test(start_paused = true)]
+async fn layers_around_a_buffer_that_take_two_successes_to_close_recover() {
+    let backend = Backend::default();
+    let policy = Policy::new().trials(Trials::new(1).to_close(2));
+    let provider = HealthCache::new(policy).provider("a");
+    let layer = HealthLayer::new(provider.clone());
+    let mut stack = layer.layer(Buffer::new(layer.layer(backend.service()), 8));
+    half_open(&provider).await;
+
+    stack.ready().await.unwrap().call(()).await.unwrap_err();
+    stack.ready().await.unwrap().call(()).await.unwrap();
+    assert_eq!(
+        provider.health().state,
+        State::HalfOpen,
+        "one call, one success"
+    );
+    stack.ready().await.unwrap().call(()).await.unwrap();
+    assert_eq!(provider.health().state, State::Closed);
+}
+
+/// Rule 4, whichever layer holds the trial, beside a service with one layer alone.
+#[tokio::test(start_paused = true)]
+async fn half_open_provider_behind_two_layers_gets_one_call_at_once() {
+    let provider = provider();
+    let layer = HealthLayer::new(provider.clone());
+    let (running, most) = <(Arc<AtomicUsize>, Arc<AtomicUsize>)>::default();
+    let seen = Arc::clone(&most);
+    let backend = service_fn(move |()| {
+        let (running, most) = (Arc::clone(&running), Arc::clone(&seen));
+        async move {
+            most.fetch_max(running.fetch_add(1, SeqCst) + 1, SeqCst);
+            sleep(Duration::from_secs(1)).await;
+            running.fetch_sub(1, SeqCst);
+            Err::<(), _>(io::Error::other("down"))
+        }
+    });
+    let twice = layer.layer(in_a_task(layer.layer(backend.clone())));
+    let once = layer.layer(backend);
+    trip(&provider);
+    for _ in 0..10 {
+        advance(OPEN_WINDOW).await;
+        let mut calls = JoinSet::new();
+        for _ in 0..20 {
+            calls.spawn(twice.clone().oneshot(()));
+            calls.spawn(once.clone().oneshot(()));
+        }
+        while let Some(result) = calls.join_next().await {
+            result.unwrap().unwrap_err();
+        }
+        assert_ne!(provider.health().state, State::Closed);
+    }
+    assert_eq!(most.load(SeqCst), 1);
+}
+
 // Helpers.
 
 fn provider() -> Provider {
@@ -196,6 +306,19 @@ impl Backend {
             })
         })
     }
+}
+
+/// Runs each call in a task.
+fn in_a_task<S>(
+    service: S,
+) -> impl Service<(), Response = (), Error = BoxError, Future: Send> + Clone + Send + use<S>
+where
+    S: Service<(), Response = (), Error = BoxError, Future: Send> + Clone + Send + 'static,
+{
+    service_fn(move |()| {
+        let call = tokio::spawn(service.clone().oneshot(()));
+        async move { call.await? }
+    })
 }
 
 fn chain_of<const N: usize>(

@@ -2,7 +2,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tokio::time::Instant;
 
-use super::ticket::{Ticket, Trial};
+use super::{
+    outer::LayerId,
+    ticket::{Ticket, Trial},
+};
 
 /// The slots of trials that are taken.
 ///
@@ -16,8 +19,8 @@ pub(super) struct Slots(Option<Box<Taken>>);
 struct Taken {
     /// By the times at which they are free again at the latest.
     slots: BTreeSet<(Instant, Holder)>,
-    /// Those whose trial is in flight. The others pause after a trial that was dropped.
-    trials: BTreeMap<Holder, Instant>,
+    /// Those whose trial is in flight, and which layer asked for it. The others pause after a trial that was dropped.
+    trials: BTreeMap<Holder, (Instant, LayerId)>,
 }
 
 /// The epoch in which the slot was taken, and the trial that took it.
@@ -51,10 +54,17 @@ impl Slots {
         taken.is_some_and(|taken| taken.trials.contains_key(&(epoch, trial)))
     }
 
-    pub(super) fn take(&mut self, epoch: u64, trial: Trial, until: Instant) {
+    /// Which layer asked for the trial; `None` where the trial has no slot, or no longer.
+    pub(super) fn layer_of(&self, ticket: Ticket) -> Option<LayerId> {
+        let holder = (ticket.epoch(), ticket.trial()?);
+        let trial = self.0.as_ref()?.trials.get(&holder);
+        trial.map(|(_, layer)| *layer)
+    }
+
+    pub(super) fn take(&mut self, epoch: u64, trial: Trial, until: Instant, layer: LayerId) {
         let taken = self.0.get_or_insert_default();
         taken.slots.insert((until, (epoch, trial)));
-        taken.trials.insert((epoch, trial), until);
+        taken.trials.insert((epoch, trial), (until, layer));
     }
 
     /// Keeps the slot that a trial has just given back for so long.
@@ -67,7 +77,7 @@ impl Slots {
     pub(super) fn give_back(&mut self, ticket: Ticket) -> Option<Holder> {
         let holder = (ticket.epoch(), ticket.trial()?);
         let taken = self.0.as_mut()?;
-        let until = taken.trials.remove(&holder)?;
+        let (until, _) = taken.trials.remove(&holder)?;
         taken.slots.remove(&(until, holder));
         self.tidy();
         Some(holder)

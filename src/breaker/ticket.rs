@@ -100,6 +100,20 @@ impl Ticket {
         self.word & EPOCH
     }
 
+    /// That of an outer layer's call, for which the layer beneath is to take a trial's slot.
+    pub(super) fn of_passage(self, trial: Trial) -> Self {
+        let Self { word, started } = self.of_trial(trial);
+        Self {
+            word: word | ELSEWHERE,
+            started,
+        }
+    }
+
+    /// Whether it is of a passage, and a trial was numbered since.
+    pub(super) fn is_passage_before(self, next_trial: Trial) -> bool {
+        self.is_judged_elsewhere() && self.trial().is_some_and(|trial| trial.next() != next_trial)
+    }
+
     pub(super) fn trial(self) -> Option<Trial> {
         NonZeroU64::new((self.word & TRIAL) >> TRIAL_SHIFT).map(Trial)
     }

@@ -20,6 +20,7 @@ pub struct Attempt {
 }
 
 impl Attempt {
+    pub(super) const REFUSED: &'static str = "circuit open";
     pub(super) const NOT_ELIGIBLE: &'static str = "not eligible";
 
     /// An attempt that is over. Its breaker is asked now, so that what the attempt did to it is seen.
@@ -88,6 +89,15 @@ pub struct NoHealthyProvider {
 }
 
 impl NoHealthyProvider {
+    /// Whether one of the breakers that refused is the one with this very id.
+    pub(crate) fn was_refused_by(&self, id: &Arc<str>) -> bool {
+        let mut refusals = self
+            .attempts
+            .iter()
+            .filter(|it| it.reason == Attempt::REFUSED);
+        refusals.any(|attempt| Arc::ptr_eq(&attempt.provider, id))
+    }
+
     /// How the chain came to its end without a call of any provider; `None` where one was called.
     pub(crate) fn without_a_call(&self) -> Option<Kind> {
         let is_refusal = |attempt: &Attempt| attempt.is_eligible();

@@ -422,7 +422,7 @@ impl Past {
     fn refused(entry: usize) -> Self {
         Self {
             entry,
-            reason: "circuit open".into(),
+            reason: Attempt::REFUSED.into(),
             elapsed: Duration::ZERO,
             is_refusal: true,
         }

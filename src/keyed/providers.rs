@@ -1,6 +1,6 @@
 use std::{collections::HashMap, sync::Arc};
 
-use crate::{BoxError, HealthCache, Permit, Provider, nesting};
+use crate::{BoxError, HealthCache, Permit, Provider, breaker::LayerId, nesting};
 
 /// How many providers a service finds without asking the cache. A handle on one that the cache has
 /// forgotten keeps it in memory, so there may not be many of these either.
@@ -10,6 +10,7 @@ const CALLED: usize = 256;
 pub(super) struct Providers {
     cache: HealthCache,
     bound: usize,
+    layer: LayerId,
     called: HashMap<Arc<str>, Provider>,
     /// In whose name calls without a key are made.
     nobody: Option<Provider>,
@@ -17,9 +18,14 @@ pub(super) struct Providers {
 
 impl Providers {
     pub(super) fn new(cache: HealthCache, bound: usize) -> Self {
+        Self::of_layer(LayerId::new(), cache, bound)
+    }
+
+    fn of_layer(layer: LayerId, cache: HealthCache, bound: usize) -> Self {
         Self {
             cache,
             bound,
+            layer,
             called: HashMap::new(),
             nobody: None,
         }
@@ -30,7 +36,7 @@ impl Providers {
             return Ok(self.admit_nobody());
         }
         match self.called.get(key) {
-            Some(provider) if provider.cell().touch() => nesting::admit(provider),
+            Some(provider) if provider.cell().touch() => nesting::admit(provider, self.layer),
             _ => self.admit_first(key),
         }
     }
@@ -38,7 +44,7 @@ impl Providers {
     /// Admits the first call to a provider, as far as this service can remember.
     fn admit_first(&mut self, key: &str) -> Result<Permit, BoxError> {
         let provider = self.cache.keyed_provider(key, self.bound);
-        let permit = nesting::admit(&provider);
+        let permit = nesting::admit(&provider, self.layer);
         // A key that is too long to be an id is not one to keep.
         if **provider.id() == *key {
             self.remember(provider);
@@ -63,6 +69,6 @@ impl Providers {
 /// By hand: a clone has handles of its own, as they come to be needed.
 impl Clone for Providers {
     fn clone(&self) -> Self {
-        Self::new(self.cache.clone(), self.bound)
+        Self::of_layer(self.layer, self.cache.clone(), self.bound)
     }
 }

@@ -19,7 +19,7 @@ pub(crate) use self::{outer::LayerId, ticket::Ticket};
 use self::{outer::Outer, slots::Slots, streak::Streak, ticket::Trial};
 use crate::{
     Cause, Outcome, Override, Policy, Reason, State,
-    time::{after, random},
+    time::{Stamp, after, random},
     window::Window,
 };
 
@@ -87,7 +87,7 @@ pub(crate) struct Breaker {
     slots: Slots,
     outer: Outer,
     next_trial: Trial,
-    last_grant: Option<Instant>,
+    last_grant: Option<Stamp>,
     last_error: Option<Reason>,
     last_check: Option<Instant>,
 }
@@ -574,7 +574,9 @@ impl Breaker {
         let Phase::Open(window) = &self.phase else {
             return false;
         };
-        let is_too_soon = self.last_grant.is_some_and(|last| now - last < GRANT_PAUSE);
+        let is_too_soon = self
+            .last_grant
+            .is_some_and(|last| Stamp::of(now).since(last) < GRANT_PAUSE);
         let is_granted = !self.is_forced()
             && !self.policy.trials.by_probe_only
             && !is_too_soon
@@ -582,7 +584,7 @@ impl Breaker {
             // One of an earlier half-open time may still be in flight.
             && self.slots.frees_at(1).is_none();
         if is_granted {
-            self.last_grant = Some(now);
+            self.last_grant = Some(Stamp::of(now));
             self.half_open(true, now);
         }
         is_granted

@@ -186,10 +186,11 @@ fn layered_client() -> impl FnMut() {
 /// What a chain cannot do without: the request is kept, the service is a clone, and the response tells whose it is.
 fn by_hand() -> impl FnMut() {
     let provider = HealthCache::default().provider("backend");
-    let service = layered(provider.clone());
+    let id: Arc<str> = provider.id().into();
+    let service = layered(provider);
     over_http(service_fn(move |request: Request| {
         let mut service = service.clone();
-        let served_by = Arc::clone(provider.id());
+        let served_by = Arc::clone(&id);
         async move {
             poll_fn(|cx| service.poll_ready(cx)).await?;
             let mut response = service.call(request.clone()).await?;

@@ -47,7 +47,7 @@ async fn main() -> Result<(), BoxError> {
         let request = Request::get(format!("http://{address}/")).body(Empty::new())?;
         match client.ready().await?.call(request).await {
             Ok(response) => println!("answered {}", response.status()),
-            Err(error) => match error::find::<CircuitOpen>(&error) {
+            Err(error) => match error::find::<CircuitOpen>(&*error) {
                 Some(refusal) => println!("refused, come back in {:?}", refusal.retry_in),
                 None => println!("failed: {error}"),
             },
@@ -73,7 +73,7 @@ impl<B> Retry<Request<Empty<Bytes>>, Response<B>, BoxError> for OnceMore {
     ) -> Option<Self::Future> {
         let is_worth_it = match result {
             Ok(response) => response.status().is_server_error(),
-            Err(error) => error::find::<CircuitOpen>(error).is_none(),
+            Err(error) => error::find::<CircuitOpen>(&**error).is_none(),
         };
         if self.is_spent || !is_worth_it {
             return None;

@@ -115,6 +115,45 @@ fn throttle_within(_error: &(dyn Error + 'static)) -> Option<Outcome> {
 /// that the response carries, such as a body that is still flowing.
 ///
 /// Closures are classifiers through [`HealthLayer::classify_with`](crate::HealthLayer::classify_with).
+///
+/// The classifiers of feature `http` judge an `http::Response`. Reqwest's response is another type; it becomes one with
+/// `MapResponse`:
+///
+/// ```
+/// use tower::{ServiceBuilder, ServiceExt};
+/// use tower_health::{HealthCache, HealthLayer};
+///
+/// # #[cfg(feature = "http")]
+/// # fn with_reqwest() {
+/// let client = ServiceBuilder::new()
+///     .layer(HealthLayer::http(HealthCache::default().provider("search")))
+///     .map_response(http::Response::<reqwest::Body>::from)
+///     .service(reqwest::Client::new());
+/// # use tower::Service;
+/// # fn is_service<S: Service<reqwest::Request>>(_: S) {}
+/// # is_service(client);
+/// # }
+/// ```
+///
+/// Without it, the compiler says so:
+///
+/// ```compile_fail,E0277
+/// use tower::{Service, ServiceBuilder};
+/// use tower_health::{HealthCache, HealthLayer};
+///
+/// let client = ServiceBuilder::new()
+///     .layer(HealthLayer::http(HealthCache::default().provider("search")))
+///     .service(reqwest::Client::new());
+/// fn is_service<S: Service<reqwest::Request>>(_: S) {}
+/// is_service(client);
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not judge a call that ends with `Result<{Res}, {E}>`",
+    label = "this classifier does not judge `Result<{Res}, {E}>`",
+    note = "the classifiers of `tower_health::http` judge `http::Response<B>` where `B: http_body::Body` and the errors of call and body are `Display + 'static`",
+    note = "the response of reqwest is not an `http::Response`: put `.map_response(http::Response::<reqwest::Body>::from)` between `HealthLayer` and the client",
+    note = "for responses of another type, use `HealthLayer::classify_with` with a closure `|result: Result<&Res, &E>| -> Outcome`"
+)]
 pub trait Classify<Res, E> {
     /// What the caller receives.
     type Response;

@@ -6,6 +6,7 @@ use crate::{Cause, Reason, State, line::Line};
 pub use crate::{
     fallback::{Attempt, NoHealthyProvider},
     kind::Kind,
+    state::ParseStateError,
 };
 
 /// Any error, as [`tower::BoxError`](https://docs.rs/tower/latest/tower/type.BoxError.html).
@@ -54,7 +55,9 @@ impl fmt::Display for CircuitOpen {
 
 impl Error for CircuitOpen {}
 
-/// Finds an error of type `T` in `error` or among the first 64 beneath it, through wrappers of any kind.
+/// Finds an error of type `T`: `error` itself, or one of the first 64 beneath it, through wrappers of any kind.
+///
+/// For a [`BoxError`], write `find(&*error)`, and for a reference to one `find(&**error)`.
 ///
 /// ```
 /// use tower_health::{BoxError, HealthCache, error::{self, CircuitOpen}};
@@ -64,12 +67,63 @@ impl Error for CircuitOpen {}
 /// provider.mark_unhealthy("timeout");
 /// let wrapped: BoxError = std::io::Error::other(provider.admit().unwrap_err()).into();
 ///
-/// let refusal = error::find::<CircuitOpen>(&wrapped).unwrap();
+/// let refusal = error::find::<CircuitOpen>(&*wrapped).unwrap();
 /// assert_eq!(&*refusal.provider, "groq");
 /// ```
 #[must_use]
-pub fn find<T: Error + 'static>(error: &BoxError) -> Option<&T> {
-    chain(&**error).find_map(by_value_or_pointer)
+pub fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
+    chain(error).find_map(by_value_or_pointer)
+}
+
+/// Whether circuit breakers refused a call, so that no provider was called: the error is a [`CircuitOpen`], or the
+/// [`NoHealthyProvider`] of a chain that called nobody.
+///
+/// A retry at once would be refused too; the field `retry_in` of both errors tells how long to wait. So a retry policy leaves
+/// refusals alone:
+///
+/// ```
+/// use std::future::{Ready, ready};
+/// use tower::{ServiceBuilder, retry::{Policy, RetryLayer}};
+/// use tower_health::{BoxError, HealthCache, HealthLayer, error};
+///
+/// #[derive(Clone)]
+/// struct UpTo(u32);
+///
+/// impl<Req: Clone, Res> Policy<Req, Res, BoxError> for UpTo {
+///     type Future = Ready<()>;
+///
+///     fn retry(&mut self, _: &mut Req, result: &mut Result<Res, BoxError>) -> Option<Ready<()>> {
+///         let error = result.as_ref().err()?;
+///         if error::is_refusal(&**error) {
+///             return None;
+///         }
+///         self.0 = self.0.checked_sub(1)?;
+///         Some(ready(()))
+///     }
+///
+///     fn clone_request(&mut self, request: &Req) -> Option<Req> {
+///         Some(request.clone())
+///     }
+/// }
+///
+/// # async fn send(request: String) -> std::io::Result<String> { Ok(request) }
+/// let cache = HealthCache::default();
+/// let client = ServiceBuilder::new()
+///     .layer(RetryLayer::new(UpTo(3)))
+///     .layer(HealthLayer::new(cache.provider("search")))
+///     .service_fn(send);
+/// # use tower::ServiceExt;
+/// # let _ = client.oneshot(String::new());
+/// ```
+#[must_use]
+pub fn is_refusal(error: &(dyn Error + 'static)) -> bool {
+    let is_refusal = |error| {
+        let refusal = by_value_or_pointer::<CircuitOpen>(error).map(|_| true);
+        let exhausted = || by_value_or_pointer::<NoHealthyProvider>(error);
+        refusal.or_else(|| Some(exhausted()?.without_a_call() == Some(Kind::CircuitOpen)))
+    };
+    // The outermost decides: beneath the end of a chain may be the refusal of one of its providers.
+    chain(error).find_map(is_refusal).unwrap_or(false)
 }
 
 /// How many errors beneath another are looked at: a chain of sources may lead back to itself.

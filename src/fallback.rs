@@ -7,6 +7,7 @@ mod rule;
 mod wait;
 
 use std::{
+    error::Error,
     fmt,
     sync::Arc,
     task::{Context, Poll},
@@ -23,7 +24,7 @@ pub use self::{
 use crate::{
     BoxError, Health, Provider,
     error::{CircuitOpen, find},
-    policy::positive,
+    policy::{at_least_one, positive},
     telemetry::{self, Fallbacks},
 };
 
@@ -80,7 +81,7 @@ use crate::{
 ///     .deadline(Duration::from_secs(10))
 ///     .when_exhausted(Exhausted::Fail);
 /// let error = customized.call("6 * 7".to_owned()).await.unwrap_err();
-/// let exhausted = error::find::<error::NoHealthyProvider>(&error).unwrap();
+/// let exhausted = error::find::<error::NoHealthyProvider>(&*error).unwrap();
 /// assert_eq!(exhausted.attempts[0].reason, "connection refused");
 /// # Ok(())
 /// # }
@@ -256,7 +257,7 @@ impl<S, Req, R> FallbackChain<S, Req, R> {
     pub fn advance_when<F>(self, rule: F) -> FallbackChain<S, Req, AdvanceWhen<F>>
     where
         S: Service<Req>,
-        F: Fn(Result<&S::Response, &BoxError>) -> bool,
+        F: Fn(Result<&S::Response, &(dyn Error + 'static)>) -> bool,
     {
         self.advance(AdvanceWhen(rule))
     }
@@ -296,12 +297,8 @@ impl<S, Req, R> FallbackChain<S, Req, R> {
     /// If `tries` is 0.
     #[track_caller]
     pub fn max_attempts(self, tries: usize) -> Self {
-        assert!(
-            tries > 0,
-            "`FallbackChain::max_attempts` must be at least 1, got 0"
-        );
         Self {
-            max_attempts: tries,
+            max_attempts: at_least_one("FallbackChain::max_attempts", tries),
             ..self
         }
     }
@@ -309,7 +306,15 @@ impl<S, Req, R> FallbackChain<S, Req, R> {
     /// What to do when no entry is left and some refused. Default: [`Exhausted::LastResort`].
     ///
     /// [`Exhausted::Wait`] clones the request for the last entry too; the others do so only where an entry refused.
+    ///
+    /// # Panics
+    ///
+    /// If it is to wait for no time at all.
+    #[track_caller]
     pub fn when_exhausted(self, exhausted: Exhausted) -> Self {
+        if let Exhausted::Wait(limit) = exhausted {
+            positive("Exhausted::Wait", limit);
+        }
         Self { exhausted, ..self }
     }
 
@@ -394,8 +399,9 @@ impl<S, Req> Entry<S, Req> {
 
     /// Whether the result is a refusal by this entry's own breaker.
     fn has_refused<Res>(&self, result: &Result<Res, BoxError>) -> bool {
-        let refusal = result.as_ref().err().and_then(find::<CircuitOpen>);
-        refusal.is_some_and(|refusal| refusal.provider == *self.provider.id())
+        let error = result.as_ref().err();
+        let refusal = error.and_then(|error| find::<CircuitOpen>(&**error));
+        refusal.is_some_and(|refusal| *refusal.provider == *self.provider.id())
     }
 }
 

@@ -60,6 +60,12 @@ impl<F, C> ResponseFuture<F, C> {
         let running = Running::enter(&permit);
         let future = service.call(request);
         drop(running);
+        Self::new(future, permit, classifier)
+    }
+
+    /// A call that is under way; `permit` judges what comes of it.
+    #[inline]
+    pub(crate) fn new(future: F, permit: Permit, classifier: C) -> Self {
         Self {
             state: State::Called {
                 future,

@@ -55,7 +55,7 @@ pub use self::{
     judge::{JudgeBody, StreamVerdict},
     peek::{
         Content, FirstContent, FirstFrame, FirstSseEvent, Peek, PeekBody, PeekError, PeekFuture,
-        PeekLayer, Whole,
+        PeekLayer, Watch, Whole,
     },
     read_errors::{ErrorResponse, ErrorVerdict, ReadErrors, ReadErrorsFuture, ReadErrorsLayer},
     replay::{Replay, ReplayBody, ReplayError, ReplayFuture, ReplayLayer},

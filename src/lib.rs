@@ -27,7 +27,7 @@
 //! }
 //! let refused = client.ready().await.unwrap().call("answer".to_owned()).await.unwrap_err();
 //!
-//! let refusal = error::find::<CircuitOpen>(&refused).unwrap();
+//! let refusal = error::find::<CircuitOpen>(&*refused).unwrap();
 //! assert!(refusal.retry_in > Duration::from_secs(59));
 //! assert!(!cache.is_healthy("search"));
 //! # }
@@ -64,8 +64,8 @@
 //! | hear of each change | [`HealthCache::subscribe`] |
 //! | see it in logs and in Prometheus | the features `tracing` and [`metrics`] |
 //! | overrule it, from code or from the page | [`Provider::force`], [`status::ControlService`] |
-//! | guard something that is not a tower service | [`Provider::admit`] |
-//! | tell errors apart | [`error::find`], [`error::Kind`] |
+//! | guard something that is not a tower service | [`Provider::call`], [`Provider::admit`] |
+//! | tell errors apart | [`error::find`], [`error::is_refusal`], [`error::Kind`] |
 //! | try a request again whose body cannot be cloned | [`http::ReplayLayer`] |
 //! | answer your own callers when nobody could serve | [`http::unavailable_response`] |
 //!
@@ -139,6 +139,7 @@
 
 mod breaker;
 mod cache;
+mod call;
 mod cell;
 mod classify;
 pub mod error;
@@ -155,7 +156,8 @@ mod layer;
 mod line;
 #[cfg(feature = "load")]
 mod load;
-#[cfg(feature = "metrics")]
+// Documentation only.
+#[cfg(all(doc, feature = "metrics"))]
 #[doc = include_str!("../docs/metrics.md")]
 pub mod metrics {}
 mod nesting;

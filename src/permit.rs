@@ -59,6 +59,11 @@ impl Permit {
         self.record(Outcome::failure(reason));
     }
 
+    /// The provider has failed, and waiting would not help: the breaker opens at once. See [`Outcome::Fatal`].
+    pub fn fatal(self, reason: impl Into<Reason>) {
+        self.record(Outcome::fatal(reason));
+    }
+
     /// The provider asked for a pause, perhaps of a certain length.
     pub fn throttled(self, retry_after: Option<Duration>, reason: impl Into<Reason>) {
         self.record(Outcome::throttled(retry_after, reason));

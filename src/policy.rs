@@ -34,6 +34,17 @@ pub use self::{
 /// );
 /// # let _ = (defaults, customized);
 /// ```
+///
+/// A setter of a policy and of its parts is named after its setting; the getter has `get_` before that name, as in
+/// [`std::process::Command`].
+///
+/// ```
+/// # use std::time::Duration;
+/// # use tower_health::{Policy, Trials};
+/// let policy = Policy::new().trials(Trials::new(3).lease(Duration::from_secs(10)));
+/// assert_eq!(policy.get_trials().get_at_once(), 3);
+/// assert_eq!(policy.get_trip().get_consecutive(), Some(2));
+/// ```
 #[cfg_attr(feature = "serde", doc = include_str!("serde/policy.md"))]
 #[derive(Clone, Debug, Default, PartialEq)]
 #[must_use]
@@ -71,14 +82,40 @@ impl Policy {
         Self { throttle, ..self }
     }
 
-    /// Computes every state and refuses nothing: shadow mode, to learn what a policy would do.
+    /// Computes every state and refuses nothing: shadow mode, to learn what a policy would do. Default: false.
     ///
     /// A call that would have been refused is made, and its result does not count.
-    pub fn observe_only(self) -> Self {
+    pub fn observe_only(self, observe_only: bool) -> Self {
         Self {
-            observe_only: true,
+            observe_only,
             ..self
         }
+    }
+
+    /// Returns the value of [`trip`](Self::trip).
+    pub fn get_trip(&self) -> &Trip {
+        &self.trip
+    }
+
+    /// Returns the value of [`backoff`](Self::backoff).
+    pub fn get_backoff(&self) -> &Backoff {
+        &self.backoff
+    }
+
+    /// Returns the value of [`trials`](Self::trials).
+    pub fn get_trials(&self) -> &Trials {
+        &self.trials
+    }
+
+    /// Returns the value of [`throttle`](Self::throttle).
+    pub fn get_throttle(&self) -> &Throttle {
+        &self.throttle
+    }
+
+    /// Returns the value of [`observe_only`](Self::observe_only).
+    #[must_use]
+    pub fn get_observe_only(&self) -> bool {
+        self.observe_only
     }
 }
 
@@ -86,6 +123,12 @@ impl Policy {
 #[track_caller]
 pub(crate) fn positive(setting: &str, duration: Duration) -> Duration {
     within(&format!("`{setting}`"), limits::positive(duration))
+}
+
+/// Refuses a setting of none.
+#[track_caller]
+pub(crate) fn at_least_one(setting: &str, count: usize) -> usize {
+    within(&format!("`{setting}`"), limits::at_least_one(count))
 }
 
 /// Refuses a setting that is beyond its limit.

@@ -23,7 +23,7 @@ use crate::{
     HealthCache, Provider, State,
     cache::WeakCache,
     foreign::with_safe_waker,
-    policy::positive,
+    policy::{at_least_one, positive},
     time::{FAR, random},
 };
 
@@ -151,12 +151,8 @@ impl HealthProbe {
     /// If `checks` is 0.
     #[track_caller]
     pub fn concurrency(self, checks: usize) -> Self {
-        assert!(
-            checks > 0,
-            "`HealthProbe::concurrency` must be at least 1, got 0"
-        );
         Self {
-            concurrency: checks,
+            concurrency: at_least_one("HealthProbe::concurrency", checks),
             ..self
         }
     }
@@ -167,10 +163,10 @@ impl HealthProbe {
     }
 
     /// Skips a provider's turn while it is closed and a live call has succeeded since the last one.
-    /// Default: it is checked all the same.
-    pub fn skip_when_busy(self) -> Self {
+    /// Default: false.
+    pub fn skip_when_busy(self, skip: bool) -> Self {
         Self {
-            skips_busy: true,
+            skips_busy: skip,
             ..self
         }
     }

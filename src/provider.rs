@@ -27,7 +27,11 @@ impl Provider {
 
     /// The name that it was asked for by.
     #[must_use]
-    pub fn id(&self) -> &Arc<str> {
+    pub fn id(&self) -> &str {
+        self.shared_id()
+    }
+
+    pub(crate) fn shared_id(&self) -> &Arc<str> {
         self.cell().id()
     }
 

@@ -1,5 +1,6 @@
 use std::{
     any::Any,
+    borrow::Cow,
     error::Error,
     fmt::{self, Write as _},
     hash::{Hash, Hasher},
@@ -209,6 +210,13 @@ impl From<&'static str> for Reason {
 
 impl From<String> for Reason {
     fn from(text: String) -> Self {
+        Cow::from(text).into()
+    }
+}
+
+/// Copied even where it is borrowed, and without a label: it may come from outside, as by [`String::from_utf8_lossy`].
+impl From<Cow<'_, str>> for Reason {
+    fn from(text: Cow<'_, str>) -> Self {
         Self(Text::Shared(prefix(&text, Self::MAX_BYTES).into(), 0))
     }
 }

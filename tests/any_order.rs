@@ -79,10 +79,10 @@ impl Dice {
         let trials = self.one_of(&[
             trials.clone(),
             trials.clone().pause(Duration::ZERO),
-            trials.by_probe_only(),
+            trials.by_probe_only(true),
         ]);
         let policy = Policy::new().trip(trip).backoff(backoff).trials(trials);
-        self.one_of(&[policy.clone(), policy.clone(), policy.observe_only()])
+        self.one_of(&[policy.clone(), policy.clone(), policy.observe_only(true)])
     }
 }
 

@@ -138,7 +138,7 @@ async fn id_is_any_string() {
     for id in all.clone() {
         assert!(cache.is_healthy(id), "not mistaken for another");
         let provider = cache.provider(id);
-        assert_eq!(&**provider.id(), id);
+        assert_eq!(provider.id(), id);
         provider.mark_unhealthy("down");
         provider.mark_unhealthy("down");
         assert!(!cache.is_healthy(id));

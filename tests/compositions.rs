@@ -202,7 +202,7 @@ async fn timeout_inside_the_layer_is_a_failure() {
     let service = layer.layer(Timeout::new(mock, TIMEOUT));
     for failures in 1..=2 {
         let error = service.clone().oneshot("hi").await.unwrap_err();
-        assert!(error::find::<Elapsed>(&error).is_some());
+        assert!(error::find::<Elapsed>(&*error).is_some());
         assert_eq!(provider.health().consecutive_failures, failures);
     }
     assert_eq!(provider.health().state, State::Open);
@@ -397,7 +397,7 @@ async fn client_that_connects_within_a_time_of_its_own_is_seen_to_fail() {
     let mut stack = connecting_by(bounded, &provider);
     for _ in 0..2 {
         let error = call(&mut stack).await.unwrap_err();
-        assert!(error::find::<Elapsed>(&error).is_some());
+        assert!(error::find::<Elapsed>(&*error).is_some());
     }
     assert_refused(call(&mut stack).await);
 }
@@ -498,7 +498,7 @@ impl<Req: Clone, Res> Policy<Req, Res, BoxError> for UnlessOpen {
 
     fn retry(&mut self, _: &mut Req, result: &mut Result<Res, BoxError>) -> Option<Sleep> {
         let error = result.as_ref().err()?;
-        if error::find::<CircuitOpen>(error).is_some() {
+        if error::find::<CircuitOpen>(&**error).is_some() {
             return None;
         }
         self.retries_left = self.retries_left.checked_sub(1)?;
@@ -557,7 +557,7 @@ where
 #[track_caller]
 fn assert_refused<T>(result: Result<T, BoxError>) {
     let error = result.err().expect("a refusal");
-    assert!(error::find::<CircuitOpen>(&error).is_some(), "{error}");
+    assert!(error::find::<CircuitOpen>(&*error).is_some(), "{error}");
 }
 
 fn provider() -> Provider {

@@ -108,14 +108,14 @@ fn each_setting_does_what_its_setter_does() {
                 .to_close(2)
                 .lease(secs(5))
                 .pause(Duration::ZERO)
-                .by_probe_only(),
+                .by_probe_only(true),
         )
         .throttle(
             Throttle::default()
                 .default_wait(secs(3))
                 .max_wait(secs(120)),
         )
-        .observe_only();
+        .observe_only(true);
     assert_eq!(everything, by_setters);
 
     let constant = from_toml(r#"backoff = { constant = "7s", jitter = "equal" }"#);
@@ -474,10 +474,10 @@ fn base() -> Policy {
                 .to_close(3)
                 .lease(secs(20))
                 .pause(secs(2))
-                .by_probe_only(),
+                .by_probe_only(true),
         )
         .throttle(Throttle::default().default_wait(secs(5)).max_wait(secs(50)))
-        .observe_only()
+        .observe_only(true)
 }
 
 #[track_caller]
@@ -691,11 +691,11 @@ prop_compose! {
         (by_probe_only, observe_only) in any::<(bool, bool)>(),
     ) -> Policy {
         let [lease, pause, default_wait, max_wait] = times;
-        let trials = Trials::new(at_once).to_close(to_close).lease(lease).pause(pause);
-        let trials = if by_probe_only { trials.by_probe_only() } else { trials };
+        let trials = Trials::new(at_once).to_close(to_close).lease(lease).pause(pause)
+            .by_probe_only(by_probe_only);
         let throttle = Throttle::default().default_wait(default_wait).max_wait(max_wait);
-        let policy = Policy::new().trip(trip).backoff(backoff).trials(trials).throttle(throttle);
-        if observe_only { policy.observe_only() } else { policy }
+        Policy::new().trip(trip).backoff(backoff).trials(trials).throttle(throttle)
+            .observe_only(observe_only)
     }
 }
 

@@ -61,7 +61,7 @@ async fn half_open_breaker_without_a_free_slot_is_ready_without_polling_the_inne
 async fn breaker_that_waits_for_a_probe_is_ready_without_polling_the_inner_service() {
     let mut stack = Stack::new();
     stack.handle.allow(0);
-    let trials = Trials::default().by_probe_only();
+    let trials = Trials::default().by_probe_only(true);
     stack.provider.set_policy(Policy::new().trials(trials));
     half_open(&stack.provider).await;
 

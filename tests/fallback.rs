@@ -31,7 +31,7 @@ use tower::{
 use tower_health::{
     Advance, Backoff, BoxError, Classify, Exhausted, FallbackChain, GuardRule, Health, HealthCache,
     HealthLayer, Outcome, Override, Permit, Policy, Provider, Reason, ServedBy, State, Trials,
-    error::{Attempt, CircuitOpen, NoHealthyProvider, find},
+    error::{Attempt, CircuitOpen, NoHealthyProvider, find, is_refusal},
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -503,6 +503,43 @@ fn no_attempts_at_all_are_refused() {
 #[should_panic = "`FallbackChain::deadline` must be longer than zero, got 0ns"]
 fn no_time_at_all_is_refused() {
     let _ = chain_of::<(), 0>([]).deadline(Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn end_of_a_chain_is_a_refusal_only_where_nobody_was_called() {
+    let [a, b] = stubs();
+    let chain = || chain_of([&a, &b]).when_exhausted(Exhausted::Fail);
+    a.open();
+    b.fails("timeout");
+    assert!(!is_refusal(&*ask(&chain()).await.unwrap_err()));
+    b.open();
+    let refused = ask(&chain()).await.unwrap_err();
+    assert!(is_refusal(&*refused));
+    assert!(is_refusal(&std::io::Error::other(refused)));
+
+    let empty = ask(&chain_of::<(), 0>([])).await.unwrap_err();
+    assert!(!is_refusal(&*empty));
+    assert!(is_refusal(&a.provider().admit().unwrap_err()));
+    assert!(!is_refusal(&Failed("circuit open")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn closure_sees_an_error_that_can_be_searched_and_downcast() {
+    let [a, b] = stubs();
+    a.fails("timeout");
+    let chain = chain_of([&a, &b]).advance_when(|result| {
+        result.is_err_and(|error| {
+            assert!(find::<CircuitOpen>(error).is_none());
+            error.downcast_ref::<Failed>().is_some()
+        })
+    });
+    assert_eq!(chain.oneshot(()).await.unwrap(), "b");
+}
+
+#[test]
+#[should_panic = "`Exhausted::Wait` must be longer than zero, got 0ns"]
+fn wait_of_no_time_at_all_is_refused() {
+    let _ = chain_of::<(), 0>([]).when_exhausted(Exhausted::Wait(Duration::ZERO));
 }
 
 // Half-open.
@@ -1114,7 +1151,7 @@ async fn fail_open_keeps_to_deadline_and_max_attempts() {
 #[tokio::test(start_paused = true)]
 async fn fail_open_makes_no_trial_where_only_checks_may() {
     let [a] = stubs();
-    let trials = Trials::default().by_probe_only();
+    let trials = Trials::default().by_probe_only(true);
     a.provider().set_policy(Policy::new().trials(trials));
     a.open();
     let chain = chain_of([&a]).when_exhausted(Exhausted::FailOpen);
@@ -1589,7 +1626,7 @@ impl<Res> RetryPolicy<(), Res, BoxError> for Retries {
 
     fn retry(&mut self, (): &mut (), result: &mut Result<Res, BoxError>) -> Option<Ready<()>> {
         let error = result.as_ref().err()?;
-        let is_refusal = find::<CircuitOpen>(error).is_some();
+        let is_refusal = find::<CircuitOpen>(&**error).is_some();
         self.0 = self.0.checked_sub(1).filter(|_| !is_refusal)?;
         Some(ready(()))
     }

@@ -41,6 +41,17 @@ async fn a_trial_that_ends_so_opens_again_for_longer() {
     assert_eq!(provider.health().retry_in, Some(2 * SECOND));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_permit_records_it() {
+    let provider = provider(Trip::consecutive(5));
+
+    provider.admit().unwrap().fatal("401");
+
+    let health = provider.health();
+    assert_eq!(health.state, State::Open);
+    assert_eq!(health.last_error.unwrap(), "401");
+}
+
 /// Rule 1.
 #[tokio::test(start_paused = true)]
 async fn a_late_one_moves_nothing() {

@@ -458,7 +458,7 @@ async fn a_silent_stream_is_a_failure_where_a_limit_is_set() {
     advance(SECOND).await;
     let error = assert_ready!(reader.poll()).unwrap().unwrap_err();
 
-    assert!(find::<IdleBody>(&error).is_some());
+    assert!(find::<IdleBody>(&*error).is_some());
     assert_eq!(health(&provider), failure("timeout: idle body"));
 }
 
@@ -545,7 +545,7 @@ mod chain {
 
         let error = chain.oneshot(()).await.unwrap_err();
 
-        let exhausted = find::<NoHealthyProvider>(&error).unwrap();
+        let exhausted = find::<NoHealthyProvider>(&*error).unwrap();
         assert_eq!(exhausted.attempts[0].reason, "404");
     }
 
@@ -564,7 +564,7 @@ mod chain {
         let server = service_fn(move |()| ready(respond()));
         let chain = FallbackChain::grpc().entry(provider, layer.layer(server));
         let error = chain.oneshot(()).await.err()?;
-        let exhausted = find::<NoHealthyProvider>(&error).unwrap();
+        let exhausted = find::<NoHealthyProvider>(&*error).unwrap();
         Some(exhausted.attempts[0].reason.clone())
     }
 }

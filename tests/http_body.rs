@@ -132,7 +132,7 @@ mod verdict {
         }
 
         let refused = try_respond(&provider, Empty::<Bytes>::new()).await;
-        assert!(find::<CircuitOpen>(&refused.unwrap_err()).is_some());
+        assert!(find::<CircuitOpen>(&*refused.unwrap_err()).is_some());
     }
 
     #[tokio::test(start_paused = true)]
@@ -848,7 +848,7 @@ mod idle {
         assert!(reader.is_woken());
         let error = assert_ready!(reader.poll()).unwrap().unwrap_err();
 
-        assert_eq!(find::<IdleBody>(&error).unwrap().limit, LIMIT);
+        assert_eq!(find::<IdleBody>(&*error).unwrap().limit, LIMIT);
         assert_eq!(strikes(&provider), 2);
         assert_eq!(provider.health().last_error.unwrap(), "timeout: idle body");
     }

@@ -914,7 +914,7 @@ mod below_a_health_layer {
         let reason = "body began with an error: overloaded";
         assert_eq!(health.last_error.unwrap(), reason);
         let error = guarded(&provider, &broken).await.unwrap_err();
-        assert!(find::<CircuitOpen>(&error).is_some());
+        assert!(find::<CircuitOpen>(&*error).is_some());
     }
 
     #[tokio::test(start_paused = true)]
@@ -991,7 +991,7 @@ mod below_a_health_layer {
         assert_eq!(health.cause, Some(Cause::Throttled));
         assert_eq!(health.retry_in, Some(7 * SECOND));
         assert_eq!(health.consecutive_failures, 0);
-        let answer = unavailable_response(&error);
+        let answer = unavailable_response(&*error);
         assert_eq!(answer.status(), 429);
         assert_eq!(answer.headers()["retry-after"], "7");
     }
@@ -1006,7 +1006,7 @@ mod below_a_health_layer {
             reason,
             "quota: body began with an error: quota: 3 of 3 used"
         );
-        let answer = unavailable_response(&error);
+        let answer = unavailable_response(&*error);
         assert_eq!(answer.body(), r#"{"error":"quota","attempts":[]}"#);
     }
 
@@ -1134,7 +1134,7 @@ where
 }
 
 fn peeked(error: &BoxError) -> &PeekError {
-    find(error).unwrap_or_else(|| panic!("no `PeekError`: {error:?}"))
+    find(&**error).unwrap_or_else(|| panic!("no `PeekError`: {error:?}"))
 }
 
 async fn timed<T>(future: impl Future<Output = T>) -> (T, Duration) {

@@ -266,7 +266,7 @@ async fn service_that_is_never_ready_again_counts_against_nobody() {
     server.send_error(reset());
 
     let error = assert_ready_err!(client.poll_ready());
-    assert!(error::find::<io::Error>(&error).is_some());
+    assert!(error::find::<io::Error>(&*error).is_some());
     assert_eq!(cache.provider("a").health().last_error, None);
 }
 
@@ -672,7 +672,7 @@ async fn provider_that_is_named_later_by_a_long_key_stays_open() {
     trip(&mut client, &long).await;
 
     let named = cache.provider(long.as_str());
-    assert_eq!(**named.id(), *long);
+    assert_eq!(named.id(), long);
     assert!(!named.is_healthy());
     assert_eq!(known(&cache), [long.as_str()]);
     assert_eq!(*refused(&mut client, &long).await.provider, *long);
@@ -905,7 +905,7 @@ async fn trip(client: &mut impl Client, host: &str) {
 async fn refused(client: &mut impl Client, host: &str) -> CircuitOpen {
     let answer = client.ready().await.unwrap().call(working(host));
     let error = answer.await.unwrap_err();
-    error::find::<CircuitOpen>(&error).unwrap().clone()
+    error::find::<CircuitOpen>(&*error).unwrap().clone()
 }
 
 fn state(cache: &HealthCache, host: &str) -> State {

@@ -120,7 +120,7 @@ async fn force_holds_where_calls_are_timed_too() {
         let ready = client.ready().await.unwrap();
         provider.force(Override::Open, Duration::MAX, "maintenance");
         let error = ready.call("hi").await.unwrap_err();
-        assert!(error::find::<CircuitOpen>(&error).is_some());
+        assert!(error::find::<CircuitOpen>(&*error).is_some());
     }
 }
 
@@ -556,7 +556,7 @@ async fn layer_knows_that_it_is_inside_another_at_any_depth() {
 async fn service_shows_whose_it_is_and_what_it_wraps() {
     let mut service = HealthLayer::new(provider()).layer(String::from("inner"));
     service.get_mut().push('!');
-    assert_eq!(&**service.provider().id(), "search");
+    assert_eq!(service.provider().id(), "search");
     assert_eq!(service.get_ref(), "inner!");
     assert_eq!(service.into_inner(), "inner!");
 }
@@ -586,7 +586,7 @@ async fn refusal_is_found_beneath_every_wrapper() {
         ("a shared error", Arc::new(refusal.clone()).into()),
     ];
     for (wrapper, error) in &wrapped {
-        let found = error::find::<CircuitOpen>(error);
+        let found = error::find::<CircuitOpen>(&**error);
         assert_eq!(found.map(|it| &*it.provider), Some("search"), "{wrapper}");
     }
 }
@@ -594,7 +594,7 @@ async fn refusal_is_found_beneath_every_wrapper() {
 #[tokio::test(start_paused = true)]
 async fn refusal_is_found_in_a_shared_error_of_any_type() {
     let shared: Arc<dyn Error + Send + Sync> = Arc::new(open_circuit());
-    assert!(error::find::<CircuitOpen>(&shared.into()).is_some());
+    assert!(error::find::<CircuitOpen>(&shared).is_some());
 }
 
 #[tokio::test(start_paused = true)]
@@ -605,7 +605,7 @@ async fn nothing_is_found_where_nothing_is() {
         Because(reset().into()).into(),
     ];
     for error in &unrelated {
-        assert!(error::find::<CircuitOpen>(error).is_none());
+        assert!(error::find::<CircuitOpen>(&**error).is_none());
     }
 }
 
@@ -615,7 +615,7 @@ async fn refusal_is_found_beneath_64_sources() {
     for _ in 0..64 {
         error = Because(error).into();
     }
-    assert!(error::find::<CircuitOpen>(&error).is_some());
+    assert!(error::find::<CircuitOpen>(&*error).is_some());
 }
 
 /// Sources that lead back to themselves, as sources, in an `io::Error` or shared.
@@ -633,7 +633,7 @@ async fn cyclic_sources_end() {
             io::Error::other(shared).into(),
         ];
         for error in &errors {
-            assert!(error::find::<CircuitOpen>(error).is_none());
+            assert!(error::find::<CircuitOpen>(&**error).is_none());
             assert_eq!(Kind::of(&**error), None);
             assert_eq!(Reason::error(&**error), "cyclic");
         }
@@ -648,11 +648,11 @@ async fn cyclic_sources_end() {
 async fn errors_of_other_layers_are_found_too() {
     let error: BoxError = io::Error::other(Because(reset().into())).into();
     assert_eq!(
-        error::find::<io::Error>(&error).unwrap().kind(),
+        error::find::<io::Error>(&*error).unwrap().kind(),
         io::ErrorKind::Other,
         "the outermost comes first"
     );
-    assert!(error::find::<Because>(&error).is_some());
+    assert!(error::find::<Because>(&*error).is_some());
 }
 
 #[tokio::test(start_paused = true)]
@@ -666,7 +666,7 @@ async fn refusal_is_found_through_a_timeout_and_a_buffer() {
         .service(echo());
 
     let error = service.oneshot("hi").await.unwrap_err();
-    assert!(error::find::<CircuitOpen>(&error).is_some());
+    assert!(error::find::<CircuitOpen>(&*error).is_some());
 }
 
 /// A buffer shares the error that ended its worker among all its callers.
@@ -681,7 +681,7 @@ async fn readiness_error_is_found_in_what_a_dead_buffer_says() {
         .service(mock);
 
     let error = service.oneshot(()).await.unwrap_err();
-    assert!(error::find::<io::Error>(&error).is_some());
+    assert!(error::find::<io::Error>(&*error).is_some());
     assert_eq!(provider.health().consecutive_failures, 1);
 }
 

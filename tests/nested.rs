@@ -340,7 +340,7 @@ where
 {
     for _ in 0..2 {
         let error = stack.clone().oneshot(()).await.unwrap_err();
-        assert!(error::find::<NoHealthyProvider>(&error).is_some());
+        assert!(error::find::<NoHealthyProvider>(&*error).is_some());
         assert!(Kind::of(&*error).is_some_and(Kind::is_local), "{error}");
     }
     assert!(group.is_healthy());

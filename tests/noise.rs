@@ -85,7 +85,7 @@ async fn random_errors_cost_few_more_than_without_a_breaker() {
             let (mut with, mut without) = (0, 0);
             for seed in 0..seeds {
                 let mut guarded = Traffic::new(Policy::new(), seed, per_second, failing);
-                let never = Policy::new().observe_only();
+                let never = Policy::new().observe_only(true);
                 let mut bare = Traffic::new(never, seed, per_second, failing);
                 with += guarded.errors_in(SECONDS).await;
                 without += bare.errors_in(SECONDS).await;

@@ -240,13 +240,13 @@ async fn hosts_that_are_down_leave_another_untouched_on_one_client() {
     for _ in 0..2 {
         assert_eq!(call(failing).await.unwrap(), 503);
         let error = call(refusing).await.unwrap_err();
-        assert!(error::find::<io::Error>(&error).is_some());
+        assert!(error::find::<io::Error>(&*error).is_some());
         assert_eq!(call(working).await.unwrap(), 200);
     }
 
     for down in [failing, refusing] {
         let error = call(down).await.unwrap_err();
-        let refusal = error::find::<CircuitOpen>(&error).unwrap();
+        let refusal = error::find::<CircuitOpen>(&*error).unwrap();
         assert_eq!(*refusal.provider, format!("http://{down}"));
     }
     assert_eq!(call(working).await.unwrap(), 200);

@@ -74,10 +74,10 @@ fn each_setting_is_a_difference() {
         Policy::new().trials(Trials::default().to_close(2)),
         Policy::new().trials(Trials::default().lease(secs(1))),
         Policy::new().trials(Trials::default().pause(secs(2))),
-        Policy::new().trials(Trials::default().by_probe_only()),
+        Policy::new().trials(Trials::default().by_probe_only(true)),
         Policy::new().throttle(Throttle::default().default_wait(secs(1))),
         Policy::new().throttle(Throttle::default().max_wait(secs(1))),
-        Policy::new().observe_only(),
+        Policy::new().observe_only(true),
     ] {
         assert_ne!(changed, defaults);
     }
@@ -315,7 +315,7 @@ async fn timed_rules_hold_for_calls_begun_after_the_change() {
 
 #[tokio::test(start_paused = true)]
 async fn observe_only_computes_all_and_refuses_nothing() {
-    let rig = Rig::new(Policy::new().observe_only());
+    let rig = Rig::new(Policy::new().observe_only(true));
     let mut transitions = rig.cache.subscribe();
     rig.trip();
     let health = rig.health();
@@ -348,18 +348,95 @@ async fn observe_only_computes_all_and_refuses_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn observe_only_is_left_and_entered_at_any_time() {
-    let rig = Rig::open(Policy::new().observe_only());
+    let rig = Rig::open(Policy::new().observe_only(true));
     rig.set_policy(Policy::new());
     assert_eq!(rig.wait(), secs(60));
-    rig.set_policy(Policy::new().observe_only());
+    rig.set_policy(Policy::new().observe_only(true));
     assert!(rig.is_healthy());
 }
 
 #[tokio::test(start_paused = true)]
 async fn observe_only_gives_way_to_an_operator_who_forces_it_open() {
-    let rig = Rig::open(Policy::new().observe_only());
+    let rig = Rig::open(Policy::new().observe_only(true));
     rig.force(Override::Open, secs(10), "maintenance");
     assert_eq!(rig.wait(), secs(10), "not as long as the window beneath");
     advance(secs(10)).await;
     assert!(rig.is_healthy());
+}
+
+// Getters.
+
+#[test]
+fn getters_give_what_setters_took() {
+    let trip = Trip::consecutive(3)
+        .exact()
+        .within(secs(4))
+        .or_failure_rate(0.5, secs(6))
+        .min_calls(7)
+        .slow_call(secs(8))
+        .cancelled_after(secs(9));
+    let backoff = Backoff::exponential(secs(10), secs(11))
+        .factor(1.5)
+        .jitter(Jitter::Full)
+        .max_hold(secs(12));
+    let trials = Trials::new(13)
+        .to_close(14)
+        .lease(secs(15))
+        .pause(secs(16))
+        .by_probe_only(true);
+    let throttle = Throttle::default()
+        .default_wait(secs(17))
+        .max_wait(secs(18));
+    let policy = Policy::new()
+        .trip(trip.clone())
+        .backoff(backoff.clone())
+        .trials(trials.clone())
+        .throttle(throttle.clone())
+        .observe_only(true);
+
+    assert_eq!(policy.get_trip(), &trip);
+    assert_eq!(policy.get_backoff(), &backoff);
+    assert_eq!(policy.get_trials(), &trials);
+    assert_eq!(policy.get_throttle(), &throttle);
+    assert!(policy.get_observe_only());
+
+    assert_eq!(trip.get_consecutive(), Some(3));
+    assert!(trip.get_exact());
+    assert_eq!(trip.get_within(), secs(4));
+    assert_eq!(trip.get_failure_rate(), Some((0.5, secs(6))));
+    assert_eq!(trip.get_min_calls(), Some(7));
+    assert_eq!(trip.get_slow_call(), Some(secs(8)));
+    assert_eq!(trip.get_cancelled_after(), Some(secs(9)));
+
+    assert_eq!(
+        [backoff.get_first(), backoff.get_max()],
+        [secs(10), secs(11)]
+    );
+    assert!((backoff.get_factor() - 1.5).abs() < f64::EPSILON);
+    assert_eq!(backoff.get_jitter(), Jitter::Full);
+    assert_eq!(backoff.get_max_hold(), secs(12));
+
+    assert_eq!([trials.get_at_once(), trials.get_to_close()], [13, 14]);
+    assert_eq!(
+        [trials.get_lease(), trials.get_pause()],
+        [secs(15), secs(16)]
+    );
+    assert!(trials.get_by_probe_only());
+
+    assert_eq!(throttle.get_default_wait(), secs(17));
+    assert_eq!(throttle.get_max_wait(), secs(18));
+
+    let rate = Trip::failure_rate(0.5, secs(6));
+    assert_eq!(rate.get_consecutive(), None);
+    let default = Trip::default();
+    assert_eq!(default.get_failure_rate(), None);
+    assert_eq!(default.get_min_calls(), None);
+}
+
+#[test]
+fn switches_can_be_switched_off_again() {
+    let policy = Policy::new().observe_only(true).observe_only(false);
+    assert_eq!(policy, Policy::new());
+    let trials = Trials::default().by_probe_only(true).by_probe_only(false);
+    assert_eq!(trials, Trials::default());
 }

@@ -436,7 +436,7 @@ async fn late_turn_moves_none_of_those_after_it() {
 async fn two_turns_that_are_due_at_once_are_one() {
     let cache = HealthCache::default();
     let backend = Backend::default();
-    let probe = steady(&cache).skip_when_busy();
+    let probe = steady(&cache).skip_when_busy(true);
     let probe = probe.check("a", backend.check()).spawn();
     sleep(SECOND).await;
     cache.provider("a").admit().unwrap().success();
@@ -874,7 +874,7 @@ async fn suspect_scope_checks_the_half_open() {
 async fn busy_provider_is_skipped_where_asked_for() {
     let cache = HealthCache::default();
     let (spared, not_spared) = (Backend::default(), Backend::default());
-    let sparing = steady(&cache).skip_when_busy();
+    let sparing = steady(&cache).skip_when_busy(true);
     let sparing = sparing.check("spared", spared.check()).spawn();
     let plain = steady(&cache).check("not spared", not_spared.check());
     let plain = plain.spawn();
@@ -904,7 +904,7 @@ async fn busy_provider_is_skipped_where_asked_for() {
 async fn busy_provider_is_checked_once_it_has_opened() {
     let cache = trips_at_once();
     let backend = Backend::default();
-    let probe = HealthProbe::new(&cache).skip_when_busy();
+    let probe = HealthProbe::new(&cache).skip_when_busy(true);
     let probe = probe.check("a", backend.check());
     cache.provider("a").admit().unwrap().success();
     cache.provider("a").admit().unwrap().failure("refused");

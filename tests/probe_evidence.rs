@@ -627,7 +627,7 @@ async fn check_that_spans_the_end_of_the_window_counts() {
 /// Rule 13.
 #[tokio::test(start_paused = true)]
 async fn by_probe_only_admits_no_live_call_until_a_functional_check_has_closed() {
-    let it = Patient::of(policy_of_one().trials(Trials::default().by_probe_only()));
+    let it = Patient::of(policy_of_one().trials(Trials::default().by_probe_only(true)));
     it.live_failure();
     advance(MINUTE).await;
     assert_eq!(it.state(), State::HalfOpen);
@@ -642,7 +642,7 @@ async fn by_probe_only_admits_no_live_call_until_a_functional_check_has_closed()
 /// Rule 13.
 #[tokio::test(start_paused = true)]
 async fn by_probe_only_grants_no_early_trial() {
-    let it = Patient::of(policy_of_one().trials(Trials::default().by_probe_only()));
+    let it = Patient::of(policy_of_one().trials(Trials::default().by_probe_only(true)));
     it.live_failure();
     it.check(REACHES, PASSES).await;
     assert_eq!(it.state(), State::Open);
@@ -652,7 +652,7 @@ async fn by_probe_only_grants_no_early_trial() {
 /// Rule 13: only a functional probe closes.
 #[tokio::test(start_paused = true)]
 async fn by_probe_only_is_not_closed_by_a_shallow_check() {
-    let it = Patient::of(policy_of_one().trials(Trials::default().by_probe_only()));
+    let it = Patient::of(policy_of_one().trials(Trials::default().by_probe_only(true)));
     it.check(REACHES, FAILS).await;
     assert_eq!(it.health().cause, Some(Cause::Probe));
     it.check(REACHES, PASSES).await;
@@ -662,7 +662,7 @@ async fn by_probe_only_is_not_closed_by_a_shallow_check() {
 /// Rule 13; scenario 29.
 #[tokio::test(start_paused = true)]
 async fn by_probe_only_admits_one_live_trial_after_max_hold() {
-    let it = Patient::of(policy_of_one().trials(Trials::default().by_probe_only()));
+    let it = Patient::of(policy_of_one().trials(Trials::default().by_probe_only(true)));
     it.live_failure();
     let probe = steady(&it.cache).check(ID, || ready(FAILS)).spawn();
     sleep(599 * SECOND).await;

@@ -168,7 +168,7 @@ mod errors {
 
         let error: BoxError = refused(Request::new(body)).into();
         assert_eq!(error.to_string(), "request body could not be read");
-        let cause = find::<io::Error>(&error).unwrap();
+        let cause = find::<io::Error>(&*error).unwrap();
         assert_eq!(cause.kind(), io::ErrorKind::ConnectionReset);
     }
 

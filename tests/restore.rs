@@ -189,7 +189,7 @@ async fn what_was_heard_since_counts_more() {
     let busy_when_a_check_was_due = |rig: &Rig| {
         rig.succeed();
         let skips = || async { panic!("it is busy") as bool };
-        let probe = HealthProbe::new(&rig.cache).skip_when_busy();
+        let probe = HealthProbe::new(&rig.cache).skip_when_busy(true);
         assert_ready!(task::spawn(probe.check(Rig::ID, skips).round()).poll());
     };
     let ways: [(Way<'_>, bool); 9] = [
@@ -304,7 +304,7 @@ async fn windows_are_no_longer_than_the_new_policy_allows_for() {
 /// Rule 3: a process that restarts again and again, with a broken probe, is no prison.
 #[tokio::test(start_paused = true)]
 async fn hold_goes_on_over_restarts() {
-    let policy = Policy::new().trials(Trials::default().by_probe_only());
+    let policy = Policy::new().trials(Trials::default().by_probe_only(true));
     let mut rig = Rig::open(policy.clone());
     assert_eq!(rig.wait(), secs(600));
     for spent in 1..=5 {
@@ -326,7 +326,7 @@ async fn hold_goes_on_over_restarts() {
 /// Its state is shown, its windows refuse nothing: there is nothing left to wait for.
 #[tokio::test(start_paused = true)]
 async fn shadow_mode_restores_to_half_open() {
-    let shadow = Policy::new().observe_only();
+    let shadow = Policy::new().observe_only(true);
     let rig = Rig::open(shadow.clone());
     let rig = after_a_restart(shadow, &rig.cache.snapshot()).await;
     assert_eq!(rig.state(), State::HalfOpen);
@@ -422,7 +422,7 @@ async fn longest_times_do_not_overflow() {
         .provider("b")
         .force(Override::Open, Duration::MAX, "drill");
     let snapshot = rig.cache.snapshot();
-    let by_probe = policy.clone().trials(Trials::default().by_probe_only());
+    let by_probe = policy.clone().trials(Trials::default().by_probe_only(true));
     for policy in [policy, by_probe] {
         let rig = after_a_restart(policy, &snapshot).await;
         assert_eq!(rig.state(), State::Open);

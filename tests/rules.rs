@@ -1134,7 +1134,7 @@ async fn rule_12_every_layer_service_and_handle_of_one_id_shares_one_breaker() {
 // Rule 13: by probe only.
 
 fn by_probe_only(trials: u32) -> Policy {
-    Policy::new().trials(Trials::new(trials).by_probe_only())
+    Policy::new().trials(Trials::new(trials).by_probe_only(true))
 }
 
 /// Rule 13.

@@ -122,7 +122,8 @@ async fn gauges_that_follow_transitions_are_one_hot() {
 async fn flapping_fills_no_memory_even_when_a_subscriber_never_reads() {
     const BACKLOG: usize = 1_024;
     let rig = Rig::new(Policy::new());
-    let kept = || Arc::strong_count(rig.id());
+    let id = rig.admit().unwrap().provider().unwrap();
+    let kept = || Arc::strong_count(&id);
     let at_first = kept();
     for with_subscriber in [false, true] {
         let _never_read = with_subscriber.then(|| rig.cache.subscribe());

@@ -146,7 +146,7 @@ async fn refusal_is_unavailable_to_a_client_of_tonic() {
     assert!(status.message().contains("`upstream` is open"), "{status}");
     assert!(status.metadata().contains_key("grpc-retry-pushback-ms"));
     let refusal: BoxError = status.into();
-    assert!(error::find::<CircuitOpen>(&refusal).is_some());
+    assert!(error::find::<CircuitOpen>(&*refusal).is_some());
 }
 
 /// What a client of tonic makes of an error.
@@ -160,7 +160,7 @@ async fn exhausted_chain_is_unavailable_to_a_client_of_tonic() {
     let status = Status::from_error(chain.oneshot(()).await.unwrap_err());
     assert_eq!(status.code(), tonic::Code::Unavailable);
     let exhausted: BoxError = status.into();
-    assert!(error::find::<error::NoHealthyProvider>(&exhausted).is_some());
+    assert!(error::find::<error::NoHealthyProvider>(&*exhausted).is_some());
 }
 
 #[cfg(feature = "hyper")]
@@ -387,7 +387,7 @@ impl From<Result<String, BoxError>> for Served {
                 assert_eq!(body, "well");
                 Self::Well
             }
-            Err(error) if error::find::<CircuitOpen>(&error).is_some() => Self::Refused,
+            Err(error) if error::find::<CircuitOpen>(&*error).is_some() => Self::Refused,
             Err(_) => Self::Failed,
         }
     }
@@ -539,7 +539,7 @@ impl<Req: Clone, Res> Policy<Req, Res, BoxError> for WithinBudget {
 
     fn retry(&mut self, _: &mut Req, result: &mut Result<Res, BoxError>) -> Option<Ready<()>> {
         let error = result.as_ref().err()?;
-        let is_refused = error::find::<CircuitOpen>(error).is_some();
+        let is_refused = error::find::<CircuitOpen>(&**error).is_some();
         (!is_refused && self.0.withdraw()).then(|| ready(()))
     }
 

@@ -80,7 +80,7 @@ async fn thousand_calls_at_once_are_each_refused_once() {
 
     let refused = answers.iter().filter(|answer| {
         let error = answer.as_ref().unwrap_err();
-        error::find::<CircuitOpen>(error)
+        error::find::<CircuitOpen>(&**error)
             .unwrap()
             .last_error
             .as_deref()

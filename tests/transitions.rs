@@ -535,5 +535,5 @@ async fn what_is_displayed_of_a_provider_is_one_line() {
     );
     // What programs read is as it was.
     assert_eq!(provider.health().last_error.unwrap().as_str(), RUDE);
-    assert_eq!(&**provider.id(), RUDE);
+    assert_eq!(provider.id(), RUDE);
 }

@@ -71,7 +71,7 @@ mod grpc {
     }
 
     fn answer(error: impl Into<BoxError>) -> Response<Empty<bytes::Bytes>> {
-        grpc_unavailable_response(&error.into())
+        grpc_unavailable_response(&*error.into())
     }
 }
 
@@ -88,7 +88,7 @@ mod chains {
         advance(Duration::from_millis(20_500)).await;
 
         chain.chain = chain.chain.when_exhausted(Exhausted::Fail);
-        let response = unavailable_response(&chain.fails().await);
+        let response = unavailable_response(&*chain.fails().await);
         assert_eq!(response.status(), 503);
         // Of 39.5 s.
         assert_eq!(response.headers()[RETRY_AFTER], "40");
@@ -102,12 +102,12 @@ mod chains {
     #[tokio::test(start_paused = true)]
     async fn breakers_that_this_request_has_opened_are_heeded_too() {
         let mut chain = Chain::of([("a", Answer::Status(500))]);
-        let first = unavailable_response(&chain.fails().await);
+        let first = unavailable_response(&*chain.fails().await);
         assert_eq!(first.headers().get(RETRY_AFTER), None);
 
         let error = chain.fails().await;
-        assert_eq!(find::<NoHealthyProvider>(&error).unwrap().retry_in, None);
-        let second = unavailable_response(&error);
+        assert_eq!(find::<NoHealthyProvider>(&*error).unwrap().retry_in, None);
+        let second = unavailable_response(&*error);
         assert_eq!(second.status(), 503);
         assert_eq!(second.headers()[RETRY_AFTER], "60");
         assert_eq!(reasons(&second), ["500"]);
@@ -116,13 +116,13 @@ mod chains {
     #[tokio::test(start_paused = true)]
     async fn providers_that_all_want_a_pause_make_a_429() {
         let mut chain = Chain::of([("a", Answer::Pause(30)), ("b", Answer::Pause(7))]);
-        let asked = unavailable_response(&chain.fails().await);
+        let asked = unavailable_response(&*chain.fails().await);
         assert_eq!(asked.status(), 429);
         assert_eq!(asked.headers()[RETRY_AFTER], "7");
         assert_eq!(reasons(&asked), ["429", "429"]);
 
         advance(Duration::from_secs(2)).await;
-        let skipped = unavailable_response(&chain.fails().await);
+        let skipped = unavailable_response(&*chain.fails().await);
         assert_eq!(skipped.status(), 429);
         assert_eq!(skipped.headers()[RETRY_AFTER], "5");
         assert_eq!(reasons(&skipped), ["circuit open", "circuit open"]);
@@ -137,8 +137,8 @@ mod chains {
             let mut chain = Chain::of(answers);
             for _ in 0..3 {
                 let error = chain.fails().await;
-                assert!(!find::<NoHealthyProvider>(&error).unwrap().is_throttled());
-                assert_eq!(unavailable_response(&error).status(), 503);
+                assert!(!find::<NoHealthyProvider>(&*error).unwrap().is_throttled());
+                assert_eq!(unavailable_response(&*error).status(), 503);
             }
         }
     }
@@ -148,7 +148,7 @@ mod chains {
         let mut chain = Chain::of([("a", Answer::Pause(7)), ("b", Answer::Pause(7))]);
         let hour = Duration::from_secs(3600);
         chain.provider("b").force(Override::Open, hour, "drained");
-        let response = unavailable_response(&chain.fails().await);
+        let response = unavailable_response(&*chain.fails().await);
         assert_eq!(response.status(), 503);
         assert_eq!(response.headers()[RETRY_AFTER], "7");
     }
@@ -167,14 +167,14 @@ mod chains {
         let serves = || service_fn(|_: Request<()>| ready(io::Result::Ok(Response::new(()))));
         let chain = FallbackChain::http().entry_if(large, serves(), |_| false);
         let error = chain.clone().oneshot(Request::default()).await.unwrap_err();
-        let response = unavailable_response(&error);
+        let response = unavailable_response(&*error);
         assert_eq!(response.status(), 503);
         assert_eq!(response.headers().get(RETRY_AFTER), None);
         assert_eq!(reasons(&response), ["not eligible"]);
 
         let chain = chain.entry(paused, serves());
         let error = chain.oneshot(Request::default()).await.unwrap_err();
-        let response = unavailable_response(&error);
+        let response = unavailable_response(&*error);
         assert_eq!(response.status(), 429);
         assert_eq!(response.headers()[RETRY_AFTER], "7");
         assert_eq!(reasons(&response), ["not eligible", "circuit open"]);
@@ -182,7 +182,7 @@ mod chains {
 
     #[tokio::test(start_paused = true)]
     async fn chain_without_entries_makes_a_503() {
-        let response = unavailable_response(&Chain::of([]).fails().await);
+        let response = unavailable_response(&*Chain::of([]).fails().await);
         assert_eq!(response.status(), 503);
         assert_eq!(response.headers().get(RETRY_AFTER), None);
         assert_eq!(
@@ -194,7 +194,7 @@ mod chains {
     #[tokio::test(start_paused = true)]
     async fn chain_is_found_beneath_other_layers() {
         let error = Chain::of([("a", Answer::Pause(7))]).fails().await;
-        let wrapped = io::Error::other(io::Error::other(error)).into();
+        let wrapped = io::Error::other(io::Error::other(error));
         assert_eq!(unavailable_response(&wrapped).status(), 429);
     }
 }
@@ -208,7 +208,7 @@ mod breakers {
         provider.mark_unhealthy("secret");
         provider.mark_unhealthy("secret");
         advance(Duration::from_millis(1)).await;
-        let error = io::Error::other(provider.admit().unwrap_err()).into();
+        let error = io::Error::other(provider.admit().unwrap_err());
 
         let response = unavailable_response(&error);
         assert_eq!(response.status(), 503);
@@ -224,7 +224,7 @@ mod breakers {
         let provider = provider();
         let permit = provider.admit().unwrap();
         permit.throttled(Some(Duration::from_secs(7)), "429");
-        let response = unavailable_response(&provider.admit().unwrap_err().into());
+        let response = unavailable_response(&provider.admit().unwrap_err());
         assert_eq!(response.status(), 429);
         assert_eq!(response.headers()[RETRY_AFTER], "7");
     }
@@ -241,7 +241,7 @@ mod breakers {
             let provider = HealthCache::new(policy).provider("groq");
             provider.mark_unhealthy("timeout");
             provider.mark_unhealthy("timeout");
-            let response = unavailable_response(&provider.admit().unwrap_err().into());
+            let response = unavailable_response(&provider.admit().unwrap_err());
             assert_eq!(response.headers()[RETRY_AFTER], seconds, "{wait:?}");
         }
     }
@@ -253,11 +253,11 @@ mod breakers {
         provider.mark_unhealthy("timeout");
         let mut refusal = provider.admit().unwrap_err();
         refusal.retry_in = Duration::ZERO;
-        let response = unavailable_response(&refusal.clone().into());
+        let response = unavailable_response(&refusal);
         assert_eq!(response.headers()[RETRY_AFTER], "0");
 
         refusal.retry_in = Duration::MAX;
-        let response = unavailable_response(&refusal.into());
+        let response = unavailable_response(&refusal);
         assert_eq!(response.headers()[RETRY_AFTER], u64::MAX.to_string());
     }
 }
@@ -283,7 +283,7 @@ mod failures {
             ),
             (io::Error::other(Elapsed::new()).into(), 504, "timeout"),
         ] {
-            let response = unavailable_response(&error);
+            let response = unavailable_response(&*error);
             assert_eq!(response.status(), status, "{error}");
             assert_eq!(response.headers().get(RETRY_AFTER), None);
             let body = format!(r#"{{"error":"{name}","attempts":[]}}"#);
@@ -297,7 +297,7 @@ mod failures {
         let never = service_fn(|_| ready(io::Result::Ok(())));
         let service = ReplayLayer::up_to(1).layer(never);
         let error = service.oneshot(Request::new("more".to_owned())).await;
-        let response = unavailable_response(&error.unwrap_err());
+        let response = unavailable_response(&*error.unwrap_err());
         assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
         assert_eq!(response.body(), r#"{"error":"request","attempts":[]}"#);
     }
@@ -311,11 +311,11 @@ mod texts {
         let mut chain = Chain::of([("a", Answer::Error(|| "key sk-1 is used up".into()))]);
         let error = chain.fails().await;
         assert_eq!(
-            unavailable_response(&error).body(),
+            unavailable_response(&*error).body(),
             r#"{"error":"no healthy provider","attempts":[{"provider":"a","reason":"error"}]}"#
         );
         assert_eq!(
-            unavailable_response_with_details(&error).body(),
+            unavailable_response_with_details(&*error).body(),
             concat!(
                 r#"{"error":"no healthy provider","#,
                 r#""attempts":[{"provider":"a","reason":"error","details":"key sk-1 is used up"}],"#,
@@ -331,8 +331,8 @@ mod texts {
         provider.mark_unhealthy("key sk-1 is used up");
         let error: BoxError = provider.admit().unwrap_err().into();
 
-        assert!(!unavailable_response(&error).body().contains("sk-1"));
-        let detailed = unavailable_response_with_details(&error);
+        assert!(!unavailable_response(&*error).body().contains("sk-1"));
+        let detailed = unavailable_response_with_details(&*error);
         let attempt =
             r#"{"provider":"groq","reason":"circuit open","details":"key sk-1 is used up"}"#;
         assert!(detailed.body().contains(attempt), "{}", detailed.body());
@@ -350,7 +350,7 @@ mod texts {
             ("b", Answer::Error(|| Overloaded::new().into())),
             ("c", Answer::Status(521)),
         ]);
-        let response = unavailable_response(&chain.fails().await);
+        let response = unavailable_response(&*chain.fails().await);
         assert_eq!(reasons(&response), ["reset", "overloaded", "521"]);
     }
 
@@ -360,7 +360,7 @@ mod texts {
         let provider = HealthCache::default().provider(id);
         provider.mark_unhealthy("timeout");
         provider.mark_unhealthy("timeout");
-        let response = unavailable_response(&provider.admit().unwrap_err().into());
+        let response = unavailable_response(&provider.admit().unwrap_err());
 
         let escaped =
             "a \\\"quoted\\\" \\\\ id\\u000d\\u000a\\u0009\\u0000\\u001f\u{7f} \u{2028} ключ 🔑";

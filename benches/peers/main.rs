@@ -107,7 +107,7 @@ fn refused(criterion: &mut Criterion) {
     for caller in [Caller::One, Caller::Two] {
         let mut table = Table::new(criterion, "refused", caller);
         let health = opened(in_a_row::health(2, ILL), |error| {
-            error::find::<CircuitOpen>(error).is_some()
+            error::find::<CircuitOpen>(&**error).is_some()
         });
         table.row("tower-health", health);
         let failsafe = opened(in_a_row::failsafe(2, ILL), |error| {

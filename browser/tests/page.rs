@@ -469,7 +469,7 @@ async fn nobody_is_not_all_up() {
 #[tokio::test]
 async fn what_is_only_observed_would_be_down() {
     let browser = browser!(Desktop);
-    let policy = Policy::new().trip(Trip::consecutive(1)).observe_only();
+    let policy = Policy::new().trip(Trip::consecutive(1)).observe_only(true);
     let cache = HealthCache::new(policy);
     let (groq, _openai) = (cache.provider("groq"), cache.provider("openai"));
     groq.mark_unhealthy("503");

@@ -87,7 +87,7 @@ where
 {
     match chain.call(request).await {
         Ok(response) => response.map(Body::new),
-        Err(error) => unavailable_response(&error).map(Body::new),
+        Err(error) => unavailable_response(&*error).map(Body::new),
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
 /// Drops its last handle, and its breaker unless a call is just speaking to it.
 fn gone(provider: Provider, call: Permit) {
     // By the lock of its sign, so that loom sees when it goes.
-    assert_eq!(call.provider().as_ref(), Some(provider.id()));
+    assert_eq!(call.provider().as_deref(), Some(provider.id()));
     drop((call, provider));
 }
 

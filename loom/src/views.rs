@@ -54,7 +54,7 @@ const CHANGES: [Change; 6] = [
     },
     Change {
         scene: Scene::open,
-        make: |provider| provider.set_policy(trips_at(1).observe_only()),
+        make: |provider| provider.set_policy(trips_at(1).observe_only(true)),
         admits: true,
     },
     Change {

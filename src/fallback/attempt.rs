@@ -26,7 +26,7 @@ impl Attempt {
     /// An attempt that is over. Its breaker is asked now, so that what the attempt did to it is seen.
     pub(super) fn new(provider: &Provider, reason: Reason, elapsed: Duration) -> Self {
         let mut attempt = Self {
-            provider: Arc::clone(provider.id()),
+            provider: Arc::clone(provider.shared_id()),
             reason,
             elapsed,
             cause: None,

@@ -330,7 +330,7 @@ where
 
     fn serve(&mut self, entry: usize, mut response: S::Response) -> S::Response {
         self.chain.rule.served(&mut response, || ServedBy {
-            provider: Arc::clone(self.chain.entries[entry].provider.id()),
+            provider: Arc::clone(self.chain.entries[entry].provider.shared_id()),
             attempts: attempts(&self.chain.entries, mem::take(&mut self.past)),
         });
         response
@@ -382,7 +382,11 @@ impl<S, Req, R, Res> Journey<S, Req, R, Res> {
     /// An entry did not serve.
     #[cold]
     fn pass(&mut self, past: Past) {
-        telemetry::attempted(self.provider(past.entry).id(), &past.reason, past.elapsed);
+        telemetry::attempted(
+            self.provider(past.entry).shared_id(),
+            &past.reason,
+            past.elapsed,
+        );
         self.past.push(past);
     }
 
@@ -392,8 +396,9 @@ impl<S, Req, R, Res> Journey<S, Req, R, Res> {
         let others = |past: &&Past| past.entry != to;
         for past in self.past[self.passed_on..].iter().filter(others) {
             let from = &self.chain.entries[past.entry];
-            let to = self.provider(to).id();
-            from.fallbacks.count(from.provider.id(), to, &past.reason);
+            let to = self.provider(to).shared_id();
+            from.fallbacks
+                .count(from.provider.shared_id(), to, &past.reason);
         }
         self.passed_on = self.past.len();
     }

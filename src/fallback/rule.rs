@@ -1,4 +1,4 @@
-use std::fmt;
+use std::{error::Error, fmt};
 
 use super::ServedBy;
 use crate::{BoxError, ErrorsAsFailures, Reason};
@@ -34,6 +34,13 @@ use crate::{BoxError, ErrorsAsFailures, Reason};
 ///     }
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not decide whether a chain goes on from a response `{Res}`",
+    label = "this rule does not take responses of type `{Res}`",
+    note = "the rules of `tower_health::http` take `http::Response<B>`",
+    note = "the response of reqwest is not an `http::Response`: map each entry's with `.map_response(http::Response::<reqwest::Body>::from)`",
+    note = "for responses of another type, use `FallbackChain::new()` with `advance_when` and a closure"
+)]
 pub trait Advance<Res> {
     /// Why to go on to the next provider; `None` returns the result to the caller.
     fn advance(&self, result: Result<&Res, &BoxError>) -> Option<Reason>;
@@ -113,12 +120,13 @@ pub struct AdvanceWhen<F>(pub(super) F);
 
 impl<Res, F> Advance<Res> for AdvanceWhen<F>
 where
-    F: Fn(Result<&Res, &BoxError>) -> bool,
+    F: Fn(Result<&Res, &(dyn Error + 'static)>) -> bool,
 {
     fn advance(&self, result: Result<&Res, &BoxError>) -> Option<Reason> {
+        let result = result.map_err(|error| &**error as &(dyn Error + 'static));
         (self.0)(result).then(|| match result {
             Ok(_) => "unwanted response".into(),
-            Err(error) => Reason::error(&**error),
+            Err(error) => Reason::error(error),
         })
     }
 }

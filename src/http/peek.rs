@@ -16,7 +16,7 @@ pub use self::{
     future::PeekFuture,
     layer::PeekLayer,
     service::Peek,
-    watch::{FirstContent, FirstFrame, FirstSseEvent, Whole},
+    watch::{FirstContent, FirstFrame, FirstSseEvent, Watch, Whole},
 };
 use crate::Reason;
 

@@ -10,7 +10,7 @@ use ::http::{
     header::{CONTENT_ENCODING, CONTENT_TYPE},
 };
 
-use crate::reason::prefix;
+use crate::{policy::at_least_one, reason::prefix};
 
 /// A server-sent event, as an `EventSource` of a browser would give it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,8 +110,7 @@ impl Parser {
     /// If `bytes` is 0.
     #[track_caller]
     pub fn up_to(mut self, bytes: usize) -> Self {
-        assert!(bytes > 0, "`Parser::up_to` must be at least 1, got 0");
-        self.up_to = bytes;
+        self.up_to = at_least_one("Parser::up_to", bytes);
         self
     }
 

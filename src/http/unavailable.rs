@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{error::Error, time::Duration};
 
 use ::http::{
     HeaderValue, Response, StatusCode,
@@ -7,7 +7,7 @@ use ::http::{
 
 use super::{PeekError, ReplayError, json};
 use crate::{
-    BoxError, Cause, Reason,
+    Cause, Reason,
     error::{Attempt, CircuitOpen, Kind, NoHealthyProvider, find},
 };
 
@@ -31,14 +31,14 @@ use crate::{
 /// [`unavailable_response_with_details`].
 ///
 /// ```
-/// use tower_health::{BoxError, HealthCache, http::unavailable_response};
+/// use tower_health::{HealthCache, http::unavailable_response};
 ///
 /// let groq = HealthCache::default().provider("groq");
 /// groq.mark_unhealthy("timeout");
 /// groq.mark_unhealthy("timeout");
-/// let error: BoxError = groq.admit().unwrap_err().into();
+/// let refusal = groq.admit().unwrap_err();
 ///
-/// let response = unavailable_response(&error);
+/// let response = unavailable_response(&refusal);
 /// assert_eq!(response.status(), 503);
 /// assert_eq!(response.headers()["retry-after"], "60");
 /// assert_eq!(
@@ -47,9 +47,9 @@ use crate::{
 /// );
 /// ```
 ///
-/// With axum: `HandleErrorLayer::new(async |error: BoxError| unavailable_response(&error))` around the stack.
+/// With axum: `HandleErrorLayer::new(async |error: BoxError| unavailable_response(&*error))` around the stack.
 #[must_use]
-pub fn unavailable_response(error: &BoxError) -> Response<String> {
+pub fn unavailable_response(error: &(dyn Error + 'static)) -> Response<String> {
     Answer::to(error).response(None)
 }
 
@@ -61,13 +61,13 @@ pub fn unavailable_response(error: &BoxError) -> Response<String> {
 ///
 /// let error = BoxError::from("invalid certificate of 10.0.0.7");
 /// assert_eq!(
-///     unavailable_response_with_details(&error).body(),
+///     unavailable_response_with_details(&*error).body(),
 ///     r#"{"error":"error","attempts":[],"details":"invalid certificate of 10.0.0.7"}"#
 /// );
 /// ```
 #[must_use]
-pub fn unavailable_response_with_details(error: &BoxError) -> Response<String> {
-    Answer::to(error).response(Some(Reason::error(&**error)))
+pub fn unavailable_response_with_details(error: &(dyn Error + 'static)) -> Response<String> {
+    Answer::to(error).response(Some(Reason::error(error)))
 }
 
 /// The answer of a gRPC server whose call ended with `error`: [`unavailable_response`] for gRPC, without a body.
@@ -83,14 +83,14 @@ pub fn unavailable_response_with_details(error: &BoxError) -> Response<String> {
 ///
 /// ```
 /// use http_body_util::Empty;
-/// use tower_health::{BoxError, HealthCache, http::grpc_unavailable_response};
+/// use tower_health::{HealthCache, http::grpc_unavailable_response};
 ///
 /// let search = HealthCache::default().provider("search");
 /// search.mark_unhealthy("timeout");
 /// search.mark_unhealthy("timeout");
-/// let error: BoxError = search.admit().unwrap_err().into();
+/// let refusal = search.admit().unwrap_err();
 ///
-/// let response = grpc_unavailable_response::<Empty<bytes::Bytes>>(&error);
+/// let response = grpc_unavailable_response::<Empty<bytes::Bytes>>(&refusal);
 /// assert_eq!(response.headers()["grpc-status"], "14");
 /// assert_eq!(response.headers()["grpc-message"], "circuit open");
 /// assert!(response.headers().contains_key("grpc-retry-pushback-ms"));
@@ -98,13 +98,13 @@ pub fn unavailable_response_with_details(error: &BoxError) -> Response<String> {
 ///
 /// [gRFC A6]: https://github.com/grpc/proposal/blob/master/A6-client-retries.md#pushback
 #[must_use]
-pub fn grpc_unavailable_response<B: Default>(error: &BoxError) -> Response<B> {
+pub fn grpc_unavailable_response<B: Default>(error: &(dyn Error + 'static)) -> Response<B> {
     Answer::to(error).grpc_response()
 }
 
 /// For how many milliseconds a caller should leave whoever ended its call with `error` alone, where that is known.
 #[cfg(feature = "tonic")]
-pub(super) fn pushback(error: &BoxError) -> Option<i32> {
+pub(super) fn pushback(error: &(dyn Error + 'static)) -> Option<i32> {
     Answer::to(error).retry_in.map(whole_millis)
 }
 
@@ -124,7 +124,7 @@ struct Line<'a> {
 }
 
 impl<'a> Answer<'a> {
-    fn to(error: &'a BoxError) -> Self {
+    fn to(error: &'a (dyn Error + 'static)) -> Self {
         let to_chain = find(error).map(Self::to_chain);
         let to_refusal = || find(error).map(Self::to_refusal);
         to_chain
@@ -160,13 +160,13 @@ impl<'a> Answer<'a> {
         }
     }
 
-    fn to_failure(error: &BoxError) -> Self {
+    fn to_failure(error: &(dyn Error + 'static)) -> Self {
         let is_too_large = matches!(find(error), Some(ReplayError::TooLarge { .. }));
         let throttle = match find(error) {
             Some(PeekError::Throttled { retry_after, .. }) => Some(*retry_after),
             _ => None,
         };
-        let status = match Kind::of(&**error) {
+        let status = match Kind::of(error) {
             _ if throttle.is_some() => StatusCode::TOO_MANY_REQUESTS,
             Some(Kind::Request) if is_too_large => StatusCode::PAYLOAD_TOO_LARGE,
             Some(Kind::Request) => StatusCode::BAD_REQUEST,
@@ -177,7 +177,7 @@ impl<'a> Answer<'a> {
         Self {
             status,
             retry_in: throttle.flatten(),
-            error: Reason::error(&**error),
+            error: Reason::error(error),
             attempts: Vec::new(),
         }
     }

@@ -3,7 +3,10 @@ use std::fmt;
 use tower_layer::Layer;
 
 use super::providers::Providers;
-use crate::{ClassifyWith, ErrorsAsFailures, HealthCache, HealthLayer, KeyedHealth, Outcome};
+use crate::{
+    ClassifyWith, ErrorsAsFailures, HealthCache, HealthLayer, KeyedHealth, Outcome,
+    policy::at_least_one,
+};
 
 impl HealthLayer {
     /// Guards a service that calls many providers: `key` borrows the id of the provider from each
@@ -135,12 +138,8 @@ impl<C, K> KeyedHealthLayer<C, K> {
     /// If `providers` is 0.
     #[track_caller]
     pub fn max_providers(self, providers: usize) -> Self {
-        assert!(
-            providers > 0,
-            "`KeyedHealthLayer::max_providers` must be at least 1, got 0"
-        );
         Self {
-            max_providers: providers,
+            max_providers: at_least_one("KeyedHealthLayer::max_providers", providers),
             ..self
         }
     }

@@ -46,7 +46,7 @@ impl Providers {
         let provider = self.cache.keyed_provider(key, self.bound);
         let permit = nesting::admit(&provider, self.layer);
         // A key that is too long to be an id is not one to keep.
-        if **provider.id() == *key {
+        if provider.id() == key {
             self.remember(provider);
         }
         permit
@@ -56,7 +56,8 @@ impl Providers {
         if self.called.len() >= CALLED {
             self.called.clear();
         }
-        self.called.insert(Arc::clone(provider.id()), provider);
+        self.called
+            .insert(Arc::clone(provider.shared_id()), provider);
     }
 
     fn admit_nobody(&mut self) -> Permit {

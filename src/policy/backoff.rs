@@ -120,6 +120,36 @@ impl Backoff {
         }
     }
 
+    /// Returns the first wait: that of [`exponential`](Self::exponential), or the one of [`constant`](Self::constant).
+    #[must_use]
+    pub fn get_first(&self) -> Duration {
+        self.first
+    }
+
+    /// Returns the longest wait: that of [`exponential`](Self::exponential), or the one of [`constant`](Self::constant).
+    #[must_use]
+    pub fn get_max(&self) -> Duration {
+        self.max
+    }
+
+    /// Returns the value of [`factor`](Self::factor); 1 for a constant backoff.
+    #[must_use]
+    pub fn get_factor(&self) -> f64 {
+        self.factor
+    }
+
+    /// Returns the value of [`jitter`](Self::jitter).
+    #[must_use]
+    pub fn get_jitter(&self) -> Jitter {
+        self.jitter
+    }
+
+    /// Returns the value of [`max_hold`](Self::max_hold).
+    #[must_use]
+    pub fn get_max_hold(&self) -> Duration {
+        self.max_hold
+    }
+
     /// As long as anything but the provider itself can have a window last.
     pub(crate) fn longest(&self) -> Duration {
         self.max.max(self.max_hold)

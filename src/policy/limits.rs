@@ -10,8 +10,12 @@ pub(crate) fn positive(wait: Duration) -> Result<Duration, String> {
     must(!wait.is_zero(), wait, limit)
 }
 
-pub(crate) fn at_least_one(count: u32) -> Result<u32, String> {
-    must(count > 0, count, format_args!("at least 1, got {count}"))
+pub(crate) fn at_least_one<N>(count: N) -> Result<N, String>
+where
+    N: Copy + PartialOrd + From<u8> + fmt::Display,
+{
+    let limit = format_args!("at least 1, got {count}");
+    must(count >= N::from(1), count, limit)
 }
 
 pub(crate) fn ratio(ratio: f64) -> Result<f64, String> {

@@ -52,6 +52,18 @@ impl Throttle {
         }
     }
 
+    /// Returns the value of [`default_wait`](Self::default_wait).
+    #[must_use]
+    pub fn get_default_wait(&self) -> Duration {
+        self.default_wait
+    }
+
+    /// Returns the value of [`max_wait`](Self::max_wait).
+    #[must_use]
+    pub fn get_max_wait(&self) -> Duration {
+        self.max_wait
+    }
+
     /// How long to wait; `in_a_row` throttles before this one named no time either.
     pub(crate) fn wait(&self, named: Option<Duration>, in_a_row: u32) -> Duration {
         let unnamed = || {

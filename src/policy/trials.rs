@@ -76,15 +76,45 @@ impl Trials {
         }
     }
 
-    /// No live call is a trial: only a [functional](crate::Check::functional) check closes the breaker.
+    /// No live call is a trial: only a [functional](crate::Check::functional) check closes the breaker. Default: false.
     ///
     /// A live call is tried all the same once the provider has been out for
     /// [`Backoff::max_hold`](crate::Backoff::max_hold), so that a broken probe is no prison.
-    pub fn by_probe_only(self) -> Self {
+    pub fn by_probe_only(self, by_probe_only: bool) -> Self {
         Self {
-            by_probe_only: true,
+            by_probe_only,
             ..self
         }
+    }
+
+    /// Returns how many trials may be in flight; see [`new`](Self::new).
+    #[must_use]
+    pub fn get_at_once(&self) -> u32 {
+        self.at_once
+    }
+
+    /// Returns the value of [`to_close`](Self::to_close).
+    #[must_use]
+    pub fn get_to_close(&self) -> u32 {
+        self.to_close
+    }
+
+    /// Returns the value of [`lease`](Self::lease).
+    #[must_use]
+    pub fn get_lease(&self) -> Duration {
+        self.lease
+    }
+
+    /// Returns the value of [`pause`](Self::pause).
+    #[must_use]
+    pub fn get_pause(&self) -> Duration {
+        self.pause
+    }
+
+    /// Returns the value of [`by_probe_only`](Self::by_probe_only).
+    #[must_use]
+    pub fn get_by_probe_only(&self) -> bool {
+        self.by_probe_only
     }
 }
 

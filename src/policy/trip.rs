@@ -172,6 +172,48 @@ impl Trip {
         }
     }
 
+    /// Returns how many failures in a row trip; `None`: only a [`failure_rate`](Self::failure_rate) does.
+    #[must_use]
+    pub fn get_consecutive(&self) -> Option<u32> {
+        self.consecutive
+    }
+
+    /// Returns whether the count is [`exact`](Self::exact).
+    #[must_use]
+    pub fn get_exact(&self) -> bool {
+        self.is_exact
+    }
+
+    /// Returns the value of [`within`](Self::within).
+    #[must_use]
+    pub fn get_within(&self) -> Duration {
+        self.within
+    }
+
+    /// Returns the ratio and the window of [`failure_rate`](Self::failure_rate); `None`: there is none.
+    #[must_use]
+    pub fn get_failure_rate(&self) -> Option<(f64, Duration)> {
+        self.failure_rate.map(|rate| (rate.ratio, rate.window))
+    }
+
+    /// Returns the value of [`min_calls`](Self::min_calls); `None`: there is no failure rate.
+    #[must_use]
+    pub fn get_min_calls(&self) -> Option<u32> {
+        self.failure_rate.map(|rate| rate.min_calls)
+    }
+
+    /// Returns the value of [`slow_call`](Self::slow_call); `None`: no call is too slow.
+    #[must_use]
+    pub fn get_slow_call(&self) -> Option<Duration> {
+        self.slow_call
+    }
+
+    /// Returns the value of [`cancelled_after`](Self::cancelled_after); `None`: a dropped call is neutral.
+    #[must_use]
+    pub fn get_cancelled_after(&self) -> Option<Duration> {
+        self.cancelled_after
+    }
+
     /// Failed checks in a row at which a probe trips: a rate alone names no count, so the default's holds.
     pub(crate) fn failed_checks(&self) -> u32 {
         self.consecutive.unwrap_or(Self::CONSECUTIVE)

@@ -145,7 +145,7 @@ impl<'a> Driver<'a> {
     fn window_ended(&mut self, provider: &Provider) {
         self.plan_window(provider);
         if provider.cell().look(|breaker, _| breaker.is_half_open()) {
-            self.in_flight.push(Arc::clone(provider.id()));
+            self.in_flight.push(Arc::clone(provider.shared_id()));
         }
     }
 
@@ -165,7 +165,7 @@ impl<'a> Driver<'a> {
     fn plan_window(&mut self, provider: &Provider) {
         let end = provider.cell().look(|breaker, _| breaker.changes_at());
         if let Some(end) = end {
-            self.schedule.window_end(end, provider.id());
+            self.schedule.window_end(end, provider.shared_id());
         }
     }
 }

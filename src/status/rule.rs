@@ -8,6 +8,7 @@ use crate::Snapshot;
 /// all replicas at once, because of somebody else's outage. The others are for monitors, and for a
 /// process that is of no use without its providers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum UnhealthyWhen {
     /// Not on account of providers: 200 for as long as the process answers.
     #[default]

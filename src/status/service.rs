@@ -23,7 +23,7 @@ use super::{
     settings::Settings,
     viewers::Viewers,
 };
-use crate::{HealthCache, Snapshot};
+use crate::{HealthCache, Snapshot, policy::positive};
 
 const MAX_SUBSCRIBERS: usize = 64;
 
@@ -73,7 +73,7 @@ const MAX_SUBSCRIBERS: usize = 64;
 /// let for_strangers = StatusService::new(&cache)
 ///     .title("Search")
 ///     .expected(["primary", "standby"])
-///     .redact()
+///     .redact(true)
 ///     .unhealthy_when(UnhealthyWhen::AllDown)
 ///     .max_subscribers(500)
 ///     .refresh(Duration::from_secs(15));
@@ -116,9 +116,9 @@ impl StatusService {
     }
 
     /// Leaves out the text of errors and reasons, which may say more than a stranger should know, and shows their
-    /// [labels](crate::Reason::label) alone. Ids are shown. Default: all is shown.
-    pub fn redact(self) -> Self {
-        self.set(|settings| settings.is_redacted = true)
+    /// [labels](crate::Reason::label) alone. Ids are shown. Default: false.
+    pub fn redact(self, redact: bool) -> Self {
+        self.set(|settings| settings.is_redacted = redact)
     }
 
     /// When `/health.json` and `/healthz` answer 503. Default: [never](UnhealthyWhen::Never), for reasons given there.
@@ -127,7 +127,7 @@ impl StatusService {
     }
 
     /// How many may follow `/events` at once. One more gets a 503; its page asks again every few seconds.
-    /// Default: 64.
+    /// Default: 64; zero for none.
     pub fn max_subscribers(mut self, max: usize) -> Self {
         self.viewers = Arc::new(Viewers::new(max));
         self
@@ -137,10 +137,10 @@ impl StatusService {
     ///
     /// # Panics
     ///
-    /// Where it is zero.
+    /// If `interval` is zero.
     #[track_caller]
     pub fn refresh(self, interval: Duration) -> Self {
-        assert!(!interval.is_zero(), "events cannot be refreshed every 0 s");
+        let interval = positive("StatusService::refresh", interval);
         self.set(|settings| settings.refresh = interval)
     }
 

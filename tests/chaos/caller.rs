@@ -35,7 +35,7 @@ pub(crate) async fn call(mut chain: Chain, path: String) -> Outcome {
     match within(DEADLINE, chain.call(request)).await {
         Ok(response) => read(response, &path).await,
         Err(error) => {
-            error::find::<NoHealthyProvider>(&error).expect("the end of the chain");
+            error::find::<NoHealthyProvider>(&*error).expect("the end of the chain");
             Outcome::Exhausted
         }
     }

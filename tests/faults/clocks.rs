@@ -41,7 +41,7 @@ fn leap_ends_whatever_is_waited_for() {
         |rig| rig.throttle(secs(60 * 60)),
         |rig| rig.mark_unhealthy("down"),
         |rig| rig.force(Override::Open, secs(60), "maintenance"),
-        |rig| rig.set_policy(Policy::new().trials(Trials::default().by_probe_only())),
+        |rig| rig.set_policy(Policy::new().trials(Trials::default().by_probe_only(true))),
     ];
     for wait in waits {
         with_leaps(async |leap| {
@@ -150,7 +150,7 @@ fn chain_is_cut_off_by_a_leap() {
 
         advance(leap).await;
         let error = assert_ready_err!(call.poll());
-        let exhausted = find::<NoHealthyProvider>(&error).unwrap();
+        let exhausted = find::<NoHealthyProvider>(&*error).unwrap();
         assert_eq!(exhausted.attempts[0].reason, "deadline exceeded");
     });
 }

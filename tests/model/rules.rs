@@ -81,7 +81,7 @@ impl Rules {
     }
 
     pub(crate) fn policy(&self) -> Policy {
-        let policy = Policy::new()
+        Policy::new()
             .trip(self.trip())
             .backoff(
                 Backoff::exponential(self.backoff, self.longest_backoff)
@@ -93,12 +93,8 @@ impl Rules {
                 Throttle::default()
                     .default_wait(self.default_wait)
                     .max_wait(self.max_wait),
-            );
-        if self.observe_only {
-            policy.observe_only()
-        } else {
-            policy
-        }
+            )
+            .observe_only(self.observe_only)
     }
 
     fn trip(&self) -> Trip {
@@ -125,14 +121,10 @@ impl Rules {
     }
 
     fn trials(&self) -> Trials {
-        let trials = Trials::new(self.at_once)
+        Trials::new(self.at_once)
             .to_close(self.to_close)
             .lease(self.lease)
-            .pause(self.pause);
-        if self.by_probe_only {
-            trials.by_probe_only()
-        } else {
-            trials
-        }
+            .pause(self.pause)
+            .by_probe_only(self.by_probe_only)
     }
 }

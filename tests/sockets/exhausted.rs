@@ -34,7 +34,7 @@ async fn an_only_provider_that_is_open_refuses_at_once_and_tells_until_when() {
         .oneshot(HttpRequest::default())
         .await
         .unwrap_err();
-    let refusal = error::find::<CircuitOpen>(&error).unwrap();
+    let refusal = error::find::<CircuitOpen>(&*error).unwrap();
     assert_wait_ends(Some(refusal.retry_in), asked, only.opened + MINUTE);
     assert_eq!(&*refusal.provider, "a");
     assert_eq!(refusal.state, State::Open);
@@ -127,7 +127,7 @@ async fn a_chain_that_fails_tells_every_attempt_in_order_and_when_to_come_back()
     assert_eq!([open.elapsed, soon.elapsed], [Duration::ZERO; 2]);
     assert!(silence.elapsed >= 100 * MILLISECOND);
     assert_wait_ends(exhausted.retry_in, asked, opened(&soon_back) + 30 * SECOND);
-    assert!(error::find::<Elapsed>(&error).is_some(), "the last error");
+    assert!(error::find::<Elapsed>(&*error).is_some(), "the last error");
     assert_eq!(skipped.requests(), 0);
 }
 

@@ -286,7 +286,7 @@ pub(crate) fn root(reason: &str) -> &str {
 
 #[track_caller]
 pub(crate) fn exhausted(error: &BoxError) -> &NoHealthyProvider {
-    error::find(error).expect("the end of the chain")
+    error::find(&**error).expect("the end of the chain")
 }
 
 /// Right to the nanosecond: a wait that was told between `asked` and now ends at `end`.

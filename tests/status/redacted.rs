@@ -9,7 +9,7 @@ use crate::{HOUR, cache, events::Reader, get, json};
 #[tokio::test(start_paused = true)]
 async fn labels_take_the_place_of_texts() {
     let cache = cache();
-    let service = StatusService::new(&cache).redact();
+    let service = StatusService::new(&cache).redact(true);
     let secret = "no such host db.internal";
     let reasons = [
         Reason::labelled("503", secret),
@@ -51,7 +51,7 @@ async fn labels_take_the_place_of_texts() {
 #[tokio::test(start_paused = true)]
 async fn operators_reasons_are_left_out() {
     let cache = cache();
-    let service = StatusService::new(&cache).redact();
+    let service = StatusService::new(&cache).redact(true);
     let groq = cache.provider("groq");
     groq.mark_unhealthy("503");
     groq.force(Override::Open, HOUR, "paid too late".to_owned());

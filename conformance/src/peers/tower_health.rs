@@ -109,7 +109,7 @@ impl Breaker for TowerHealth {
             .scope(scope);
         for (number, check) in probing.checks.into_iter().enumerate() {
             let id: Arc<str> = match number {
-                0 => Arc::clone(self.provider.id()),
+                0 => self.provider.id().into(),
                 _ => format!("provider-{number}").into(),
             };
             probe = probe.check_with(id, Check::new(move || check()));

@@ -11,7 +11,7 @@ use crate::{BoxError, http::unavailable::pushback};
 /// A status `UNAVAILABLE` with the error as its source.
 pub(super) fn unavailable(error: BoxError) -> BoxError {
     let mut status = Status::unavailable(error.to_string());
-    if let Some(millis) = pushback(&error) {
+    if let Some(millis) = pushback(&*error) {
         let metadata = status.metadata_mut();
         metadata.insert("grpc-retry-pushback-ms", MetadataValue::from(millis));
     }

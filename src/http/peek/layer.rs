@@ -3,7 +3,10 @@ use std::time::Duration;
 use tower_layer::Layer;
 
 use super::{Bounds, Content, FirstContent, FirstFrame, FirstSseEvent, Peek, Whole};
-use crate::{http::SseEvent, policy::positive};
+use crate::{
+    http::SseEvent,
+    policy::{at_least_one, positive},
+};
 
 /// Wraps services in [`Peek`]: holds a response back until its body has begun.
 ///
@@ -222,8 +225,7 @@ impl<W> PeekLayer<W> {
     /// If `bytes` is 0.
     #[track_caller]
     pub fn up_to(mut self, bytes: usize) -> Self {
-        assert!(bytes > 0, "`PeekLayer::up_to` must be at least 1, got 0");
-        self.bounds.up_to = bytes;
+        self.bounds.up_to = at_least_one("PeekLayer::up_to", bytes);
         self
     }
 }

@@ -6,8 +6,16 @@ use bytes::{Buf, Bytes};
 use super::Content;
 use crate::http::sse::{self, Parser, SseEvent};
 
-/// Watches one body for its beginning. A layer's own has seen nothing; each call watches with a clone.
-pub trait Watch<D>: Clone {
+mod sealed {
+    pub trait Sealed {}
+}
+
+/// Watches one body for its beginning, in a [`PeekLayer`](super::PeekLayer): [`FirstFrame`], [`Whole`], [`FirstContent`] or
+/// [`FirstSseEvent`]. `D` is the type of the body's data.
+///
+/// It is sealed: it is here to be named in bounds.
+// A layer's own has seen nothing; each call watches with a clone.
+pub trait Watch<D>: Clone + sealed::Sealed {
     /// Whether a response with these headers is one to be watched.
     fn concerns(&self, _headers: &HeaderMap) -> bool {
         true
@@ -24,6 +32,8 @@ pub trait Watch<D>: Clone {
 #[derive(Clone, Copy, Debug)]
 pub struct FirstFrame;
 
+impl sealed::Sealed for FirstFrame {}
+
 impl<D: Buf> Watch<D> for FirstFrame {
     fn look(&mut self, _data: &D) -> Content {
         Content::Begun
@@ -37,6 +47,8 @@ impl<D: Buf> Watch<D> for FirstFrame {
 /// The body has come to its end; see [`PeekLayer::whole`](super::PeekLayer::whole).
 #[derive(Clone, Copy, Debug)]
 pub struct Whole;
+
+impl sealed::Sealed for Whole {}
 
 impl<D: Buf> Watch<D> for Whole {
     fn concerns(&self, headers: &HeaderMap) -> bool {
@@ -88,6 +100,8 @@ impl<F> FirstContent<F> {
     }
 }
 
+impl<F> sealed::Sealed for FirstContent<F> {}
+
 impl<F> Watch<Bytes> for FirstContent<F>
 where
     F: Fn(&[u8]) -> Content + Clone,
@@ -125,6 +139,8 @@ impl<F> FirstSseEvent<F> {
         }
     }
 }
+
+impl<F> sealed::Sealed for FirstSseEvent<F> {}
 
 impl<F> Watch<Bytes> for FirstSseEvent<F>
 where

@@ -3,7 +3,7 @@ use std::{fmt, time::Duration};
 use tower_layer::Layer;
 
 use super::{Bounds, ErrorResponse, ErrorVerdict, ReadErrors};
-use crate::policy::positive;
+use crate::policy::{at_least_one, positive};
 
 /// Wraps services in [`ReadErrors`]: judges errors by the beginning of their bodies, where the status does not tell enough.
 ///
@@ -122,11 +122,7 @@ impl<F> ReadErrorsLayer<F> {
     /// If `bytes` is 0.
     #[track_caller]
     pub fn up_to(mut self, bytes: usize) -> Self {
-        assert!(
-            bytes > 0,
-            "`ReadErrorsLayer::up_to` must be at least 1, got 0"
-        );
-        self.bounds.up_to = bytes;
+        self.bounds.up_to = at_least_one("ReadErrorsLayer::up_to", bytes);
         self
     }
 }

@@ -1,6 +1,7 @@
 use tower_layer::Layer;
 
 use super::Replay;
+use crate::policy::at_least_one;
 
 /// Wraps services in [`Replay`]: reads the body of each request before it is sent, so that the request
 /// can be cloned.
@@ -67,8 +68,9 @@ impl ReplayLayer {
     /// If `bytes` is 0.
     #[track_caller]
     pub fn up_to(bytes: usize) -> Self {
-        assert!(bytes > 0, "`ReplayLayer::up_to` must be at least 1, got 0");
-        Self { limit: bytes }
+        Self {
+            limit: at_least_one("ReplayLayer::up_to", bytes),
+        }
     }
 }
 

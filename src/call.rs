@@ -1,4 +1,4 @@
-use crate::{BoxError, ErrorsAsFailures, Provider, ResponseFuture, nesting};
+use crate::{BoxError, ErrorsAsFailures, Provider, ResponseFuture, breaker::LayerId, nesting};
 
 impl Provider {
     /// Runs `future` as one call to this provider, and records what came of it: for what is not a tower service.
@@ -45,7 +45,7 @@ impl Provider {
     {
         let provider = self.clone();
         async move {
-            let permit = nesting::admit(&provider)?;
+            let permit = nesting::admit(&provider, LayerId::NONE)?;
             let call = async { future.await.map_err(Into::into) };
             ResponseFuture::new(call, permit, ErrorsAsFailures).await
         }

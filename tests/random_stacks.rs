@@ -113,7 +113,7 @@ impl Draw {
         is_down: &Arc<AtomicBool>,
         told: &mut Vec<String>,
     ) -> Stack {
-        let id = Arc::clone(provider.id());
+        let id: Arc<str> = provider.id().into();
         let (name, stack) = match self.below(6) {
             0 => (
                 "layer",

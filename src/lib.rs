@@ -204,7 +204,9 @@ pub use self::{
 #[cfg(feature = "load")]
 pub use self::load::HealthMetric;
 
-/// Its examples compile, with the features that they show.
+/// Compiles the examples of the README and of `docs/`, with the features that they show.
 #[cfg(all(doctest, feature = "serde", feature = "status"))]
 #[doc = include_str!("../README.md")]
+#[doc = include_str!("../docs/configuration.md")]
+#[doc = include_str!("../docs/status.md")]
 struct Readme;

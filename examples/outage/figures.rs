@@ -1,4 +1,4 @@
-//! What the calls through a design come to.
+//! The figures of one design's calls.
 
 use std::time::Duration;
 
@@ -9,11 +9,13 @@ use crate::{
 
 pub(crate) struct Figures {
     pub(crate) paid_the_timeout: usize,
-    /// From the beginning of the outage to the first call that was kept from the provider.
+    /// Calls that paid the timeout and got an error.
+    pub(crate) waited_for_an_error: usize,
+    /// From the start of the outage to the first call that was not sent to the provider.
     pub(crate) detected_after: Option<Duration>,
-    /// From the end of the outage until the last call was over that the provider did not answer.
+    /// From the end of the outage to the end of the last call that the provider did not answer.
     pub(crate) recovered_after: Duration,
-    /// After the outage, of the second that begins with the first call to reach the provider.
+    /// Calls sent to the provider in the second that starts with the first of them after the outage.
     pub(crate) in_its_first_second: usize,
     pub(crate) errors: usize,
 }
@@ -39,6 +41,9 @@ impl Figures {
 
         Self {
             paid_the_timeout: count(calls, Call::paid_the_timeout),
+            waited_for_an_error: count(calls, |call| {
+                call.paid_the_timeout() && call.answer.is_none()
+            }),
             detected_after,
             recovered_after: last_end.saturating_sub(OUTAGE.end),
             in_its_first_second: let_in_again.filter(|at| first_second.contains(at)).count(),

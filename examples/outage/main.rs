@@ -1,8 +1,10 @@
-//! A provider that hangs for three minutes, under two hundred calls a second: bare, behind other breakers, and behind this one.
+//! A provider hangs for three minutes under two hundred calls a second: without a breaker, behind other crates' breakers, and behind
+//! this crate's.
 //!
 //! Run with: `cargo run --release --example outage`
 //!
-//! Ten minutes pass for each in paused time, the same in every run. Prints the table of `README.md`, and draws its chart.
+//! Simulates ten minutes for each in paused time; every run gives the same numbers. Prints the tables of `README.md` and
+//! `docs/outage.md`, and draws the chart.
 
 mod before;
 mod chart;
@@ -16,7 +18,7 @@ use std::{error::Error, path::Path};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let runs = designs::run_all();
-    print!("{}", table::of(&runs));
+    print!("{}\n{}", table::summary(&runs), table::of(&runs));
     chart::draw(
         &Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/outage.svg"),
         &runs,
@@ -28,9 +30,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn readme_says_what_is_measured() {
-        let table = table::of(&designs::run_all());
+    fn documents_have_the_figures_of_a_run() {
+        let runs = designs::run_all();
+        let (table, summary) = (table::of(&runs), table::summary(&runs));
+        let study = include_str!("../../docs/outage.md");
         let readme = include_str!("../../README.md");
-        assert!(readme.contains(&table), "the table is now\n{table}");
+        assert!(study.contains(&table), "the table is now\n{table}");
+        assert!(readme.contains(&summary), "the table is now\n{summary}");
     }
 }

@@ -9,6 +9,7 @@ use std::{
 
 use tokio::{sync::watch, time::Instant};
 
+#[cfg(feature = "http")]
 pub(crate) use self::id::LONGEST;
 use self::{id::bounded, keyed::KeyedCells};
 use crate::{

@@ -26,7 +26,9 @@ pub struct ProviderHealth {
     pub failed_trials: u32,
     /// The last thing that was heard against it.
     pub last_error: Option<Reason>,
-    /// When anything but an uneventful success last spoke of it: a check, a mark, a failure, a trial.
+    /// When something last told of its health, be it a check or a live call: the end of a check, a failure, a throttle or a
+    /// trial of a live call, or a [mark](crate::Provider::mark_unhealthy). Other successes of live calls do not set it, since
+    /// they write nothing.
     pub last_check: Option<Instant>,
     /// Since when it is in this state; `None`: from the beginning.
     pub since: Option<Instant>,

@@ -169,7 +169,7 @@ where
     ///
     /// A response passes at once unless its `Content-Type` is `text/event-stream`, so that one client may
     /// ask for streams and for whole answers, and so does compressed content. Events are read by an
-    /// [`sse::Parser`](super::sse::Parser), up to its bounds.
+    /// [`sse::Parser`](crate::http::sse::Parser), up to its bounds.
     ///
     /// ```
     /// use std::time::Duration;

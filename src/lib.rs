@@ -1,9 +1,9 @@
-//! Tower middleware that keeps the health of each provider, stops calling what is down, and serves
-//! from what is up.
+//! Tower middleware that stops calling a provider that is down and serves from the next one: a circuit breaker
+//! per provider, background checks, and fallback chains.
 //!
-//! Things that are called fail: model providers, internal services, databases, queues. A dead one
-//! costs each request a long timeout. With a circuit breaker it costs two, and then one a minute to
-//! see whether it is back; with a [`FallbackChain`] around it, these are answered too, by the next provider.
+//! A *provider* is anything that can fail on its own: a model provider, an internal service, a database, a queue. While it is
+//! down, each call to it costs a timeout. A [`HealthLayer`] makes that two timeouts, and then one a minute to see whether it is
+//! back. A [`FallbackChain`] answers those calls too, from the next provider.
 //!
 //! # Example
 //!
@@ -21,7 +21,7 @@
 //!     .layer(TimeoutLayer::new(Duration::from_secs(3)))
 //!     .service_fn(search);
 //!
-//! // The first failure is a blip, the second in a row opens the breaker for a minute.
+//! // Two failures in a row open the breaker for a minute.
 //! for _ in 0..2 {
 //!     client.ready().await.unwrap().call("answer".to_owned()).await.unwrap_err();
 //! }
@@ -33,85 +33,96 @@
 //! # }
 //! ```
 //!
+//! The [README] has a chain that survives an outage, and what to stack in which order.
+//!
 //! # How a call flows
 //!
-//! 1. [`Health::poll_ready`] waits for the wrapped service, unless the breaker would refuse the call anyway.
-//! 2. [`Health::call`] asks the [`Provider`] for a [`Permit`]; without one the call ends with [`CircuitOpen`].
-//! 3. The wrapped service is called; dropping the call drops the permit, which says nothing.
-//! 4. The classifier turns the result into an [`Outcome`]: by default [every error is a failure](ErrorsAsFailures).
-//! 5. The outcome moves the breaker by the rules of its [`Policy`]; [`subscribe`](HealthCache::subscribe) shows how.
+//! 1. [`Health::poll_ready`] polls the inner service, unless the breaker is open.
+//! 2. [`Health::call`] takes a [`Permit`] from the [`Provider`]. If the breaker refuses, the call ends with [`CircuitOpen`].
+//! 3. The inner service is called. Dropping the response future drops the permit, which records nothing.
+//! 4. The classifier turns the result into an [`Outcome`]. By default, [every error is a failure](ErrorsAsFailures).
+//! 5. The breaker changes its state by the rules of its [`Policy`]; [`HealthCache::subscribe`] reports each change.
 //!
-//! All state is in the [`HealthCache`], by provider. It comes first; layers, probes and chains are
-//! given its providers, so that however often something is layered, cloned or boxed, there is one
-//! breaker. While a provider is closed and well, a call costs three atomic loads: no lock, no allocation, no
-//! clock, no reference count. [`Trip::failure_rate`], [`Trip::slow_call`] and [`Trip::cancelled_after`] need the
-//! clock; the first adds an atomic counter, the second a short lock. A refusal takes no lock either.
-//! [How fast that is](https://docs.rs/crate/tower-health/latest/source/docs/performance.md), beside its peers.
+//! All state is in the [`HealthCache`], by provider. Layers, probes and chains share its providers. So a provider has one
+//! breaker, however often a service is layered, cloned or boxed.
 //!
-//! # What is where
+//! # Cost
 //!
-//! | you want to | see |
+//! A call through a closed breaker costs three atomic loads: no lock, no allocation, no clock, no reference count.
+//! [`Trip::failure_rate`], [`Trip::slow_call`] and [`Trip::cancelled_after`] read the clock; the first also adds an atomic
+//! counter, the second a short lock. A refusal takes no lock either. [Measurements][performance] include other crates.
+//!
+//! # Where to find what
+//!
+//! | to | see |
 //! |---|---|
 //! | guard calls to one provider | [`HealthLayer`] |
-//! | guard one client's calls to many hosts, each on its own | [`HealthLayer::per_authority`], [`HealthLayer::keyed`] |
-//! | decide what counts as a failure | [`HealthLayer::classify_with`], [`Classify`] |
-//! | set when it opens, for how long, how it comes back | [`Trip`], [`Backoff`], [`Trials`], [`Throttle`] |
-//! | change the rules while calls are under way | [`HealthCache::set_policy`], [`Provider::set_policy`] |
+//! | guard one client's calls to many hosts, each with its own breaker | [`HealthLayer::per_authority`], [`HealthLayer::keyed`] |
+//! | guard something that is not a tower service | [`Provider::call`], [`Provider::admit`] |
+//! | decide what counts as a failure | [`HealthLayer::classify_with`], [`Classify`], [`http::StatusClassifier`] |
+//! | set when a breaker opens, for how long, and how it closes | [`Trip`], [`Backoff`], [`Trials`], [`Throttle`] |
+//! | change policies at run time | [`HealthCache::set_policy`], [`Provider::set_policy`] |
 //! | serve from the next provider | [`FallbackChain`] |
 //! | check providers in the background | [`HealthProbe`], [`Check`] |
-//! | show health, as a page and as JSON | [`status::StatusService`], [`HealthCache::snapshot`] |
-//! | keep what is open open across a restart | [`HealthCache::restore`] |
-//! | hear of each change | [`HealthCache::subscribe`] |
-//! | see it in logs and in Prometheus | the features `tracing` and [`metrics`] |
-//! | overrule it, from code or from the page | [`Provider::force`], [`status::ControlService`] |
-//! | guard something that is not a tower service | [`Provider::call`], [`Provider::admit`] |
-//! | tell errors apart | [`error::find`], [`error::is_refusal`], [`error::Kind`] |
-//! | try a request again whose body cannot be cloned | [`http::ReplayLayer`] |
-//! | answer your own callers when nobody could serve | [`http::unavailable_response`] |
+//! | get health, as a page and as JSON | [`status::StatusService`], [`HealthCache::snapshot`] |
+//! | get every change of state | [`HealthCache::subscribe`] |
+//! | get logs and Prometheus metrics | features `tracing` and [`metrics`] |
+//! | override health, from code or from the page | [`Provider::force`], [`status::ControlService`] |
+//! | keep open windows across a restart | [`HealthCache::restore`] |
+//! | tell errors apart | [`error::is_refusal`], [`error::find`], [`error::Kind`] |
+//! | resend a request whose body cannot be cloned | [`http::ReplayLayer`] |
+//! | answer your own callers when every provider is down | [`http::unavailable_response`] |
 //!
 //! # Features
 //!
-//! | feature | default | what it adds |
+//! | feature | default | adds |
 //! |---|---|---|
-//! | `http` | yes | [`http`]: status codes, `Retry-After`, bodies to their end, gRPC, checks by request, [`ServedBy`] in the response |
-//! | `hyper` | no | the [kinds](error::Kind) of the errors of hyper and of hyper-util's client, which is also reqwest's |
-//! | `load` | no | `tower::load::Load` for [`Health`], so that balancers avoid what is down |
-//! | `metrics` | no | [`metrics`]: counters and gauges of calls, states, trials, checks and fallbacks, through the facade of that name |
-//! | `serde` | no | [`Policy`] from configuration; [`Snapshot`] to a file, and back; [`Transition`] to a log |
-//! | `status` | no | [`status`]: a live status page, its JSON and its events, control by operators |
-//! | `tonic` | no | for tonic's clients, a refusal is a status `UNAVAILABLE` and no longer `UNKNOWN`; the [kind](error::Kind) of tonic's connect errors |
-//! | `tracing` | no | events: a warning where a breaker opens, an information where it comes back, and at `DEBUG` what a chain passed by, and once a second for each provider how many calls were refused |
+//! | `http` | yes | [`http`]: judges status codes, `Retry-After`, bodies and gRPC; checks over HTTP; [`ServedBy`] in responses |
+//! | `hyper` | no | the [kinds](error::Kind) of errors of hyper and of hyper-util's client, which reqwest uses |
+//! | `load` | no | `tower::load::Load` for [`Health`], so that balancers avoid providers that are down |
+//! | `metrics` | no | [`metrics`]: counters and gauges of calls, states, trials, checks and fallbacks, for the `metrics` crate |
+//! | `serde` | no | reads a [`Policy`], reads and writes a [`Snapshot`], writes a [`Transition`] |
+//! | `status` | no | [`status`]: a live status page, its JSON and events, and overrides by operators |
+//! | `tonic` | no | gives tonic's clients a refusal as status `UNAVAILABLE` instead of `UNKNOWN`; the [kind](error::Kind) of tonic's connect errors |
+//! | `tracing` | no | events: `WARN` when a breaker opens, `INFO` when it recovers; at `DEBUG`, what a chain skipped, and refused calls once a second per provider |
 //! | `full` | no | all of the above |
 //!
 //! # Runtime
 //!
-//! Calls need none: permits, layers and chains work in any executor, and outside one. What waits for a time needs a
-//! tokio runtime with its timer enabled, and panics without it: a [`HealthProbe`], a chain's
-//! [deadline](FallbackChain::deadline) and [`Exhausted::Wait`], `http::PeekLayer`,
-//! `http::StatusClassifier::idle_timeout`, and the events of `status::StatusService`.
+//! Permits, layers and chains work in any executor, and outside one. What waits needs a tokio runtime with its timer enabled,
+//! and panics without it: [`HealthProbe`], [`FallbackChain::deadline`], [`Exhausted::Wait`], `http::PeekLayer`,
+//! `http::ReadErrorsLayer`, `http::StatusClassifier::idle_timeout`, and the events of `status::StatusService`.
 //!
 //! # Panics
 //!
-//! What the application supplies may panic: services, classifiers, rules, checks, listeners, wakers, recorders, subscribers. A call that panics
-//! has said nothing of its provider, unless [`Trip::cancelled_after`] says otherwise, and its trial's slot is free again after
-//! [`Trials::pause`]; a check that panics has failed; a listener that panics is called again with the next transition.
-//! Nothing else suffers: no lock is poisoned, and no other call is judged otherwise.
+//! Whatever the application supplies may panic: services, classifiers, rules, checks, listeners, wakers, recorders, subscribers.
+//! No lock is poisoned, and no other call is affected.
+//!
+//! - A call that panics records nothing, unless [`Trip::cancelled_after`] counts it. A trial's slot is free again after
+//!   [`Trials::pause`].
+//! - A check that panics has failed.
+//! - A listener that panics is called again with the next transition.
 //!
 //! # Minimum supported Rust version
 //!
-//! 1.85. Before 1.0 a newer one comes with a breaking release, and after it with a minor one.
+//! 1.85. Raising it is a breaking release before 1.0, and a minor release after.
 //!
 //! # Links
 //!
-//! [README](https://docs.rs/crate/tower-health/latest/source/README.md): what to stack in which order, and all the defaults.
-//! [CHANGELOG](https://docs.rs/crate/tower-health/latest/source/CHANGELOG.md).
+//! [README], [defaults], [configuration], [design], [performance], [changelog].
 //!
+//! [README]: https://docs.rs/crate/tower-health/latest/source/README.md
+//! [defaults]: https://docs.rs/crate/tower-health/latest/source/docs/defaults.md
+//! [configuration]: https://docs.rs/crate/tower-health/latest/source/docs/configuration.md
+//! [design]: https://docs.rs/crate/tower-health/latest/source/docs/design.md
+//! [performance]: https://docs.rs/crate/tower-health/latest/source/docs/performance.md
+//! [changelog]: https://docs.rs/crate/tower-health/latest/source/CHANGELOG.md
 //! [`CircuitOpen`]: error::CircuitOpen
 //! [`Health::poll_ready`]: Health#method.poll_ready
 //! [`Health::call`]: Health#method.call
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
-// Without all features, what some links lead to is not there. That all of them lead somewhere is checked with all.
+// Some links lead to items of optional features. The build with all features checks every link.
 #![cfg_attr(
     not(all(
         feature = "hyper",

@@ -1,4 +1,4 @@
-//! A hyper-util client with a breaker: a retry around it, a timeout inside.
+//! A hyper-util client with a circuit breaker: a retry outside, a timeout inside.
 //!
 //! Run with: `cargo run --example client`
 
@@ -33,8 +33,8 @@ use tower_health::{
 async fn main() -> Result<(), BoxError> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
-    let is_well_from = Instant::now() + Duration::from_secs(1);
-    tokio::spawn(serve(listener, is_well_from));
+    let healthy_from = Instant::now() + Duration::from_secs(1);
+    tokio::spawn(serve(listener, healthy_from));
 
     let cache = HealthCache::new(Policy::new().backoff(Backoff::constant(Duration::from_secs(1))));
     let mut client = ServiceBuilder::new()
@@ -48,7 +48,7 @@ async fn main() -> Result<(), BoxError> {
         match client.ready().await?.call(request).await {
             Ok(response) => println!("answered {}", response.status()),
             Err(error) => match error::find::<CircuitOpen>(&*error) {
-                Some(refusal) => println!("refused, come back in {:?}", refusal.retry_in),
+                Some(refusal) => println!("refused, retry in {:?}", refusal.retry_in),
                 None => println!("failed: {error}"),
             },
         }
@@ -57,7 +57,7 @@ async fn main() -> Result<(), BoxError> {
     Ok(())
 }
 
-/// Retries once, and never what the breaker refused: that would be refused again.
+/// Retries once, but not what the breaker refused: it would refuse again.
 #[derive(Clone)]
 struct OnceMore {
     is_spent: bool,
@@ -73,7 +73,7 @@ impl<B> Retry<Request<Empty<Bytes>>, Response<B>, BoxError> for OnceMore {
     ) -> Option<Self::Future> {
         let is_worth_it = match result {
             Ok(response) => response.status().is_server_error(),
-            Err(error) => error::find::<CircuitOpen>(&**error).is_none(),
+            Err(error) => !error::is_refusal(&**error),
         };
         if self.is_spent || !is_worth_it {
             return None;
@@ -87,11 +87,11 @@ impl<B> Retry<Request<Empty<Bytes>>, Response<B>, BoxError> for OnceMore {
     }
 }
 
-async fn serve(listener: TcpListener, is_well_from: Instant) {
+async fn serve(listener: TcpListener, healthy_from: Instant) {
     while let Ok((stream, _)) = listener.accept().await {
         let answer = service_fn(move |_| async move {
             let mut response = Response::new(Empty::<Bytes>::new());
-            if Instant::now() < is_well_from {
+            if Instant::now() < healthy_from {
                 *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
             }
             Ok::<_, Infallible>(response)

@@ -1,6 +1,6 @@
-//! Two providers, checked by connecting to them. One goes away and comes back.
+//! Checks two providers by connecting to them. One of them stops listening and comes back.
 //!
-//! Run with `cargo run --example probe`.
+//! Run with: `cargo run --example probe`
 
 use std::{io, net::SocketAddr, time::Duration};
 
@@ -12,7 +12,7 @@ use tower_health::{Backoff, HealthCache, HealthProbe, Policy};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> io::Result<()> {
-    // Short, so that there is something to see.
+    // Shorter than the default of 60 s, so that recovery shows soon.
     let backoff = Backoff::constant(Duration::from_millis(500));
     let cache = HealthCache::new(Policy::new().backoff(backoff));
     tokio::spawn(
@@ -31,10 +31,10 @@ async fn main() -> io::Result<()> {
         .spawn();
 
     sleep(Duration::from_secs(1)).await;
-    println!("-- fickle goes away");
+    println!("-- fickle stops listening");
     drop(leaves);
     sleep(Duration::from_secs(2)).await;
-    println!("-- fickle comes back");
+    println!("-- fickle listens again");
     let _back = TcpListener::bind(fickle).await?;
     sleep(Duration::from_secs(1)).await;
 
@@ -45,14 +45,14 @@ async fn main() -> io::Result<()> {
     Ok(())
 }
 
-/// A backend that can be connected to, and where.
+/// Returns a listening backend and its address.
 async fn listen() -> io::Result<(TcpListener, SocketAddr)> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     Ok((listener, address))
 }
 
-/// The check: it passes where somebody listens.
+/// The check: passes if a connection succeeds.
 async fn connect(address: SocketAddr) -> io::Result<()> {
     TcpStream::connect(address).await.map(drop)
 }

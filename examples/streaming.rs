@@ -1,10 +1,10 @@
-//! Server-sent events: the first provider breaks before its first token, and the second serves.
+//! Falls back when a stream of server-sent events fails before its first token.
 //!
 //! Run with: `cargo run --example streaming`
 //!
-//! Both begin with `200 OK`. It is `PeekLayer` that holds the first one's answer back until there is
-//! a token in it, so that its error is not the caller's. What comes after that is the caller's, and is
-//! judged for health event by event: a stream that ends without its last event has failed.
+//! Both providers start with `200 OK`. `PeekLayer` holds a response back until its first token. The first provider sends an error
+//! instead, so the chain tries the second. After the first token, `judge_sse` judges each event: a stream that ends without its
+//! last event is a failure.
 
 use std::{
     io::{self, Write, stdout},
@@ -78,7 +78,7 @@ async fn main() -> Result<(), BoxError> {
     Ok(())
 }
 
-/// One at a time, as they come.
+/// Prints each token as it arrives.
 async fn print_tokens<B>(mut body: B) -> Result<(), BoxError>
 where
     B: hyper::body::Body<Data = Bytes, Error = BoxError> + Unpin,
@@ -94,7 +94,7 @@ where
     Ok(())
 }
 
-/// A provider that answers every request with these events.
+/// Starts a provider that answers every request with these events.
 async fn start(events: Events) -> io::Result<Uri> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let uri = format!("http://{}/", listener.local_addr()?);
@@ -112,7 +112,7 @@ fn stream(events: Events) -> Channel<Bytes> {
     tokio::spawn(async move {
         for event in events {
             sleep(Duration::from_millis(150)).await;
-            // An error is that of a reader who has gone away.
+            // Fails if the reader is gone.
             let _ = sender.send_data(format!("{event}\n\n").into()).await;
         }
     });

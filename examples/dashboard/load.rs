@@ -1,4 +1,4 @@
-//! Ten calls a second, whether or not the ones before them have ended.
+//! Starts ten calls a second, whether or not earlier ones have ended.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ where
         ticks.tick().await;
         let call = chain.clone().oneshot(HttpRequest::default());
         running.spawn(async move {
-            // Read to its end, where a success is one. What became of it is for the page to show.
+            // A call succeeds at the end of its body. The page shows the results.
             if let Ok(response) = call.await {
                 let _ = response.into_body().collect().await;
             }

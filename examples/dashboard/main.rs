@@ -1,9 +1,8 @@
-//! Servers that misbehave, each in its own way, behind a chain under a small load: to be looked at in a browser.
+//! A status page to look at in a browser: six servers, most of them failing, behind a chain under a small load.
 //!
-//! Run with: `cargo run --example dashboard --all-features`, and open the page that it names. It runs until
-//! Ctrl-C, or for `--for 20s`; `--port 8080` changes the port.
+//! Run with: `cargo run --example dashboard --all-features`, and open the address that it prints. `-- --help` lists the options.
 //!
-//! One look tells which provider is ill, why, and when it is tried next. The buttons overrule that; `/metrics` counts it.
+//! The page shows which provider is down, why, and when it is tried next. Its buttons override that. `/metrics` has the counters.
 
 mod arguments;
 mod load;
@@ -28,27 +27,29 @@ use tower_health::{
 
 use crate::{
     arguments::Arguments,
-    upstream::{Manners, Upstream},
+    upstream::{Behavior, Upstream},
 };
 
 type HttpRequest = Request<Empty<Bytes>>;
 
-/// In order of preference. The last one nobody calls: only its check sees that it is ill.
-const UPSTREAMS: [(&str, Manners); 6] = [
-    ("mistral/large", Manners::Hangs),
-    ("local/vllm", Manners::Refuses),
-    ("groq/llama-3.3-70b", Manners::Flaps),
-    ("openai/gpt-4o", Manners::Throttles),
-    ("anthropic/haiku", Manners::Serves),
-    ("standby/eu-west", Manners::Fails),
+/// In order of preference. No call reaches the last one: only its check finds that it is down.
+const UPSTREAMS: [(&str, Behavior); 6] = [
+    ("mistral/large", Behavior::Hangs),
+    ("local/vllm", Behavior::Refuses),
+    ("groq/llama-3.3-70b", Behavior::Flaps),
+    ("openai/gpt-4o", Behavior::Throttles),
+    ("anthropic/haiku", Behavior::Serves),
+    ("standby/eu-west", Behavior::Fails),
 ];
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
-    let Arguments { port, lasts } = Arguments::parse()?;
+    let Arguments { port, run_for } = Arguments::parse()?;
+    let listener = listen(port).await?;
+    let address = listener.local_addr()?;
     let metrics = metrics::router()?;
 
-    // Production would keep the defaults: open for 60 s, checked every 30 s.
+    // Shorter than the defaults: open for 60 s, a check every 30 s.
     let first = Duration::from_secs(10);
     let backoff = Backoff::exponential(first, Duration::from_secs(120)).jitter(Jitter::Equal);
     let cache = HealthCache::new(Policy::new().backoff(backoff));
@@ -60,8 +61,8 @@ async fn main() -> Result<(), BoxError> {
     let mut probe = HealthProbe::new(&cache)
         .interval(Duration::from_secs(5))
         .timeout(Duration::from_secs(1));
-    for (name, manners) in UPSTREAMS {
-        let upstream = Upstream::start(manners).await?;
+    for (name, behavior) in UPSTREAMS {
+        let upstream = Upstream::start(behavior).await?;
         let provider = cache.provider(name);
         let uri = upstream.uri("/");
         let stack = ServiceBuilder::new()
@@ -81,10 +82,8 @@ async fn main() -> Result<(), BoxError> {
     let status = StatusService::new(&cache)
         .title("LLM gateway")
         .control_at("control");
-    let listener = TcpListener::bind(("127.0.0.1", port)).await?;
-    let address = listener.local_addr()?;
     let router = metrics
-        // Whoever reaches this port by its own names may overrule. Yours would be behind your own authentication.
+        // Anyone who can reach this port may override health. Put your own authentication around yours.
         .nest_service("/control", ControlService::new(&cache))
         .fallback_service(status.clone())
         .layer(from_fn(move |request, next| {
@@ -93,8 +92,8 @@ async fn main() -> Result<(), BoxError> {
     println!("http://{address}/");
     axum::serve(listener, router)
         .with_graceful_shutdown(async move {
-            ended(lasts).await;
-            // Open pages would keep it waiting.
+            end(run_for).await;
+            // Otherwise the shutdown would wait for open pages.
             status.close();
         })
         .await?;
@@ -103,10 +102,18 @@ async fn main() -> Result<(), BoxError> {
     Ok(())
 }
 
-async fn ended(lasts: Option<Duration>) {
+async fn listen(port: u16) -> Result<TcpListener, BoxError> {
+    let bound = TcpListener::bind(("127.0.0.1", port)).await;
+    bound.map_err(|error| {
+        format!("cannot listen on 127.0.0.1:{port}: {error}; choose another with --port").into()
+    })
+}
+
+/// Waits for Ctrl-C, or until `run_for` has passed.
+async fn end(run_for: Option<Duration>) {
     let time_is_over = async {
-        match lasts {
-            Some(lasts) => sleep(lasts).await,
+        match run_for {
+            Some(run_for) => sleep(run_for).await,
             None => pending().await,
         }
     };

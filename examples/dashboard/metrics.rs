@@ -1,4 +1,4 @@
-//! `/metrics`, as Prometheus reads it.
+//! Serves `/metrics` for Prometheus.
 
 use std::future::ready;
 
@@ -6,7 +6,7 @@ use axum::{Router, routing::get};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tower_health::BoxError;
 
-/// Records from now on, for the whole process.
+/// Installs the recorder of the process.
 pub(crate) fn router() -> Result<Router, BoxError> {
     let recorder = PrometheusBuilder::new().install_recorder()?;
     Ok(Router::new().route("/metrics", get(move || ready(recorder.render()))))

@@ -1,4 +1,5 @@
-//! Answers to its own names alone: a site that has its name lead here would pass for it in a browser.
+//! Refuses requests for other host names, against DNS rebinding: a foreign site whose name resolves to this address would count as
+//! the same origin in a browser.
 
 use axum::{
     extract::Request,

@@ -1,4 +1,4 @@
-//! A server on loopback with manners of its own.
+//! A server on loopback that behaves in one of six ways.
 
 use std::{convert::Infallible, future::pending, io, net::SocketAddr, time::Duration};
 
@@ -13,17 +13,17 @@ use hyper_util::rt::TokioIo;
 use tokio::{net::TcpListener, time::Instant};
 
 #[derive(Clone, Copy)]
-pub(crate) enum Manners {
+pub(crate) enum Behavior {
     Serves,
-    /// Well for 25 s, ill for 15 s.
+    /// Healthy for 25 s, 503 for 15 s.
     Flaps,
-    /// 20 s of answers, then it wants 15 s of rest.
+    /// Healthy for 20 s, 429 for 15 s.
     Throttles,
-    /// Accepts connections and checks, and never answers a call.
+    /// Passes checks, but never answers a call.
     Hangs,
-    /// Nobody listens.
+    /// Refuses connections.
     Refuses,
-    /// Ill from its first minute on, and says so.
+    /// Always 502.
     Fails,
 }
 
@@ -32,11 +32,11 @@ pub(crate) struct Upstream {
 }
 
 impl Upstream {
-    pub(crate) async fn start(manners: Manners) -> io::Result<Self> {
+    pub(crate) async fn start(behavior: Behavior) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
-        if !matches!(manners, Manners::Refuses) {
-            tokio::spawn(serve(listener, manners));
+        if !matches!(behavior, Behavior::Refuses) {
+            tokio::spawn(serve(listener, behavior));
         }
         Ok(Self { address })
     }
@@ -47,32 +47,32 @@ impl Upstream {
     }
 }
 
-async fn serve(listener: TcpListener, manners: Manners) {
+async fn serve(listener: TcpListener, behavior: Behavior) {
     let start = Instant::now();
     while let Ok((stream, _)) = listener.accept().await {
-        let answer = service_fn(move |request| answer(manners, start.elapsed(), request));
+        let answer = service_fn(move |request| answer(behavior, start.elapsed(), request));
         tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), answer));
     }
 }
 
 async fn answer(
-    manners: Manners,
+    behavior: Behavior,
     age: Duration,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let is_check = request.uri().path() == "/healthz";
     let mut response = Response::new(Full::from("hello"));
-    match manners {
-        Manners::Hangs if !is_check => pending().await,
-        Manners::Flaps if age.as_secs() % 40 >= 25 => {
+    match behavior {
+        Behavior::Hangs if !is_check => pending().await,
+        Behavior::Flaps if age.as_secs() % 40 >= 25 => {
             *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
         }
-        Manners::Throttles if !is_check && age.as_secs() % 35 >= 20 => {
+        Behavior::Throttles if !is_check && age.as_secs() % 35 >= 20 => {
             *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
             let wait = HeaderValue::from(35 - age.as_secs() % 35);
             response.headers_mut().insert(RETRY_AFTER, wait);
         }
-        Manners::Fails => *response.status_mut() = StatusCode::BAD_GATEWAY,
+        Behavior::Fails => *response.status_mut() = StatusCode::BAD_GATEWAY,
         _ => {}
     }
     Ok(response)

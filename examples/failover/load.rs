@@ -1,4 +1,4 @@
-//! Twenty calls a second, whether or not the ones before them have ended.
+//! Starts twenty calls a second, whether or not earlier ones have ended.
 
 use std::{
     sync::{Arc, Mutex},
@@ -24,7 +24,7 @@ pub(crate) struct Load {
     generator: JoinHandle<()>,
 }
 
-/// The calls that have ended, in the order of their ends.
+/// The finished calls, in the order in which they finished.
 pub(crate) type Calls = Arc<Mutex<Vec<Call>>>;
 
 #[derive(Clone)]
@@ -93,5 +93,5 @@ where
     let served_by = head.extensions.get::<ServedBy>();
     served_by
         .map(|served_by| Arc::clone(&served_by.provider))
-        .ok_or_else(|| "the chain does not say who served".into())
+        .ok_or_else(|| "the response has no `ServedBy`".into())
 }

@@ -1,9 +1,8 @@
-//! Three servers, an outage of each kind, and what the callers notice of it: with health kept, and without.
+//! Three servers, three kinds of outage, and what callers notice: with this crate, and without it.
 //!
 //! Run with: `cargo run --example failover`
 //!
-//! Everything is real: HTTP over loopback, one hyper-util client, twenty calls a second through each
-//! of two chains. It takes 22 seconds.
+//! Sends HTTP over loopback through one hyper-util client, twenty calls a second through each of two chains. Takes 22 seconds.
 
 mod load;
 mod report;
@@ -45,7 +44,7 @@ async fn main() -> Result<(), BoxError> {
     ];
     let client: HttpClient = Client::builder(TokioExecutor::new()).build_http();
 
-    // Production would keep the defaults: open for 60 s, checked every 30 s.
+    // Shorter than the defaults: open for 60 s, a check every 30 s.
     let cache = HealthCache::new(Policy::new().backoff(Backoff::constant(OPEN_FOR)));
     let mut probe = HealthProbe::new(&cache)
         .interval(Duration::from_secs(1))
@@ -59,7 +58,7 @@ async fn main() -> Result<(), BoxError> {
         probe = probe.check_with(upstream.name, check);
     }
 
-    // The same chain and the same timeouts, but nobody remembers who is down.
+    // The same chain and timeouts without breakers: every call tries the first server first.
     let nobody = HealthCache::default();
     let mut without = FallbackChain::http();
     for upstream in &upstreams {
@@ -78,32 +77,32 @@ async fn main() -> Result<(), BoxError> {
 
     let at = |second| sleep_until(start + Duration::from_secs(second));
     let [first, second, _third] = &upstreams;
-    report.heading("all are well");
+    report.heading("all servers are healthy");
     at(3).await;
     first.set(Mode::Hangs);
-    report.heading("first accepts connections and never answers");
+    report.heading("first accepts connections but never answers");
     at(8).await;
     second.set(Mode::Unavailable);
-    report.heading("second answers 503 as well");
+    report.heading("second answers 503, too");
     at(12).await;
     second.set(Mode::Throttles);
     report.heading("second answers 429, Retry-After: 2");
     at(16).await;
     first.set(Mode::Serves);
     second.set(Mode::Serves);
-    report.heading("both are well again");
-    let well_again = Instant::now();
+    report.heading("first and second are healthy again");
+    let healthy_again = Instant::now();
     at(22).await;
 
     probe.stop().await;
     for task in timeline {
         task.abort();
     }
-    report.summary(&with_health.stop(), &without.stop(), well_again);
+    report.summary(&with_health.stop(), &without.stop(), healthy_again);
     Ok(())
 }
 
-/// One upstream's client: whatever is asked, it asks there, and not for long.
+/// Returns a client that sends every request to `upstream`, with a timeout.
 fn call_within_timeout(
     client: HttpClient,
     upstream: Uri,

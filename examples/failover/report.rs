@@ -1,4 +1,4 @@
-//! What the run looks like on a terminal.
+//! Prints the run.
 
 use std::{
     io::{IsTerminal, stdout},
@@ -45,7 +45,7 @@ impl Report {
         }
     }
 
-    /// One line a second: who served, how fast, and how each provider is.
+    /// Prints a line each second: calls served by each provider, its state, and the slowest call.
     pub(crate) async fn print_every_second(self, calls: Calls) {
         const SECOND: Duration = Duration::from_secs(1);
         let mut ticks = interval_at(self.start + SECOND, SECOND);
@@ -78,13 +78,10 @@ impl Report {
         );
     }
 
-    pub(crate) fn summary(&self, with_health: &[Call], without: &[Call], well_again: Instant) {
+    pub(crate) fn summary(&self, with_health: &[Call], without: &[Call], healthy_again: Instant) {
         println!(
             "\n{}",
-            self.paint(
-                "1",
-                "                            with health kept    without"
-            )
+            self.paint("1", "                               with health    without")
         );
         let row = |what: &str, figure: fn(&[Call]) -> String| {
             println!(
@@ -94,14 +91,14 @@ impl Report {
             );
         };
         row("calls", |calls| calls.len().to_string());
-        row("errors that callers saw", |calls| {
+        row("errors seen by callers", |calls| {
             calls
                 .iter()
                 .filter(|call| call.served_by.is_err())
                 .count()
                 .to_string()
         });
-        row("calls that paid a timeout", |calls| {
+        row("calls that hit a timeout", |calls| {
             calls
                 .iter()
                 .filter(|call| call.took >= TIMEOUT)
@@ -109,15 +106,13 @@ impl Report {
                 .to_string()
         });
         row("median latency", |calls| millis(percentile(calls, 50)));
-        row("99 of 100 calls within", |calls| {
-            millis(percentile(calls, 99))
-        });
-        row("worst latency", |calls| millis(percentile(calls, 100)));
+        row("99th percentile", |calls| millis(percentile(calls, 99)));
+        row("slowest call", |calls| millis(percentile(calls, 100)));
         let back = |calls: &[Call]| {
             let first = calls
                 .iter()
-                .filter(|call| call.started >= well_again && call.was_served_by("first"))
-                .map(|call| call.started + call.took - well_again)
+                .filter(|call| call.started >= healthy_again && call.was_served_by("first"))
+                .map(|call| call.started + call.took - healthy_again)
                 .min();
             first.map_or("never".into(), millis)
         };

@@ -1,4 +1,4 @@
-//! A server on loopback that misbehaves on demand.
+//! A server on loopback that fails on demand.
 
 use std::{convert::Infallible, future::pending, io, net::SocketAddr};
 

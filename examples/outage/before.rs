@@ -1,4 +1,4 @@
-//! The design as it was before this crate. Its breaker is half-open to everybody, and closed by any check that passes.
+//! The design that this crate replaced: half-open admits every call, and any check that passes closes.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard},
@@ -42,7 +42,7 @@ impl Gate {
         })
     }
 
-    /// Sees what is well all the while, as a check of reachability does.
+    /// A reachability check that always passes.
     pub(crate) async fn check(self) {
         let mut ticks = interval(CHECKED_EVERY);
         loop {

@@ -1,4 +1,4 @@
-//! The picture of it: how many callers wait for an answer, and what those hear who have waited.
+//! Draws how many callers wait for an answer, and what they get.
 
 use std::{collections::BTreeMap, error::Error, path::Path, time::Duration};
 
@@ -23,8 +23,8 @@ const LEFT: i32 = 60;
 const RIGHT: i32 = 24;
 
 const MOST_WAITING: i32 = 2_400;
-/// What is heard is shown in a strip below the axis.
-const HEARD: [i32; 2] = [-330, -110];
+/// The strip below the axis, which shows answers and errors.
+const STRIP: [i32; 2] = [-330, -110];
 
 const INK: RGBColor = RGBColor(31, 35, 40);
 const FAINT: RGBColor = RGBColor(89, 99, 110);
@@ -38,7 +38,7 @@ const ERRORS: RGBColor = RGBColor(214, 69, 65);
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Drawn = Result<(), Box<dyn Error>>;
 
-/// A panel a design: on the left what others do, on the right this crate.
+/// Draws one panel per design: other designs on the left, this crate on the right.
 pub(crate) fn draw(path: &Path, runs: &[Run]) -> Drawn {
     let area = SVGBackend::new(path, SIZE).into_drawing_area();
     area.fill(&WHITE)?;
@@ -58,7 +58,7 @@ fn draw_head(head: &Area) -> Drawn {
     head.draw_text("Callers waiting for an answer", &title, (20, 16))?;
     head.draw_text("200 calls a second, a timeout of 10 s", &plain, (20, 48))?;
     let legend = [
-        (592, SHADE, "the provider never answers"),
+        (592, SHADE, "the provider hangs"),
         (802, ANSWERS, "answers"),
         (896, ERRORS, "errors"),
     ];
@@ -80,7 +80,7 @@ fn draw_panel(panel: &Area, run: &Run) -> Drawn {
         .y_label_area_size(LEFT)
         .build_cartesian_2d(
             (0..seconds(LASTS)).with_key_points(minutes),
-            (HEARD[0]..MOST_WAITING).with_key_points(vec![0, 1_000, 2_000]),
+            (STRIP[0]..MOST_WAITING).with_key_points(vec![0, 1_000, 2_000]),
         )?;
     let block = |from, to, [low, high]: [i32; 2], colour: RGBColor| {
         Rectangle::new([(from, low), (to, high)], colour.filled())
@@ -105,16 +105,16 @@ fn draw_panel(panel: &Area, run: &Run) -> Drawn {
     chart.draw_series([Polygon::new(below, WAITING_FILL)])?;
     chart.draw_series([PathElement::new(waiting, WAITING.stroke_width(2))])?;
 
-    for (colour, is_answered) in [(ANSWERS, true), (ERRORS, false)] {
-        let heard = run
+    for (colour, answered) in [(ANSWERS, true), (ERRORS, false)] {
+        let ended = run
             .calls
             .iter()
-            .filter(|call| call.answer.is_some() == is_answered);
-        let spans = spans(heard.map(|call| seconds(call.ended())).collect());
+            .filter(|call| call.answer.is_some() == answered);
+        let spans = spans(ended.map(|call| seconds(call.ended())).collect());
         chart.draw_series(
             spans
                 .into_iter()
-                .map(|(from, to)| block(from, to, HEARD, colour)),
+                .map(|(from, to)| block(from, to, STRIP, colour)),
         )?;
     }
     Ok(())
@@ -136,7 +136,7 @@ fn draw_title(panel: &Area, run: &Run) -> Drawn {
     Ok(())
 }
 
-/// How many callers wait at the end of each second.
+/// The number of callers that wait at the end of each second.
 fn waiting(calls: &[Call]) -> Vec<(i32, i32)> {
     let mut changes = BTreeMap::<i32, i32>::new();
     for call in calls {
@@ -151,7 +151,7 @@ fn waiting(calls: &[Call]) -> Vec<(i32, i32)> {
     ends.take_while(|(end, _)| *end <= seconds(LASTS)).collect()
 }
 
-/// Spans without a gap, from such seconds.
+/// Joins consecutive seconds into spans.
 fn spans(mut seconds: Vec<i32>) -> Vec<(i32, i32)> {
     seconds.sort_unstable();
     seconds.dedup();
@@ -162,10 +162,10 @@ fn spans(mut seconds: Vec<i32>) -> Vec<(i32, i32)> {
 }
 
 fn seconds(time: Duration) -> i32 {
-    i32::try_from(time.as_secs()).expect("this takes minutes")
+    i32::try_from(time.as_secs()).expect("minutes")
 }
 
-/// plotters writes sizes that are smaller by its factor.
+/// `plotters` divides font sizes by 1.24.
 fn text(pixels: u32, style: FontStyle, colour: RGBColor) -> TextStyle<'static> {
     let family = FontFamily::Name("Helvetica, Arial, sans-serif");
     FontDesc::new(family, f64::from(pixels) * 1.24, style).color(&colour)

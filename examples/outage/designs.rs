@@ -1,4 +1,5 @@
-//! What is compared. Each breaker trips at two failures in a row and stays open for 60 s; else it is as it comes.
+//! The designs that are compared. Each breaker trips at two failures in a row and stays open for 60 s; everything else is at its
+//! default.
 
 use std::{future::ready, thread, time::Duration};
 
@@ -25,9 +26,9 @@ pub(crate) struct Run {
 
 type Simulation = fn() -> Vec<Call>;
 
-/// First what others do, then as many with this crate.
+/// Four other designs, then four with this crate.
 pub(crate) fn run_all() -> Vec<Run> {
-    // The peers go by the clock of the system, which is that of tokio's paused runtimes as long as this is held.
+    // The peers read the system clock. While this guard lives, that is tokio's paused clock.
     #[cfg(unix)]
     let _guard = mad_turmoil::time::SimClocksGuard::init();
 
@@ -83,12 +84,12 @@ fn health() -> impl Client {
     guarded(HealthCache::default().provider("first"), Source::Provider)
 }
 
-/// Like a list of models that is served all the while.
+/// Always passes, like a list of models that is served throughout the outage.
 fn reachability() -> impl Client {
     checked(Check::new(|| ready(true)))
 }
 
-/// A call like those of the callers.
+/// Calls the provider as the callers do.
 fn functional() -> impl Client {
     let client = client(Source::Provider).map_response(drop);
     checked(Check::new(move || client.clone().oneshot(())).functional())
@@ -104,7 +105,7 @@ fn chain() -> impl Client {
 fn checked(check: Check) -> impl Client {
     let cache = HealthCache::default();
     let client = guarded(cache.provider("first"), Source::Provider);
-    // Without jitter, so that every run is the same.
+    // Without jitter, so that every run gives the same numbers.
     let probe = HealthProbe::new(&cache).jitter(0.0);
     tokio::spawn(async move {
         probe.check_with("first", check).run().await;
@@ -113,7 +114,7 @@ fn checked(check: Check) -> impl Client {
     client
 }
 
-/// By the default policy, which is that of the others here.
+/// With the default policy, which equals the settings of the peers.
 fn guarded(provider: Provider, source: Source) -> impl Client<Error = BoxError> {
     ServiceBuilder::new()
         .layer(HealthLayer::new(provider))

@@ -1,4 +1,4 @@
-//! Ten minutes of two hundred calls a second, in paused time.
+//! Simulates ten minutes of two hundred calls a second, in paused time.
 
 use std::time::{self, Duration};
 
@@ -16,10 +16,10 @@ const BETWEEN_CALLS: Duration = Duration::from_millis(5);
 
 /// A call as its caller saw it.
 pub(crate) struct Call {
-    /// Since the beginning of the simulation.
+    /// Since the start of the simulation.
     pub(crate) began: Duration,
     pub(crate) took: Duration,
-    /// Who answered, if anybody did.
+    /// The provider that answered, if any.
     pub(crate) answer: Option<Source>,
 }
 
@@ -42,21 +42,19 @@ pub(crate) fn simulate<C: Client>(design: fn() -> C) -> Vec<Call> {
         .enable_time()
         .start_paused(true)
         .build();
-    runtime
-        .expect("without I/O there is nothing to fail")
-        .block_on(async {
-            let (start, on_the_clock) = (Instant::now(), time::Instant::now());
-            let calls = call(design()).await;
-            assert_eq!(
-                on_the_clock.elapsed(),
-                start.elapsed(),
-                "the clock of the system, by which the peers go, must follow tokio's"
-            );
-            calls
-        })
+    runtime.expect("a runtime without I/O").block_on(async {
+        let (start, on_the_clock) = (Instant::now(), time::Instant::now());
+        let calls = call(design()).await;
+        assert_eq!(
+            on_the_clock.elapsed(),
+            start.elapsed(),
+            "the system clock, which the peers read, must follow tokio's"
+        );
+        calls
+    })
 }
 
-/// Each caller is a task with a clone of the client, whether or not those before it have ended.
+/// Starts each call in a task of its own, whether or not earlier ones have ended.
 async fn call(client: impl Client) -> Vec<Call> {
     let start = Instant::now();
     let mut ticks = interval(BETWEEN_CALLS);

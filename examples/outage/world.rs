@@ -1,4 +1,4 @@
-//! What is called: a provider with an outage, and another that has none.
+//! A provider with an outage, and a standby without one.
 
 use std::{convert::Infallible, future::pending, ops::Range, time::Duration};
 
@@ -10,14 +10,14 @@ pub(crate) const OUTAGE: Range<Duration> = Duration::from_secs(135)..Duration::f
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWERS_AFTER: Duration = Duration::from_millis(1500);
 
-/// Who answers.
+/// The provider that answers.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Source {
     Provider,
     Standby,
 }
 
-/// Something that can be called by many at once.
+/// A client that many callers can share.
 pub(crate) trait Client:
     Service<(), Response = Source, Error: Send, Future: Send> + Clone + Send + Sync + 'static
 {
@@ -28,9 +28,9 @@ impl<S> Client for S where
 {
 }
 
-/// A client without a breaker, but with a timeout. Time counts from when it is made.
+/// Returns a client with a timeout and without a breaker. The outage is timed from its creation.
 ///
-/// Whoever calls the provider in its outage is never answered, not even when that is over.
+/// A call that reaches the provider during the outage hangs, even after the outage.
 pub(crate) fn client(of: Source) -> impl Client<Error = BoxError> {
     let start = Instant::now();
     ServiceBuilder::new()

@@ -1,9 +1,9 @@
-//! A reverse proxy: axum in front, and behind it two upstreams, in order of preference.
+//! A reverse proxy: axum in front, and two upstreams behind it, in order of preference.
 //!
 //! Run with: `cargo run --example proxy`
 //!
-//! It sends requests through itself while the first upstream is well, fails, and is well again. Answers
-//! are streamed through; `/healthz` is the proxy's own, and tells how the upstreams are.
+//! It sends requests to itself while the first upstream is healthy, fails, and recovers. Responses are streamed. `/healthz` is the
+//! proxy's own endpoint and reports the states of the upstreams.
 
 mod upstream;
 
@@ -30,7 +30,7 @@ async fn main() -> Result<(), BoxError> {
     let first = Upstream::start("first").await?;
     let second = Upstream::start("second").await?;
 
-    // Production would keep the defaults: open for 60 s, checked every 30 s.
+    // Shorter than the defaults: open for 60 s, a check every 30 s.
     let cache = HealthCache::new(Policy::new().backoff(Backoff::constant(Duration::from_secs(1))));
     let mut probe = HealthProbe::new(&cache).interval(Duration::from_millis(200));
     let mut chain = FallbackChain::http();
@@ -51,17 +51,21 @@ async fn main() -> Result<(), BoxError> {
     let transitions = cache.subscribe();
     tokio::spawn(transitions.for_each(|transition| println!("  {transition}")));
 
-    // The body of a request is taken in whole, up to axum's limit: it may be sent twice.
+    // Request bodies are buffered, up to axum's limit: a second upstream may need them.
     let forwarding = move |head: Parts, body: Bytes| {
         forward(chain.clone(), Request::from_parts(head, Full::new(body)))
     };
-    let telling = move || async move { healthz(&cache) };
-    let router = Router::new().route("/healthz", get(telling));
+    let healthz_route = move || async move { healthz(&cache) };
+    let router = Router::new().route("/healthz", get(healthz_route));
     let proxy = serve(router.fallback(forwarding)).await?;
 
-    for (is_well, how) in [(true, "well"), (false, "ill"), (true, "well again")] {
+    for (is_healthy, how) in [
+        (true, "healthy"),
+        (false, "failing"),
+        (true, "healthy again"),
+    ] {
         println!("\nThe first upstream is {how}.");
-        first.set_well(is_well);
+        first.set_healthy(is_healthy);
         for path in ["/story", "/story", "/story", "/healthz"] {
             print(proxy, path).await?;
         }
@@ -71,8 +75,7 @@ async fn main() -> Result<(), BoxError> {
     Ok(())
 }
 
-/// What was asked of the proxy, asked of an upstream. For production, the headers of RFC 9110 §7.6.1
-/// are to be removed too.
+/// Addresses a request to an upstream. In production, also remove the hop-by-hop headers of RFC 9110 §7.6.1.
 fn addressed_to(upstream: SocketAddr, mut request: HttpRequest) -> HttpRequest {
     let path = request.uri().path_and_query().map_or("/", |it| it.as_str());
     *request.uri_mut() = uri(upstream, path);
@@ -91,7 +94,7 @@ where
     }
 }
 
-/// The proxy is well while an upstream is.
+/// The proxy is healthy while any upstream is.
 fn healthz(cache: &HealthCache) -> (StatusCode, String) {
     let providers = cache.snapshot().providers;
     let status = if providers.iter().any(|it| it.healthy) {
@@ -105,7 +108,7 @@ fn healthz(cache: &HealthCache) -> (StatusCode, String) {
     (status, rows.collect::<Vec<_>>().join(", "))
 }
 
-/// Asks the proxy, and prints what came when.
+/// Sends a request to the proxy, and prints each part of the response with its time of arrival.
 async fn print(proxy: SocketAddr, path: &str) -> Result<(), BoxError> {
     let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
     let start = Instant::now();

@@ -1,4 +1,4 @@
-//! A server on loopback that tells stories, bit by bit, while it is well.
+//! A server on loopback that streams its responses, or answers 503.
 
 use std::{
     io,
@@ -24,13 +24,13 @@ use tokio::{net::TcpListener, time::sleep};
 pub(crate) struct Upstream {
     pub(crate) name: &'static str,
     pub(crate) address: SocketAddr,
-    is_well: Arc<AtomicBool>,
+    is_healthy: Arc<AtomicBool>,
 }
 
 impl Upstream {
     pub(crate) async fn start(name: &'static str) -> io::Result<Self> {
-        let is_well = Arc::new(AtomicBool::new(true));
-        let seen = Arc::clone(&is_well);
+        let is_healthy = Arc::new(AtomicBool::new(true));
+        let seen = Arc::clone(&is_healthy);
         let answer = move || async move {
             if seen.load(Relaxed) {
                 Response::new(Body::new(story(name)))
@@ -41,12 +41,12 @@ impl Upstream {
         Ok(Self {
             name,
             address: serve(Router::new().fallback(answer)).await?,
-            is_well,
+            is_healthy,
         })
     }
 
-    pub(crate) fn set_well(&self, is_well: bool) {
-        self.is_well.store(is_well, Relaxed);
+    pub(crate) fn set_healthy(&self, is_healthy: bool) {
+        self.is_healthy.store(is_healthy, Relaxed);
     }
 }
 
@@ -54,7 +54,7 @@ fn story(teller: &'static str) -> Channel<Bytes> {
     let (mut sender, body) = Channel::new(1);
     tokio::spawn(async move {
         for words in [teller, "tells", "a story."] {
-            // An error is that of a listener who has gone away.
+            // Fails if the reader is gone.
             let _ = sender.send_data(words.into()).await;
             sleep(Duration::from_millis(50)).await;
         }
@@ -65,7 +65,7 @@ fn story(teller: &'static str) -> Channel<Bytes> {
 pub(crate) async fn serve(router: Router) -> io::Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
-    // What is streamed is sent as it comes.
+    // Sends each part of a stream at once.
     let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
     tokio::spawn(async move { axum::serve(listener, router).await });
     Ok(address)

@@ -100,7 +100,7 @@ pin_project! {
 struct Pending(Option<Watch>);
 
 /// Watches one body for its verdict.
-pub(super) struct Watch {
+struct Watch {
     permit: Permit,
     judge: Judge,
     silence: Option<Silence>,
@@ -118,22 +118,38 @@ impl<B> HealthBody<B> {
     where
         B: Body,
     {
-        Self::watched(inner, Watch::new(permit, Judge::default()))
+        if inner.is_end_stream() {
+            permit.success();
+            return Self::from(inner);
+        }
+        Self::watched(inner, permit, Judge::default(), None, false)
     }
 
-    /// A body whose verdict this gives; one that is empty is at its end.
-    pub(super) fn watched(inner: B, mut watch: Watch) -> Self
+    /// A body, not empty, whose verdict `judge` gives. Where it `has_events`, the answer begins with the first of them.
+    #[inline]
+    pub(super) fn watched(
+        inner: B,
+        permit: Permit,
+        judge: Judge,
+        idle_timeout: Option<Duration>,
+        has_events: bool,
+    ) -> Self
     where
         B: Body,
     {
-        if inner.is_end_stream() {
-            watch.end();
-            return Self::from(inner);
-        }
-        watch.missing = inner.size_hint().lower();
+        let watch = Watch {
+            permit,
+            judge,
+            silence: idle_timeout.map(Silence::new),
+            // That there is an event is all that matters.
+            first_event: has_events.then(|| Box::new(Parser::new().up_to(256))),
+            missing: inner.size_hint().lower(),
+            is_reader_served: false,
+        };
         Self {
+            inner,
             watch: Pending(Some(watch)),
-            ..Self::from(inner)
+            is_given_up: false,
         }
     }
 
@@ -219,40 +235,6 @@ where
 }
 
 impl Watch {
-    pub(super) fn new(permit: Permit, judge: Judge) -> Self {
-        Self {
-            permit,
-            judge,
-            silence: None,
-            first_event: None,
-            missing: 0,
-            is_reader_served: false,
-        }
-    }
-
-    pub(super) fn idle_timeout(self, limit: Option<Duration>) -> Self {
-        Self {
-            silence: limit.map(Silence::new),
-            ..self
-        }
-    }
-
-    /// The answer begins with the first event, where that makes a difference.
-    pub(super) fn of_events(self, is_event_stream: impl FnOnce() -> bool) -> Self {
-        let is_watched = self.permit.minds_answer() && is_event_stream();
-        Self {
-            // That there is an event is all that matters.
-            first_event: is_watched.then(|| Box::new(Parser::new().up_to(256))),
-            ..self
-        }
-    }
-
-    /// The body is over, and was empty.
-    pub(super) fn end(mut self) {
-        let outcome = self.at_end(None);
-        self.permit.record(outcome);
-    }
-
     /// What this frame decides.
     fn frame_came(&mut self, frame: &Frame<impl Buf>) -> Option<Outcome> {
         if let Some(silence) = &mut self.silence {

@@ -5,7 +5,6 @@ use http_body::Body;
 
 use super::{
     ErrorVerdict, HealthBody, JudgeBody, SseEvent, StreamVerdict,
-    body::Watch,
     judge::{Judge, Judges},
     retry_after, sse, statuses,
 };
@@ -513,14 +512,31 @@ impl StatusClassifier {
         };
         match at_headers {
             Outcome::Success => result.map(|response| {
-                let watch = Watch::new(permit, judge_of(&response));
-                watched(response, watch.idle_timeout(self.idle_timeout))
+                let judge = judge_of(&response);
+                self.watch(response, permit, judge)
             }),
             outcome => {
                 permit.record(outcome);
                 result.map(|response| response.map(HealthBody::from))
             }
         }
+    }
+
+    /// Leaves the verdict to the end of the body, if there is one.
+    #[inline]
+    fn watch<B: Body>(
+        &self,
+        response: Response<B>,
+        permit: Permit,
+        mut judge: Judge,
+    ) -> Response<HealthBody<B>> {
+        if response.body().is_end_stream() || has_no_content(response.status()) {
+            permit.record(judge.end(None));
+            return response.map(HealthBody::from);
+        }
+        let has_events = permit.minds_answer() && sse::is_readable(response.headers());
+        let idle_timeout = self.idle_timeout;
+        response.map(|body| HealthBody::watched(body, permit, judge, idle_timeout, has_events))
     }
 
     /// The first that wants this body.
@@ -611,16 +627,6 @@ impl<B> Advance<Response<B>> for StatusClassifier {
     fn served(&self, response: &mut Response<B>, served_by: impl FnOnce() -> ServedBy) {
         response.extensions_mut().insert(served_by());
     }
-}
-
-/// The response, with its verdict left to the end of its body.
-fn watched<B: Body>(response: Response<B>, watch: Watch) -> Response<HealthBody<B>> {
-    if has_no_content(response.status()) {
-        watch.end();
-        return response.map(HealthBody::from);
-    }
-    let watch = watch.of_events(|| sse::is_readable(response.headers()));
-    response.map(|body| HealthBody::watched(body, watch))
 }
 
 /// Whether there is a body to judge. That of an answer to `HEAD`, whose request is not known here, is over at once without

@@ -33,7 +33,9 @@ thread_local! {
 /// The innermost is kept apart, since most calls have no other around them: those write what does
 /// not depend on anything read, so that no call waits for the one before it.
 struct Calls {
-    innermost: Cell<Option<Call>>,
+    innermost: Cell<Option<&'static Sign>>,
+    /// The word of its ticket. Apart from the sign, so that a call that is not nested only writes it.
+    innermost_ticket: Cell<u64>,
     /// The others, outermost first.
     around: [Cell<Option<Call>>; DEPTH],
     depth: Cell<usize>,
@@ -56,6 +58,7 @@ impl Calls {
     const fn none() -> Self {
         Self {
             innermost: Cell::new(None),
+            innermost_ticket: Cell::new(0),
             around: [const { Cell::new(None) }; DEPTH],
             depth: Cell::new(0),
         }
@@ -68,15 +71,22 @@ impl Calls {
     }
 
     #[cold]
-    fn is_any_of(&self, innermost: Call, sign: &'static Sign) -> bool {
+    fn is_any_of(&self, innermost: &'static Sign, sign: &'static Sign) -> bool {
         let mut around = self.around.iter().take(self.depth.get());
-        innermost.is_of(sign)
+        self.innermost_call(innermost).is_of(sign)
             || around.any(|call| call.get().is_some_and(|call| call.is_of(sign)))
             || self.depth.get() > DEPTH && has_deeper(sign)
     }
 
+    fn innermost_call(&self, sign: &'static Sign) -> Call {
+        let ticket = self.innermost_ticket.get();
+        Call { sign, ticket }
+    }
+
+    /// Keeps the innermost, which is about to be another.
     #[cold]
-    fn push(&self, call: Call) {
+    fn push(&self, innermost: &'static Sign) {
+        let call = self.innermost_call(innermost);
         let depth = self.depth.get();
         match self.around.get(depth) {
             Some(place) => place.set(Some(call)),
@@ -95,7 +105,10 @@ impl Calls {
             Some(place) => place.get(),
             None => pop_deeper(),
         };
-        self.innermost.set(outer);
+        if let Some(outer) = outer {
+            self.innermost_ticket.set(outer.ticket);
+        }
+        self.innermost.set(outer.map(|outer| outer.sign));
     }
 }
 
@@ -121,14 +134,11 @@ impl Running {
     #[inline]
     pub(crate) fn enter(permit: &Permit) -> Self {
         RUNNING.with(|calls| {
-            let call = Call {
-                sign: permit.sign(),
-                ticket: permit.ticket().word(),
-            };
-            let outer = calls.innermost.replace(Some(call));
+            let outer = calls.innermost.replace(Some(permit.sign()));
             if let Some(outer) = outer {
                 calls.push(outer);
             }
+            calls.innermost_ticket.set(permit.ticket().word());
             Self {
                 is_nested: outer.is_some(),
             }

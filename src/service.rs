@@ -32,12 +32,19 @@ pub struct Health<S, C = ErrorsAsFailures> {
     provider: Provider,
     layer: LayerId,
     classifier: C,
-    /// The inner service has said that it is ready, and has not been called since.
-    is_inner_ready: bool,
-    /// This service has said that it is ready, because it would refuse the call: it must stay so.
-    is_ready_to_refuse: bool,
+    readiness: Readiness,
     /// Wakes a task that waits for the inner service when there is no need to any more.
     admission_changed: Option<AdmissionChanged>,
+}
+
+/// What has been found ready since the last call.
+// Together, so that a call clears both at once.
+#[derive(Clone, Copy, Debug, Default)]
+struct Readiness {
+    /// The inner service has said that it is ready.
+    is_inner: bool,
+    /// This service has said that it is ready, because it would refuse the call: it must stay so.
+    is_to_refuse: bool,
 }
 
 impl<S, C> Health<S, C> {
@@ -51,8 +58,7 @@ impl<S, C> Health<S, C> {
             provider,
             layer,
             classifier,
-            is_inner_ready: false,
-            is_ready_to_refuse: false,
+            readiness: Readiness::default(),
             admission_changed: None,
         }
     }
@@ -85,7 +91,7 @@ impl<S, C> Health<S, C> {
 
     #[inline]
     fn admit(&self) -> Result<Permit, BoxError> {
-        if self.is_inner_ready {
+        if self.readiness.is_inner {
             nesting::admit(&self.provider, self.layer)
         } else {
             Err(self.refuse())
@@ -96,7 +102,7 @@ impl<S, C> Health<S, C> {
     #[cold]
     fn refuse(&self) -> BoxError {
         assert!(
-            self.is_ready_to_refuse,
+            self.readiness.is_to_refuse,
             "service not ready; poll_ready must be called first"
         );
         self.provider.cell().refuse().into()
@@ -119,7 +125,7 @@ impl<S, C> Health<S, C> {
 
     /// The inner service will never be ready again.
     fn fail(&mut self, error: BoxError) -> BoxError {
-        self.is_inner_ready = false;
+        self.readiness.is_inner = false;
         if let Ok(permit) = nesting::admit(&self.provider, self.layer) {
             permit.record_with(|| Outcome::of_error(&error));
         }
@@ -144,16 +150,16 @@ where
         while self.is_admitting() {
             match self.inner.poll_ready(cx) {
                 Poll::Ready(Ok(())) => {
-                    self.is_inner_ready = true;
+                    self.readiness.is_inner = true;
                     self.admission_changed = None;
                     return Poll::Ready(Ok(()));
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(self.fail(error.into()))),
-                Poll::Pending if self.is_ready_to_refuse => return Poll::Ready(Ok(())),
+                Poll::Pending if self.readiness.is_to_refuse => return Poll::Ready(Ok(())),
                 Poll::Pending => ready!(self.poll_admission_changed(cx)),
             }
         }
-        self.is_ready_to_refuse = true;
+        self.readiness.is_to_refuse = true;
         Poll::Ready(Ok(()))
     }
 
@@ -161,14 +167,13 @@ where
     fn call(&mut self, request: Req) -> Self::Future {
         match self.admit() {
             Ok(permit) => {
-                self.is_inner_ready = false;
-                self.is_ready_to_refuse = false;
+                self.readiness = Readiness::default();
                 let classifier = self.classifier.clone();
                 ResponseFuture::called(&mut self.inner, request, permit, classifier)
             }
             // The inner service stays ready, where it is: it was not called.
             Err(refusal) => {
-                self.is_ready_to_refuse = false;
+                self.readiness.is_to_refuse = false;
                 ResponseFuture::refused(self.classifier.refused(refusal))
             }
         }

@@ -44,14 +44,14 @@ library_benchmark_group!(name = instructions, benchmarks = one_call);
 #[bench::closed(args = (closed()), config = figure(115))]
 #[bench::closed_by_rate(args = (closed_by_rate()), config = figure(302))]
 #[bench::closed_over_http(args = (closed_over_http()), config = figure(532))]
-#[bench::refused(args = (refused()), config = figure(600))]
+#[bench::refused(args = (refused()), config = figure(622))]
 #[bench::admitted(args = (admitted()), config = figure(50))]
 #[bench::not_admitted(args = (not_admitted()), config = figure(255))]
 #[bench::chain(args = (chain()), config = figure(692))]
 #[bench::client(args = (client()), config = figure(1167))]
-#[bench::layered_client(args = (layered_client()), config = figure(2005))]
-#[bench::by_hand(args = (by_hand()), config = figure(4519))]
-#[bench::chain_of_clients(args = (chain_of_clients()), config = figure(5142))]
+#[bench::layered_client(args = (layered_client()), config = figure(2239))]
+#[bench::by_hand(args = (by_hand()), config = figure(4695))]
+#[bench::chain_of_clients(args = (chain_of_clients()), config = figure(5604))]
 fn one_call<F: FnMut()>(call: &'static mut F) {
     call();
 }

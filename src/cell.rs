@@ -184,10 +184,10 @@ impl Cell {
         let word = self.sign().word();
         if word.is_free() {
             let ticket = Ticket::live(word.epoch());
-            return Ok(if word.is_timed() {
-                ticket.started(Instant::now())
-            } else {
+            return Ok(if word.is_free_of_notes() {
                 ticket
+            } else {
+                ticket.started(Instant::now())
             });
         }
         match self.standing_refusal() {

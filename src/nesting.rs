@@ -133,12 +133,13 @@ pub(crate) struct Running {
 impl Running {
     #[inline]
     pub(crate) fn enter(permit: &Permit) -> Self {
+        let (sign, ticket) = (permit.sign(), permit.ticket().word());
         RUNNING.with(|calls| {
-            let outer = calls.innermost.replace(Some(permit.sign()));
+            let outer = calls.innermost.replace(Some(sign));
             if let Some(outer) = outer {
                 calls.push(outer);
             }
-            calls.innermost_ticket.set(permit.ticket().word());
+            calls.innermost_ticket.set(ticket);
             Self {
                 is_nested: outer.is_some(),
             }

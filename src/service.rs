@@ -151,7 +151,9 @@ where
             match self.inner.poll_ready(cx) {
                 Poll::Ready(Ok(())) => {
                     self.readiness.is_inner = true;
-                    self.admission_changed = None;
+                    if self.admission_changed.is_some() {
+                        self.admission_changed = None;
+                    }
                     return Poll::Ready(Ok(()));
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(self.fail(error.into()))),

@@ -61,8 +61,8 @@ impl Word {
     const FREE: u64 = 1;
     /// A success changes nothing.
     const WELL: u64 = 1 << 1;
-    /// A permit must know when it was given.
-    const TIMED: u64 = 1 << 2;
+    /// A call is admitted, and there is nothing to note of it.
+    const FREE_OF_NOTES: u64 = 1 << 2;
     /// A success need only be counted.
     const COUNTED: u64 = 1 << 3;
     const EPOCH_SHIFT: u32 = 4;
@@ -71,11 +71,13 @@ impl Word {
         let flag = |is_set, flag| if is_set { flag } else { 0 };
         let is_well = breaker.is_settled_well();
         let is_counted = breaker.counts_successes();
+        let is_free = breaker.admits_freely();
+        let is_timed = breaker.policy().trip.is_timed();
         Self(
-            flag(breaker.admits_freely(), Self::FREE)
+            flag(is_free, Self::FREE)
                 | flag(is_well && !is_counted, Self::WELL)
                 | flag(is_well && is_counted, Self::COUNTED)
-                | flag(breaker.policy().trip.is_timed(), Self::TIMED)
+                | flag(is_free && !is_timed, Self::FREE_OF_NOTES)
                 | (breaker.epoch() << Self::EPOCH_SHIFT),
         )
     }
@@ -92,12 +94,7 @@ impl Word {
     /// A call is admitted, and there is nothing to note of it.
     #[inline]
     pub(crate) fn is_free_of_notes(self) -> bool {
-        self.0 & (Self::FREE | Self::TIMED) == Self::FREE
-    }
-
-    #[inline]
-    pub(crate) fn is_timed(self) -> bool {
-        self.has(Self::TIMED)
+        self.has(Self::FREE_OF_NOTES)
     }
 
     #[inline]

@@ -284,15 +284,21 @@ impl Pending {
     }
 }
 
-impl Drop for Pending {
-    fn drop(&mut self) {
-        if let Some(Watch {
-            permit,
-            is_reader_served: true,
-            ..
-        }) = self.0.take()
-        {
+impl Pending {
+    #[cold]
+    fn dropped_by_reader(&mut self) {
+        if let Some(Watch { permit, .. }) = self.0.take() {
             permit.answered();
+        }
+    }
+}
+
+impl Drop for Pending {
+    #[inline]
+    fn drop(&mut self) {
+        // A reader that waits for a frame has not had enough: the permit is dropped.
+        if self.0.as_ref().is_some_and(|watch| watch.is_reader_served) {
+            self.dropped_by_reader();
         }
     }
 }

@@ -531,7 +531,7 @@ impl StatusClassifier {
         mut judge: Judge,
     ) -> Response<HealthBody<B>> {
         if response.body().is_end_stream() || has_no_content(response.status()) {
-            permit.record(judge.end(None));
+            judge.conclude(permit, None);
             return response.map(HealthBody::from);
         }
         let has_events = permit.minds_answer() && sse::is_readable(response.headers());

@@ -7,7 +7,7 @@ use super::{
     grpc::Table,
     sse::{self, Parser, SseEvent},
 };
-use crate::{Outcome, Reason, error::Kind};
+use crate::{Outcome, Permit, Reason, error::Kind};
 
 /// What a part of a body shows about the whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,6 +84,16 @@ pub(super) enum Judge {
 }
 
 impl Judge {
+    /// Judges a call whose body is over.
+    #[inline]
+    pub(super) fn conclude(&mut self, permit: Permit, trailers: Option<&HeaderMap>) {
+        match self {
+            Self::AtEnd => permit.success(),
+            _ => permit.record(self.end(trailers)),
+        }
+    }
+
+    #[inline]
     pub(super) fn frame(&mut self, data: &impl Buf) -> Option<Outcome> {
         match self {
             Self::AtEnd | Self::Grpc(_) => None,

@@ -26,17 +26,17 @@ const MOST_WAITING: i32 = 2_400;
 /// The strip below the axis, which shows answers and errors.
 const STRIP: [i32; 2] = [-330, -110];
 
-const INK: RGBColor = RGBColor(31, 35, 40);
-const FAINT: RGBColor = RGBColor(89, 99, 110);
-const GRID: RGBColor = RGBColor(222, 226, 230);
+pub(crate) const INK: RGBColor = RGBColor(31, 35, 40);
+pub(crate) const FAINT: RGBColor = RGBColor(89, 99, 110);
+pub(crate) const GRID: RGBColor = RGBColor(222, 226, 230);
 const SHADE: RGBColor = RGBColor(255, 239, 204);
 const WAITING: RGBColor = RGBColor(66, 113, 174);
 const WAITING_FILL: RGBColor = RGBColor(186, 205, 230);
 const ANSWERS: RGBColor = RGBColor(118, 185, 121);
 const ERRORS: RGBColor = RGBColor(214, 69, 65);
 
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-type Drawn = Result<(), Box<dyn Error>>;
+pub(crate) type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+pub(crate) type Drawn = Result<(), Box<dyn Error>>;
 
 /// Draws one panel per design: other designs on the left, this crate on the right.
 pub(crate) fn draw(path: &Path, runs: &[Run]) -> Drawn {
@@ -166,7 +166,7 @@ fn seconds(time: Duration) -> i32 {
 }
 
 /// `plotters` divides font sizes by 1.24.
-fn text(pixels: u32, style: FontStyle, colour: RGBColor) -> TextStyle<'static> {
+pub(crate) fn text(pixels: u32, style: FontStyle, colour: RGBColor) -> TextStyle<'static> {
     let family = FontFamily::Name("Helvetica, Arial, sans-serif");
     FontDesc::new(family, f64::from(pixels) * 1.24, style).color(&colour)
 }

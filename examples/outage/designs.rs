@@ -28,10 +28,6 @@ type Simulation = fn() -> Vec<Call>;
 
 /// Four other designs, then four with this crate.
 pub(crate) fn run_all() -> Vec<Run> {
-    // The peers read the system clock. While this guard lives, that is tokio's paused clock.
-    #[cfg(unix)]
-    let _guard = mad_turmoil::time::SimClocksGuard::init();
-
     let designs: [(_, Simulation); 8] = [
         ("no breaker", || simulate(bare)),
         ("before this crate", || simulate(before)),

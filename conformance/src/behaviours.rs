@@ -1,5 +1,6 @@
 //! What is judged: each behaviour once, for whichever breaker.
 
+mod answers;
 mod probes;
 mod services;
 mod trials;
@@ -33,7 +34,7 @@ pub(crate) fn of<B: Breaker>() -> Vec<Behaviour> {
         behaviour("4", "a trial that hangs does not block the next for ever", trials::hanging_trial::<B>),
         behaviour("5", "trials that are dropped at once are not replaced at once", trials::hasty_callers::<B>),
         behaviour("6", "half-open admits as many trials as it is told to", trials::stampede::<B>),
-        behaviour("7", "a trial that ends with a 400, or is cancelled, decides nothing", trials::neutral_trials::<B>),
+        behaviour("7", "two trials that end with a 400 decide nothing, nor does any number that are cancelled", trials::neutral_trials::<B>),
         behaviour("8a", "a million successes delay no trip: by failures in a row", trips::million_successes_then_in_a_row::<B>),
         behaviour("8b", "… by the rate of failures in the last 30 s", trips::million_successes_then_in_time::<B>),
         behaviour("8c", "… by the rate of failures of the last 10 calls", trips::million_successes_then_of_calls::<B>),
@@ -60,5 +61,11 @@ pub(crate) fn of<B: Breaker>() -> Vec<Behaviour> {
         behaviour("29", "a check that fails for ever does not keep a provider out for ever", probes::endless_hold::<B>),
         behaviour("30", "a provider is checked when its window ends, not at the next turn", probes::check_at_the_end::<B>),
         behaviour("31", "many replicas do not check at one instant, nor all providers at once, nor those that are well", probes::herd::<B>),
+        behaviour("32", "two failures in a row trip; among 5 % random errors at 100 calls/s, few calls are refused", answers::random_errors::<B>),
+        behaviour("33", "a half-open provider whose every answer is a 404 comes back", answers::only_404s::<B>),
+        behaviour("34", "a group whose own breakers refuse neither opens nor closes the breaker around it", answers::refusing_group::<B>),
+        behaviour("35", "a request that the provider did not process (graceful GOAWAY) neither opens nor closes", answers::unprocessed::<B>),
+        behaviour("36", "half-open, a stream whose reader hangs up after the last event closes", answers::last_event::<B>),
+        behaviour("37", "a body that ends before its announced length is a failure", answers::short_body::<B>),
     ]
 }

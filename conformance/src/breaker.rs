@@ -26,6 +26,16 @@ pub(crate) trait Breaker: Send + Sync + Sized + 'static {
     /// A call, which asks the breaker when it is first polled.
     fn call(&self, work: Work) -> BoxFuture<()>;
 
+    /// A call to a group of providers of this crate's own breakers, all of which refuse it.
+    fn call_refusing_group(&self) -> BoxFuture<()>;
+
+    /// A call that is answered with a stream of events, read as this says.
+    fn stream(&self, _reading: Reading) -> Result<BoxFuture<()>, Lacks> {
+        Err(Lacks(
+            "judges a call when its response has come, and sees no body",
+        ))
+    }
+
     /// Closes, and forgets what was heard.
     fn reset(&self) -> Result<(), Lacks> {
         Err(Lacks("cannot be reset"))
@@ -146,6 +156,15 @@ pub(crate) enum State {
     Closed,
     Open,
     HalfOpen,
+}
+
+/// How the body of an answer comes to its end.
+#[derive(Clone, Copy)]
+pub(crate) enum Reading {
+    /// The reader hangs up after the last event.
+    ToTheLastEvent,
+    /// The body ends before it has the length that it announced.
+    ToAnEndTooSoon,
 }
 
 pub(crate) struct Probing {

@@ -1,6 +1,7 @@
 //! The crates under judgement, each in its own words.
 
 mod failsafe;
+mod gauges;
 mod recloser;
 mod tower_health;
 mod tower_resilience;

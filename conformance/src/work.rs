@@ -21,8 +21,12 @@ pub(crate) enum Problem {
     Down(String),
     /// The provider failed, and to judge that takes from one meeting at the barrier to the next.
     SlowToJudge(Arc<Barrier>),
-    /// The caller did, as with a 400.
+    /// The provider answered that the caller did, as with a 400 or a 404.
     BadRequest,
+    /// The provider did not process the request, and says so, as with a graceful GOAWAY.
+    Unprocessed,
+    /// Breakers beneath refused the call.
+    Refused,
 }
 
 impl Problem {
@@ -35,7 +39,7 @@ impl Problem {
                 barrier.wait();
                 true
             }
-            Self::BadRequest => false,
+            Self::BadRequest | Self::Unprocessed | Self::Refused => false,
         }
     }
 }
@@ -46,6 +50,8 @@ impl fmt::Display for Problem {
             Self::Down(text) => f.write_str(text),
             Self::SlowToJudge(_) => f.write_str("down"),
             Self::BadRequest => f.write_str("bad request"),
+            Self::Unprocessed => f.write_str("not processed"),
+            Self::Refused => f.write_str("refused"),
         }
     }
 }

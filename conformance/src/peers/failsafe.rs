@@ -1,5 +1,7 @@
+use std::{future::ready, time::Duration};
+
 use failsafe::{
-    Config, FailurePolicy, Instrument, StateMachine, backoff, failure_policy,
+    Config, Error, FailurePolicy, Instrument, StateMachine, backoff, failure_policy,
     futures::CircuitBreaker,
 };
 
@@ -17,11 +19,12 @@ impl Breaker for Failsafe {
     const CAUSES: &'static [Cause] = &[
         (&["1", "2"], "`on_success` and `on_error` go by the state in which a call ends, whichever call it is (`state_machine.rs`)."),
         (&["5", "6"], "`is_call_permitted` is true for everybody while half-open (`state_machine.rs`)."),
-        (&["7"], "An error that the predicate lets pass is a success (`futures/mod.rs`)."),
+        (&["7", "34", "35"], "An error that the predicate lets pass is a success (`futures/mod.rs`)."),
         (&["11"], "`reset` calls `on_closed` under the lock; all else is told outside it (`state_machine.rs`)."),
         (&["12"], "`reset` does nothing while closed (`state_machine.rs`)."),
         (&["16"], "`WindowedAdder::new` does not look at its window, by which the first result is then divided, and panics (`windowed_adder.rs`)."),
         (&["18"], "`ConsecutiveFailures` has no clock (`failure_policy.rs`). A success rate over time forgets, but does not count failures in a row."),
+        (&["32"], "`ConsecutiveFailures` is the same at any rate of calls (`failure_policy.rs`). A larger number, or a success rate, forgives more, and is for its user to find; `noise.md` shows its defaults."),
     ];
 
     fn new(rules: Rules) -> Result<Self, Lacks> {
@@ -56,6 +59,16 @@ impl Breaker for Failsafe {
         self.0.call(work)
     }
 
+    fn call_refusing_group(&self) -> BoxFuture<()> {
+        self.0.call_refusing_group()
+    }
+
+    fn gauges(&self) -> Result<Vec<bool>, Lacks> {
+        Err(Lacks(
+            "publishes no gauges, but tells an `Instrument` of each state",
+        ))
+    }
+
     fn reset(&self) -> Result<(), Lacks> {
         self.0.reset();
         Ok(())
@@ -69,6 +82,7 @@ impl Breaker for Failsafe {
 /// A state machine, whatever its policy.
 trait Machine: Send + Sync {
     fn call(&self, work: Work) -> BoxFuture<()>;
+    fn call_refusing_group(&self) -> BoxFuture<()>;
     fn reset(&self);
     fn is_call_permitted(&self) -> bool;
 }
@@ -76,6 +90,25 @@ trait Machine: Send + Sync {
 impl<P: FailurePolicy + Send + Sync + 'static> Machine for StateMachine<P, Told> {
     fn call(&self, work: Work) -> BoxFuture<()> {
         let call = self.call_with(Problem::is_failure, work);
+        Box::pin(async { drop(call.await) })
+    }
+
+    fn call_refusing_group(&self) -> BoxFuture<()> {
+        let pause = backoff::constant(Duration::from_secs(60));
+        let member = Config::new()
+            .failure_policy(failure_policy::consecutive_failures(1, pause))
+            .build();
+        let group = async move {
+            // The first call opens it, and the second is refused.
+            let opens = member.call(ready(Err(Problem::Down("down".to_owned()))));
+            drop::<Result<(), _>>(opens.await);
+            member.call(ready(Ok(()))).await
+        };
+        let is_failure = |error: &Error<Problem>| match error {
+            Error::Inner(problem) => problem.is_failure(),
+            Error::Rejected => false,
+        };
+        let call = self.call_with(is_failure, group);
         Box::pin(async { drop(call.await) })
     }
 

@@ -1,4 +1,6 @@
-use recloser::AsyncRecloser;
+use std::future::ready;
+
+use recloser::{AsyncRecloser, Error};
 
 use crate::{
     breaker::{BoxFuture, Breaker, Cause, Lacks, Rules, Trip},
@@ -14,10 +16,11 @@ impl Breaker for Recloser {
     const CAUSES: &'static [Cause] = &[
         (&["1", "2"], "`on_success` and `on_error` go by the state in which a call ends, whichever call it is (`recloser.rs`)."),
         (&["5", "6"], "`call_permitted` is true for everybody while half-open; `half_open_len` counts results (`recloser.rs`)."),
-        (&["7"], "An error that the predicate lets pass is a success (`async.rs`)."),
+        (&["7", "34", "35"], "An error that the predicate lets pass is a success (`async.rs`)."),
         (&["16"], "`RecloserBuilder::build` checks nothing (`recloser.rs`). With a length of 0 the first result panics (`ring_buffer.rs`)."),
         (&["18"], "`RingBuffer` has no clock (`ring_buffer.rs`)."),
         (&["23"], "Each change of state puts a new one in the place of the old, which nothing frees (`call_permitted` and `transition_state` in `recloser.rs`)."),
+        (&["32"], "A rate of the last few calls is the same at any rate of calls (`ring_buffer.rs`). More calls forgive more, and are for its user to find."),
     ];
 
     fn new(rules: Rules) -> Result<Self, Lacks> {
@@ -42,5 +45,31 @@ impl Breaker for Recloser {
     fn call(&self, work: Work) -> BoxFuture<()> {
         let call = self.0.call_with(Problem::is_failure, work);
         Box::pin(async { drop(call.await) })
+    }
+
+    fn call_refusing_group(&self) -> BoxFuture<()> {
+        let member = recloser::Recloser::custom()
+            .error_rate_closed(1.0)
+            .closed_len(1)
+            .build();
+        let member = AsyncRecloser::from(member);
+        let group = async move {
+            // It opens at the second failure, once its one last call has been seen to fail.
+            for _ in 0..2 {
+                let opens = member.call(ready(Err(Problem::Down("down".to_owned()))));
+                drop::<Result<(), _>>(opens.await);
+            }
+            member.call(ready(Ok(()))).await
+        };
+        let is_failure = |error: &Error<Problem>| match error {
+            Error::Inner(problem) => problem.is_failure(),
+            Error::Rejected => false,
+        };
+        let call = self.0.call_with(is_failure, group);
+        Box::pin(async { drop(call.await) })
+    }
+
+    fn gauges(&self) -> Result<Vec<bool>, Lacks> {
+        Err(Lacks("publishes no gauges, only events of `tracing`"))
     }
 }

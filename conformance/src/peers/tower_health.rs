@@ -1,19 +1,27 @@
-use std::{sync::Arc, time::Duration};
+mod events;
 
-use tower::{Layer, ServiceExt, service_fn};
+use std::{convert::Infallible, future::ready, sync::Arc, time::Duration};
+
+use http_body_util::BodyExt;
+use tower::{BoxError, Layer, ServiceExt, service_fn};
 use tower_health::{
-    Backoff, Check, HealthCache, HealthLayer, HealthProbe, Outcome, Override, Policy, ProbeHandle,
-    Provider, Scope, Trials,
+    Backoff, Check, FallbackChain, HealthCache, HealthLayer, HealthProbe, Outcome, Override,
+    Policy, ProbeHandle, Provider, Scope, Trials,
+    http::{SseEvent, StatusClassifier, StreamVerdict},
 };
 
+use super::gauges::Gauges;
 use crate::{
-    breaker::{BoxFuture, Breaker, Cause, Lacks, Probe, Probing, Rules, Service, State, Trip},
+    breaker::{
+        BoxFuture, Breaker, Cause, Lacks, Probe, Probing, Reading, Rules, Service, State, Trip,
+    },
     work::{Problem, Work},
 };
 
 pub(crate) struct TowerHealth {
     cache: HealthCache,
     provider: Provider,
+    gauges: Gauges,
 }
 
 impl Breaker for TowerHealth {
@@ -35,18 +43,58 @@ impl Breaker for TowerHealth {
             .trip(trip)
             .backoff(Backoff::constant(rules.open_for))
             .trials(Trials::new(rules.trials).to_close(rules.trials));
+        // Before the provider is made, which takes the handles of its gauges.
+        let gauges = Gauges::new();
         let cache = HealthCache::new(policy);
         if let Some(listener) = rules.listener {
             let transitions = cache.subscribe();
             tokio::spawn(transitions.for_each(move |transition| listener(transition.to.into())));
         }
-        let provider = cache.provider("provider");
-        Ok(Self { cache, provider })
+        let provider = cache.provider(gauges.name());
+        Ok(Self {
+            cache,
+            provider,
+            gauges,
+        })
     }
 
     fn call(&self, work: Work) -> BoxFuture<()> {
         let call = self.layered().oneshot(work);
         Box::pin(async { drop(call.await) })
+    }
+
+    fn call_refusing_group(&self) -> BoxFuture<()> {
+        let member = HealthCache::default().provider("member");
+        member.force(Override::Open, Duration::from_secs(60), "maintenance");
+        let answers = service_fn(|()| ready(Ok::<_, BoxError>(())));
+        let group = FallbackChain::new().guard(member, answers);
+        let layered = HealthLayer::new(self.provider.clone()).layer(group);
+        let call: BoxFuture<Result<(), BoxError>> = Box::pin(layered.oneshot(()));
+        Box::pin(async { drop(call.await) })
+    }
+
+    fn stream(&self, reading: Reading) -> Result<BoxFuture<()>, Lacks> {
+        let judge = |event: &SseEvent<'_>| match event.data {
+            "[DONE]" => StreamVerdict::Done,
+            _ => StreamVerdict::Continue,
+        };
+        let client = service_fn(move |()| ready(Ok::<_, Infallible>(events::answer(reading))));
+        let call = HealthLayer::new(self.provider.clone())
+            .classify(StatusClassifier::new().judge_sse(judge))
+            .layer(client)
+            .oneshot(());
+        Ok(Box::pin(async move {
+            let Ok(response) = call.await else { return };
+            let mut body = response.into_body();
+            while let Some(Ok(frame)) = body.frame().await {
+                if frame
+                    .data_ref()
+                    .is_some_and(|data| data.ends_with(b"[DONE]\n\n"))
+                {
+                    break;
+                }
+            }
+        }))
     }
 
     fn reset(&self) -> Result<(), Lacks> {
@@ -73,6 +121,10 @@ impl Breaker for TowerHealth {
         ])
     }
 
+    fn gauges(&self) -> Result<Vec<bool>, Lacks> {
+        Ok(self.gauges.read())
+    }
+
     fn service(&self) -> Result<Service, Lacks> {
         Ok(self.layered())
     }
@@ -85,6 +137,7 @@ impl Breaker for TowerHealth {
         Ok(Self {
             cache: self.cache.clone(),
             provider: self.cache.provider(id),
+            gauges: self.gauges.clone(),
         })
     }
 
@@ -129,6 +182,7 @@ fn judge(result: Result<&(), &Problem>) -> Outcome {
     match result {
         Ok(()) => Outcome::Success,
         Err(problem) if problem.is_failure() => Outcome::failure(problem.to_string()),
+        Err(Problem::BadRequest) => Outcome::Answered,
         Err(_) => Outcome::Neutral,
     }
 }

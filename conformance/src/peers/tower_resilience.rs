@@ -1,5 +1,3 @@
-mod gauges;
-
 use std::{sync::Arc, time::Duration};
 
 use tower::{BoxError, Layer, ServiceExt, service_fn};
@@ -8,11 +6,11 @@ use tower_resilience_circuitbreaker::{
 };
 use tower_resilience_healthcheck::{HealthCheckWrapper, HealthChecker, HealthStatus};
 
-use self::gauges::Gauges;
+use super::gauges::Gauges;
 use crate::{
     breaker::{BoxFuture, Breaker, Cause, Lacks, Probe, Probing, Rules, Service, State, Trip},
     rig::at_once,
-    work::{Answer, Problem, Work},
+    work::{Answer, Problem, Work, work},
 };
 
 type Classifier = FnClassifier<fn(&Answer) -> bool>;
@@ -34,7 +32,7 @@ impl Breaker for TowerResilience {
         (&["1", "2"], "`record_success` and `record_failure` go by the state in which a call ends, whichever call it is (`circuit.rs`)."),
         (&["4"], "A trial keeps its permit for as long as it runs (`circuit.rs`). A timeout inside the breaker ends it."),
         (&["5"], "The permit of a trial that is dropped is free at once (`circuit.rs`)."),
-        (&["7"], "What the classifier does not call a failure is a success (`lib.rs`)."),
+        (&["7", "34", "35"], "What the classifier does not call a failure is a success (`lib.rs`)."),
         (&["8c"], "No call leaves that window: `evaluate_window` divides by all since the last change of state (`circuit.rs`). It is the default rule; the others, 8a and 8b, forget."),
         (&["9"], "Trials that succeeded are counted in the window, out of which they age, while their permits are spent for good (`record_success` in `circuit.rs`). In the other windows nothing ages."),
         (&["10"], "Where another has the lock, `poll_circuit_gate` sleeps for a millisecond (`lib.rs`)."),
@@ -50,6 +48,7 @@ impl Breaker for TowerResilience {
         (&["26"], "A round ends with the last of its checks; of an interval of 0 the loop panics, unseen (`wrapper.rs`)."),
         (&["28"], "The trigger forces the breaker open, whatever calls have shown (`health_integration.rs`)."),
         (&["30"], "The loop knows its interval only (`wrapper.rs`)."),
+        (&["32"], "`consecutive_failures` is the same at any rate of calls (`circuit.rs`). Its default, a rate, is that of 8c; `noise.md` shows it."),
         (&["31"], "There is neither jitter nor a limit nor a choice of whom to check (`wrapper.rs`). `with_initial_delay` can spread replicas by hand."),
     ];
 
@@ -92,6 +91,24 @@ impl Breaker for TowerResilience {
 
     fn call(&self, work: Work) -> BoxFuture<()> {
         let call = self.layered().oneshot(work);
+        Box::pin(async { drop(call.await) })
+    }
+
+    fn call_refusing_group(&self) -> BoxFuture<()> {
+        let member = CircuitBreakerLayer::builder()
+            .consecutive_failures(1)
+            .build()
+            .expect("rules that make sense")
+            .layer(service_fn(|()| async { Err::<(), _>(Problem::Refused) }));
+        let group = service_fn(move |_: Work| {
+            let member = member.clone();
+            async move {
+                // The first call opens it, and the second is refused.
+                let _ = member.clone().oneshot(()).await;
+                member.oneshot(()).await.map_err(|_| Problem::Refused)
+            }
+        });
+        let call = self.layer.layer(group).oneshot(work().0);
         Box::pin(async { drop(call.await) })
     }
 

@@ -1,4 +1,4 @@
-//! What it publishes of its states with its feature `metrics`.
+//! The gauges that a crate publishes of its states with its feature `metrics`.
 
 use std::{
     collections::HashMap,

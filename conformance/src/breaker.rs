@@ -31,9 +31,7 @@ pub(crate) trait Breaker: Send + Sync + Sized + 'static {
 
     /// A call that is answered with a stream of events, read as this says.
     fn stream(&self, _reading: Reading) -> Result<BoxFuture<()>, Lacks> {
-        Err(Lacks(
-            "judges a call when its response has come, and sees no body",
-        ))
+        Err(Lacks("judges a call by its response, without the body"))
     }
 
     /// Closes, and forgets what was heard.
@@ -48,7 +46,7 @@ pub(crate) trait Breaker: Send + Sync + Sized + 'static {
 
     /// By each view of its state that it offers: would a call be admitted?
     fn views(&self) -> Result<Vec<bool>, Lacks> {
-        Err(Lacks("shows no state"))
+        Err(Lacks("reports no state"))
     }
 
     /// Whether each gauge of a state that the crate itself publishes reads 1.
@@ -57,7 +55,7 @@ pub(crate) trait Breaker: Send + Sync + Sized + 'static {
     }
 
     fn service(&self) -> Result<Service, Lacks> {
-        Err(Lacks("is no tower service"))
+        Err(Lacks("is not a tower service"))
     }
 
     /// What the same layer makes of another service.

@@ -29,10 +29,10 @@ pub(super) fn panicking_check<B: Breaker>(clock: &Clock) -> Judgement {
         clock.pass(SECOND);
         !rig.admits()
     });
-    ensure(refuses, "no call was refused in 5 min of it")
+    ensure(refuses, "no call was refused in 5 min of failing checks")
 }
 
-/// Whose check is under way then, and is about to fail.
+/// Its check is in flight when the probe stops, and then fails.
 pub(super) fn stopped_probe<B: Breaker>(clock: &Clock) -> Judgement {
     let rules = Rules::new(Trip::InARow(1));
     let (rig, provider) = (Rig::<B>::new(clock, rules)?, Checked::default());
@@ -44,7 +44,10 @@ pub(super) fn stopped_probe<B: Breaker>(clock: &Clock) -> Judgement {
     }
     clock.block_on(probe.stop());
     clock.pass(10 * SECOND);
-    ensure(rig.admits(), "a check that was under way opened it")
+    ensure(
+        rig.admits(),
+        "a check in flight when it stopped opened the breaker",
+    )
 }
 
 pub(super) fn stalled_checks<B: Breaker>(clock: &Clock) -> Judgement {
@@ -83,7 +86,7 @@ fn check_beside_one_that_hangs<B: Breaker>(clock: &Clock) -> Judgement {
     ensure(
         checks > 30,
         format_args!(
-            "beside one that hangs, a check due every second ran {checks} times in a minute"
+            "beside a check that hangs, one due every second ran {checks} times in a minute"
         ),
     )
 }
@@ -138,7 +141,7 @@ pub(super) fn check_at_the_end<B: Breaker>(clock: &Clock) -> Judgement {
     let before = provider.begun().len();
     rig.trip()?;
     rig.await_half_open();
-    ensure(provider.begun().len() > before, "no check ran then")
+    ensure(provider.begun().len() > before, "no check ran at that time")
 }
 
 pub(super) fn herd<B: Breaker>(clock: &Clock) -> Judgement {
@@ -187,7 +190,7 @@ fn one_that_is_well<B: Breaker>(clock: &Clock) -> Judgement {
     };
     let _probe = rig.breaker.probe(probing)?;
     clock.pass(10 * MINUTE);
-    ensure(well.begun().is_empty(), "those that are well are checked")
+    ensure(well.begun().is_empty(), "healthy ones are checked")
 }
 
 /// A provider as its checks find it, and what they did.

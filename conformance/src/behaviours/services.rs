@@ -103,7 +103,7 @@ pub(super) fn memory<B: Breaker>(clock: &Clock) -> Judgement {
     let mut flapped = Ok(());
     let kept = measure(|| flapped = flap(1_000)).bytes_current;
     flapped?;
-    ensure(kept < A_BIT, "each outage takes a bit, for good")?;
+    ensure(kept < A_BIT, "each outage leaks memory")?;
 
     let kept = measure(|| {
         rig.answer(FAILURES, &Err(Problem::Down("x".repeat(1 << 20))));

@@ -87,7 +87,7 @@ pub(super) fn nonsense<B: Breaker>(clock: &Clock) -> Judgement {
             "a rate of NaN in 30 s",
             Rules::new(in_time(f32::NAN, MINUTE / 2)),
         ),
-        ("a rate in 0 s", Rules::new(in_time(0.5, Duration::ZERO))),
+        ("a rate over 0 s", Rules::new(in_time(0.5, Duration::ZERO))),
         ("a rate of NaN of 10 calls", Rules::new(of_calls(f32::NAN))),
     ];
     let accepted = rules.into_iter().filter_map(|(what, rules)| {
@@ -123,7 +123,7 @@ pub(super) fn streak_ages<B: Breaker>(clock: &Clock) -> Judgement {
     rig.fail(1);
     clock.pass(DAY);
     rig.fail(1);
-    ensure(rig.admits(), "two that are a day apart trip")
+    ensure(rig.admits(), "two failures a day apart trip it")
 }
 
 /// Longer than 32 bits can tell in milliseconds, and in seconds.

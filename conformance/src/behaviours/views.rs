@@ -66,7 +66,7 @@ fn listener_reads<B: Breaker>(clock: &Clock) -> Judgement {
     for (state, views) in told.iter() {
         ensure(
             views.is_some(),
-            format_args!("one that is told of {state:?} and reads it deadlocks"),
+            format_args!("a listener that reads the breaker when called with {state:?} deadlocks"),
         )?;
         let is_old = views.iter().flatten().any(|admits| match state {
             State::Closed => !admits,
@@ -76,7 +76,7 @@ fn listener_reads<B: Breaker>(clock: &Clock) -> Judgement {
         });
         ensure(
             !is_old,
-            format_args!("one that is told of {state:?} reads the state before"),
+            format_args!("a listener called with {state:?} reads the state before"),
         )?;
     }
     Ok(())
@@ -139,14 +139,14 @@ pub(super) fn views_agree<B: Breaker>(clock: &Clock) -> Judgement {
         };
         ensure(
             !is_otherwise,
-            format_args!("{when}, it says that it {says} calls, and {does} one"),
+            format_args!("{when}, it reports that it {says} calls, but {does} one"),
         )
     };
     look("closed")?;
     rig.trip()?;
     look("open")?;
     rig.await_half_open();
-    look("when its time is over")?;
+    look("when its open window has ended")?;
     clock.pass(10 * SECOND);
     rig.succeed(5);
     look("closed again")

@@ -17,14 +17,14 @@ impl Breaker for Failsafe {
 
     #[rustfmt::skip]
     const CAUSES: &'static [Cause] = &[
-        (&["1", "2"], "`on_success` and `on_error` go by the state in which a call ends, whichever call it is (`state_machine.rs`)."),
-        (&["5", "6"], "`is_call_permitted` is true for everybody while half-open (`state_machine.rs`)."),
-        (&["7", "34", "35"], "An error that the predicate lets pass is a success (`futures/mod.rs`)."),
-        (&["11"], "`reset` calls `on_closed` under the lock; all else is told outside it (`state_machine.rs`)."),
+        (&["1", "2"], "`on_success` and `on_error` apply to the state at the end of a call, whenever it began (`state_machine.rs`)."),
+        (&["5", "6"], "`is_call_permitted` is true for every caller while half-open (`state_machine.rs`)."),
+        (&["7", "34", "35"], "An error that the predicate does not count is a success (`futures/mod.rs`)."),
+        (&["11"], "`reset` calls `on_closed` under the lock; other callbacks run outside it (`state_machine.rs`)."),
         (&["12"], "`reset` does nothing while closed (`state_machine.rs`)."),
-        (&["16"], "`WindowedAdder::new` does not look at its window, by which the first result is then divided, and panics (`windowed_adder.rs`)."),
-        (&["18"], "`ConsecutiveFailures` has no clock (`failure_policy.rs`). A success rate over time forgets, but does not count failures in a row."),
-        (&["32"], "`ConsecutiveFailures` is the same at any rate of calls (`failure_policy.rs`). A larger number, or a success rate, forgives more, and is for its user to find; `noise.md` shows its defaults."),
+        (&["16"], "`WindowedAdder::new` does not validate its window; the first result divides by it and panics (`windowed_adder.rs`)."),
+        (&["18"], "`ConsecutiveFailures` has no clock (`failure_policy.rs`). A success rate over time does forget, but does not count failures in a row."),
+        (&["32"], "`ConsecutiveFailures` does not depend on the rate of calls (`failure_policy.rs`). Users can choose a larger number or a success rate; `noise.md` shows the defaults."),
     ];
 
     fn new(rules: Rules) -> Result<Self, Lacks> {
@@ -51,7 +51,7 @@ impl Breaker for Failsafe {
                 );
                 Box::new(config.failure_policy(policy).build())
             }
-            Trip::RateOfCalls { .. } => return Err(Lacks("has rates of a time only")),
+            Trip::RateOfCalls { .. } => return Err(Lacks("has only rates over time")),
         }))
     }
 
@@ -65,7 +65,7 @@ impl Breaker for Failsafe {
 
     fn gauges(&self) -> Result<Vec<bool>, Lacks> {
         Err(Lacks(
-            "publishes no gauges, but tells an `Instrument` of each state",
+            "publishes no gauges, but calls an `Instrument` for each state",
         ))
     }
 

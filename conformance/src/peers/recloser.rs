@@ -14,24 +14,24 @@ impl Breaker for Recloser {
 
     #[rustfmt::skip]
     const CAUSES: &'static [Cause] = &[
-        (&["1", "2"], "`on_success` and `on_error` go by the state in which a call ends, whichever call it is (`recloser.rs`)."),
-        (&["5", "6"], "`call_permitted` is true for everybody while half-open; `half_open_len` counts results (`recloser.rs`)."),
-        (&["7", "34", "35"], "An error that the predicate lets pass is a success (`async.rs`)."),
-        (&["16"], "`RecloserBuilder::build` checks nothing (`recloser.rs`). With a length of 0 the first result panics (`ring_buffer.rs`)."),
+        (&["1", "2"], "`on_success` and `on_error` apply to the state at the end of a call, whenever it began (`recloser.rs`)."),
+        (&["5", "6"], "`call_permitted` is true for every caller while half-open; `half_open_len` counts results (`recloser.rs`)."),
+        (&["7", "34", "35"], "An error that the predicate does not count is a success (`async.rs`)."),
+        (&["16"], "`RecloserBuilder::build` checks nothing (`recloser.rs`). With a length of 0, the first result panics (`ring_buffer.rs`)."),
         (&["18"], "`RingBuffer` has no clock (`ring_buffer.rs`)."),
         (&["23"], "Each change of state puts a new one in the place of the old, which nothing frees (`call_permitted` and `transition_state` in `recloser.rs`)."),
-        (&["32"], "A rate of the last few calls is the same at any rate of calls (`ring_buffer.rs`). More calls forgive more, and are for its user to find."),
+        (&["32"], "A rate of the last few calls does not depend on the rate of calls (`ring_buffer.rs`). Users can choose a longer window."),
     ];
 
     fn new(rules: Rules) -> Result<Self, Lacks> {
         if rules.listener.is_some() {
-            return Err(Lacks("has no listeners, only events of `tracing`"));
+            return Err(Lacks("has no listeners, only `tracing` events"));
         }
         let (share, calls) = match rules.trip {
             // Once there have been so many calls, this is the same.
             Trip::InARow(failures) => (1.0, failures),
             Trip::RateOfCalls { share, calls } => (share, calls),
-            Trip::RateInTime { .. } => return Err(Lacks("has rates of a number of calls only")),
+            Trip::RateInTime { .. } => return Err(Lacks("has only rates over a number of calls")),
         };
         let breaker = recloser::Recloser::custom()
             .error_rate_closed(share)
@@ -70,6 +70,6 @@ impl Breaker for Recloser {
     }
 
     fn gauges(&self) -> Result<Vec<bool>, Lacks> {
-        Err(Lacks("publishes no gauges, only events of `tracing`"))
+        Err(Lacks("publishes no gauges, only `tracing` events"))
     }
 }

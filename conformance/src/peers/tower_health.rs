@@ -37,7 +37,7 @@ impl Breaker for TowerHealth {
                 window,
                 at_least,
             } => tower_health::Trip::failure_rate(share.into(), window).min_calls(at_least),
-            Trip::RateOfCalls { .. } => return Err(Lacks("has rates of a time only")),
+            Trip::RateOfCalls { .. } => return Err(Lacks("has only rates over time")),
         };
         let policy = Policy::new()
             .trip(trip)

@@ -19,7 +19,7 @@ impl Breaker for Recloser {
         (&["7", "34", "35"], "An error that the predicate does not count is a success (`async.rs`)."),
         (&["16"], "`RecloserBuilder::build` checks nothing (`recloser.rs`). With a length of 0, the first result panics (`ring_buffer.rs`)."),
         (&["18"], "`RingBuffer` has no clock (`ring_buffer.rs`)."),
-        (&["23"], "Each change of state puts a new one in the place of the old, which nothing frees (`call_permitted` and `transition_state` in `recloser.rs`)."),
+        (&["23"], "Each change of state replaces the old state, which is never freed (`call_permitted` and `transition_state` in `recloser.rs`)."),
         (&["32"], "A rate of the last few calls does not depend on the rate of calls (`ring_buffer.rs`). Users can choose a longer window."),
     ];
 

@@ -1,79 +1,22 @@
 //! What a caller gets instead of an answer, and how to find it.
 
-use std::{error::Error, fmt, io, iter, sync::Arc, time::Duration};
+use std::{any::Any, error::Error, sync::Arc};
 
-use crate::{Cause, Reason, State, line::Line};
+#[cfg(feature = "http")]
+use crate::http::{IdleBody, PeekError, ReplayError};
 pub use crate::{
     fallback::{Attempt, NoHealthyProvider},
-    kind::Kind,
-    state::ParseStateError,
+    outcome::Kind,
+    util::errors::{BoxError, find},
+    view::{CircuitOpen, ParseStateError},
 };
-
-/// Any error, as [`tower::BoxError`](https://docs.rs/tower/latest/tower/type.BoxError.html).
-pub type BoxError = Box<dyn Error + Send + Sync>;
-
-/// A call was refused: the provider's circuit breaker is open, or half-open and on trial already.
-///
-/// The provider was not called. [`find`] finds this error beneath those of other layers.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct CircuitOpen {
-    /// Who was not called.
-    pub provider: Arc<str>,
-    /// [`State::Open`], or [`State::HalfOpen`] with no slot left for a trial. Any other is that of a
-    /// service which was ready to refuse the call, and whose breaker has come back since.
-    pub state: State,
-    /// What opened the breaker.
-    pub cause: Option<Cause>,
-    /// How long until a call is admitted, as far as can be known now. A trial that ends early makes it sooner.
-    pub retry_in: Duration,
-    /// The last thing that was heard against the provider.
-    pub last_error: Option<Reason>,
-}
-
-impl fmt::Display for CircuitOpen {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            provider,
-            state,
-            retry_in,
-            ..
-        } = self;
-        let provider = Line(provider);
-        write!(f, "circuit breaker of `{provider}` is {state}, retry ")?;
-        if retry_in.is_zero() {
-            f.write_str("now")?;
-        } else {
-            write!(f, "in {retry_in:.1?}")?;
-        }
-        match &self.last_error {
-            Some(reason) => write!(f, ": {reason}"),
-            None => Ok(()),
-        }
-    }
-}
-
-impl Error for CircuitOpen {}
-
-/// Finds an error of type `T`: `error` itself, or one of the first 64 beneath it, through wrappers of any kind.
-///
-/// For a [`BoxError`], write `find(&*error)`, and for a reference to one `find(&**error)`.
-///
-/// ```
-/// use tower_health::{BoxError, HealthCache, error::{self, CircuitOpen}};
-///
-/// let provider = HealthCache::default().provider("groq");
-/// provider.mark_unhealthy("timeout");
-/// provider.mark_unhealthy("timeout");
-/// let wrapped: BoxError = std::io::Error::other(provider.admit().unwrap_err()).into();
-///
-/// let refusal = error::find::<CircuitOpen>(&*wrapped).unwrap();
-/// assert_eq!(&*refusal.provider, "groq");
-/// ```
-#[must_use]
-pub fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
-    chain(error).find_map(by_value_or_pointer)
-}
+use crate::{
+    outcome::{
+        Outcome, Reason,
+        kind_of_others::{as_known, shown_by_others},
+    },
+    util::errors::{by_value_or_pointer, chain},
+};
 
 /// Whether circuit breakers refused a call, so that no provider was called: the error is a [`CircuitOpen`], or the
 /// [`NoHealthyProvider`] of a chain that called nobody.
@@ -126,42 +69,85 @@ pub fn is_refusal(error: &(dyn Error + 'static)) -> bool {
     chain(error).find_map(is_refusal).unwrap_or(false)
 }
 
-/// How many errors beneath another are looked at: a chain of sources may lead back to itself.
-const LINKS: usize = 64;
+// What the crate's own errors prove, which come from every room.
 
-/// The error, and those beneath it.
-pub(crate) fn chain<'a>(
-    error: &'a (dyn Error + 'static),
-) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    iter::successors(Some(error), |error| wrapped_by(*error)).take(1 + LINKS)
-}
-
-/// The sources of an error, as it gives them itself.
-pub(crate) fn sources<'a>(
-    error: &'a (dyn Error + 'static),
-) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    iter::successors(error.source(), |error| (*error).source()).take(LINKS)
-}
-
-/// A pointer to an error is an error of another type, and leaves the one it points to out of its sources.
-pub(crate) fn by_value_or_pointer<'a, T: Error + 'static>(
-    error: &'a (dyn Error + 'static),
-) -> Option<&'a T> {
-    let in_box = || error.downcast_ref::<Box<T>>().map(AsRef::as_ref);
-    let in_arc = || error.downcast_ref::<Arc<T>>().map(AsRef::as_ref);
-    error.downcast_ref().or_else(in_box).or_else(in_arc)
-}
-
-/// Its source, save that an `io::Error` and a shared error leave what they wrap out of their sources.
-fn wrapped_by<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
-    if let Some(shared) = error.downcast_ref::<Arc<dyn Error + Send + Sync>>() {
-        return Some(&**shared);
+impl Kind {
+    /// The kind of an error, if it has one.
+    #[must_use]
+    pub fn of(error: &(dyn Error + 'static)) -> Option<Self> {
+        let mut known = None;
+        for error in chain(error) {
+            let shown = Self::shown_by_own(error).or_else(|| shown_by_others(error, known));
+            known = shown.filter(|kind| kind.adds_to(known)).or(known);
+            if known.is_some_and(Self::is_neutral) {
+                break;
+            }
+        }
+        known
     }
-    match error
-        .downcast_ref::<io::Error>()
-        .and_then(io::Error::get_ref)
-    {
-        Some(wrapped) => Some(wrapped),
-        None => error.source(),
+
+    fn shown_by_own(error: &(dyn Error + 'static)) -> Option<Self> {
+        let refusal = by_value_or_pointer::<CircuitOpen>(error).map(|_| Self::CircuitOpen);
+        let shown = refusal.or_else(|| {
+            let exhausted = by_value_or_pointer::<NoHealthyProvider>(error)?;
+            Some(
+                exhausted
+                    .without_a_call()
+                    .unwrap_or(Self::NoHealthyProvider),
+            )
+        });
+        #[cfg(feature = "http")]
+        let shown = shown
+            .or_else(|| by_value_or_pointer::<ReplayError>(error).map(|_| Self::Request))
+            .or_else(|| by_value_or_pointer::<IdleBody>(error).map(|_| Self::Timeout))
+            .or_else(|| by_value_or_pointer::<PeekError>(error)?.kind());
+        shown
+    }
+
+    /// The error of a service whose error type is one of the crate's own.
+    pub(crate) fn own_error(error: &dyn Any) -> Option<&(dyn Error + 'static)> {
+        as_known::<CircuitOpen>(error).or_else(|| as_known::<NoHealthyProvider>(error))
+    }
+}
+
+impl CircuitOpen {
+    /// Whether the breaker with this id has refused a call, as its own copy of the id shows.
+    pub(crate) fn is_within(error: &(dyn Error + 'static), id: &Arc<str>) -> bool {
+        chain(error).any(|error| {
+            let refusal = by_value_or_pointer::<Self>(error);
+            let exhausted = by_value_or_pointer::<NoHealthyProvider>(error);
+            refusal.is_some_and(|refusal| Arc::ptr_eq(&refusal.provider, id))
+                || exhausted.is_some_and(|exhausted| exhausted.was_refused_by(id))
+        })
+    }
+}
+
+#[cfg(feature = "http")]
+impl Reason {
+    /// The reason that an error carries.
+    pub(crate) fn within<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Self> {
+        PeekError::within(error)?.reason()
+    }
+}
+
+#[cfg(feature = "http")]
+impl Outcome {
+    /// The pause that a provider asked for in a body that was peeked at.
+    pub(crate) fn throttle_within(error: &(dyn Error + 'static)) -> Option<Self> {
+        PeekError::within(error)?.throttle()
+    }
+}
+
+#[cfg(not(feature = "http"))]
+impl Reason {
+    pub(crate) fn within<'a>(_error: &'a (dyn Error + 'static)) -> Option<&'a Self> {
+        None
+    }
+}
+
+#[cfg(not(feature = "http"))]
+impl Outcome {
+    pub(crate) fn throttle_within(_error: &(dyn Error + 'static)) -> Option<Self> {
+        None
     }
 }

@@ -150,70 +150,46 @@
 
 mod breaker;
 mod cache;
-mod call;
-mod cell;
-mod classify;
 pub mod error;
-mod events;
 mod fallback;
-mod foreign;
-mod future;
-mod health;
 #[cfg(feature = "http")]
 pub mod http;
-mod keyed;
-mod kind;
 mod layer;
-mod line;
-#[cfg(feature = "load")]
-mod load;
 // Documentation only.
 #[cfg(all(doc, feature = "metrics"))]
 #[doc = include_str!("../docs/metrics.md")]
 pub mod metrics {}
-mod nesting;
-mod permit;
+mod outcome;
 mod policy;
 mod probe;
-mod provider;
-mod reason;
 #[cfg(feature = "serde")]
 mod serde;
-mod service;
-mod sign;
-mod state;
 #[cfg(feature = "status")]
 pub mod status;
-mod sync;
-mod tally;
 mod telemetry;
-mod time;
-mod window;
+mod util;
+mod view;
 
 pub use self::{
-    cache::HealthCache,
-    classify::{Classify, ClassifyWith, ErrorsAsFailures, Outcome},
+    breaker::Permit,
+    cache::{HealthCache, Provider, Snapshot, Transitions},
     error::BoxError,
-    events::{Transition, Transitions},
     fallback::{
         Advance, AdvanceWhen, ErrorsAdvance, Exhausted, FallbackChain, FallbackFuture, GuardRule,
         ServedBy,
     },
-    future::ResponseFuture,
-    health::{ProviderHealth, Snapshot},
-    keyed::{Key, KeyedHealth, KeyedHealthLayer},
-    layer::HealthLayer,
-    permit::Permit,
+    layer::{
+        Classify, ClassifyWith, ErrorsAsFailures, Health, HealthLayer, Key, KeyedHealth,
+        KeyedHealthLayer, ResponseFuture,
+    },
+    outcome::{Outcome, Reason},
     policy::{Backoff, Jitter, Policy, Throttle, Trials, Trip},
     probe::{Check, CheckResult, HealthProbe, ProbeHandle, Scope},
-    provider::Provider,
-    reason::Reason,
-    service::Health,
-    state::{Cause, Override, State},
+    view::{Cause, Override, ProviderHealth, State, Transition},
 };
 
 #[cfg(feature = "load")]
-pub use self::load::HealthMetric;
+pub use self::layer::HealthMetric;
 
 /// Compiles the examples of the README and of `docs/`, with the features that they show.
 #[cfg(all(doctest, feature = "serde", feature = "status"))]

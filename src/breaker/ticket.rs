@@ -2,14 +2,14 @@ use std::{num::NonZeroU64, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::time::Stamp;
+use crate::util::time::MonotonicNanos;
 
 /// What a permit remembers of its admission: two words, which a healthy call keeps in registers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ticket {
     /// The epoch, the number of a trial, and marks; of a healthy call's ticket the epoch alone.
     word: u64,
-    started: Option<Stamp>,
+    started: Option<MonotonicNanos>,
 }
 
 /// At a thousand changes of state a second, enough for three decades.
@@ -27,15 +27,15 @@ const UNCOUNTED: u64 = 1 << 63;
 
 /// Which trial it is; never two of those that are in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Trial(NonZeroU64);
+pub(in crate::breaker) struct Trial(NonZeroU64);
 
 impl Trial {
-    pub(super) const FIRST: Self = Self(NonZeroU64::MIN);
+    pub(in crate::breaker) const FIRST: Self = Self(NonZeroU64::MIN);
 
     /// As many as there are names for, so that no two in flight share one.
-    pub(super) const MOST_AT_ONCE: u32 = (1 << (60 - TRIAL_SHIFT)) - 1;
+    pub(in crate::breaker) const MOST_AT_ONCE: u32 = (1 << (60 - TRIAL_SHIFT)) - 1;
 
-    pub(super) fn next(self) -> Self {
+    pub(in crate::breaker) fn next(self) -> Self {
         let next = (self.0.get() + 1) & (TRIAL >> TRIAL_SHIFT);
         NonZeroU64::new(next).map_or(Self::FIRST, Self)
     }
@@ -51,7 +51,7 @@ impl Ticket {
     }
 
     /// That of a call which is made although the state machine refused it.
-    pub(super) fn uncounted(epoch: u64) -> Self {
+    pub(in crate::breaker) fn uncounted(epoch: u64) -> Self {
         Self::live(epoch | UNCOUNTED)
     }
 
@@ -63,12 +63,12 @@ impl Ticket {
     /// Where its policy has to know when the call began.
     pub(crate) fn started(self, now: Instant) -> Self {
         Self {
-            started: Some(Stamp::of(now)),
+            started: Some(MonotonicNanos::of(now)),
             ..self
         }
     }
 
-    pub(super) fn of_trial(self, trial: Trial) -> Self {
+    pub(in crate::breaker) fn of_trial(self, trial: Trial) -> Self {
         Self {
             word: self.word | (trial.0.get() << TRIAL_SHIFT),
             ..self
@@ -76,7 +76,7 @@ impl Ticket {
     }
 
     /// Whether its verdict is one on the present.
-    pub(super) fn is_of(self, epoch: u64) -> bool {
+    pub(in crate::breaker) fn is_of(self, epoch: u64) -> bool {
         self.word & (EPOCH | UNCOUNTED) == epoch
     }
 
@@ -96,12 +96,12 @@ impl Ticket {
         self.word & EPOCH < epoch
     }
 
-    pub(super) fn epoch(self) -> u64 {
+    pub(in crate::breaker) fn epoch(self) -> u64 {
         self.word & EPOCH
     }
 
     /// That of an outer layer's call, for which the layer beneath is to take a trial's slot.
-    pub(super) fn of_passage(self, trial: Trial) -> Self {
+    pub(in crate::breaker) fn of_passage(self, trial: Trial) -> Self {
         let Self { word, started } = self.of_trial(trial);
         Self {
             word: word | ELSEWHERE,
@@ -110,11 +110,11 @@ impl Ticket {
     }
 
     /// Whether it is of a passage, and a trial was numbered since.
-    pub(super) fn is_passage_before(self, next_trial: Trial) -> bool {
+    pub(in crate::breaker) fn is_passage_before(self, next_trial: Trial) -> bool {
         self.is_judged_elsewhere() && self.trial().is_some_and(|trial| trial.next() != next_trial)
     }
 
-    pub(super) fn trial(self) -> Option<Trial> {
+    pub(in crate::breaker) fn trial(self) -> Option<Trial> {
         NonZeroU64::new((self.word & TRIAL) >> TRIAL_SHIFT).map(Trial)
     }
 
@@ -139,19 +139,19 @@ impl Ticket {
     }
 
     /// Whether its answer has begun.
-    pub(super) fn has_answer(self) -> bool {
+    pub(in crate::breaker) fn has_answer(self) -> bool {
         self.word & ANSWER_BEGAN != 0
     }
 
     /// The answer has begun: from now on it is known whether it was too long in coming.
-    pub(super) fn answer_began(&mut self, limit: Option<Duration>, now: Instant) {
+    pub(in crate::breaker) fn answer_began(&mut self, limit: Option<Duration>, now: Instant) {
         if self.was_slow(limit, now) {
             self.word |= SLOW;
         }
         self.word |= ANSWER_BEGAN;
     }
 
-    pub(super) fn was_slow(self, limit: Option<Duration>, now: Instant) -> bool {
+    pub(in crate::breaker) fn was_slow(self, limit: Option<Duration>, now: Instant) -> bool {
         if self.has_answer() {
             self.word & SLOW != 0
         } else {
@@ -159,9 +159,9 @@ impl Ticket {
         }
     }
 
-    pub(super) fn has_run_for(self, limit: Option<Duration>, now: Instant) -> bool {
+    pub(in crate::breaker) fn has_run_for(self, limit: Option<Duration>, now: Instant) -> bool {
         match (self.started, limit) {
-            (Some(started), Some(limit)) => Stamp::of(now).since(started) >= limit,
+            (Some(started), Some(limit)) => MonotonicNanos::of(now).since(started) >= limit,
             _ => false,
         }
     }

@@ -3,7 +3,7 @@ use std::{
     hash::{DefaultHasher, Hasher},
 };
 
-use crate::reason::prefix;
+use crate::outcome::prefix;
 
 /// The longest id of a request or of a snapshot that is kept as it is, in bytes: longer than any origin with a valid
 /// host name.

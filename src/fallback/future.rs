@@ -9,10 +9,11 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tower_service::Service;
 
 use super::{
-    Advance, FallbackChain,
-    journey::{Journey, Stage},
+    chain::FallbackChain,
+    rule::Advance,
+    state::{FallbackState, Stage},
 };
-use crate::{BoxError, time::after};
+use crate::util::{errors::BoxError, time::after};
 
 pin_project! {
     /// The response of a [`FallbackChain`].
@@ -24,7 +25,7 @@ pin_project! {
     where
         S: Service<Req>,
     {
-        journey: Journey<S, Req, R, S::Response>,
+        journey: FallbackState<S, Req, R, S::Response>,
         #[pin]
         stage: Stage<S, S::Future>,
         #[pin]
@@ -37,7 +38,7 @@ impl<S: Service<Req>, Req, R> FallbackFuture<S, Req, R> {
     pub(super) fn new(chain: FallbackChain<S, Req, R>, request: Req) -> Self {
         let ends = chain.deadline.map(|limit| after(Instant::now(), limit));
         Self {
-            journey: Journey::new(chain, request, ends),
+            journey: FallbackState::new(chain, request, ends),
             stage: Stage::Choosing,
             deadline: ends.map(sleep_until),
         }

@@ -1,7 +1,7 @@
 use std::{error::Error, fmt};
 
-use super::ServedBy;
-use crate::{BoxError, ErrorsAsFailures, Reason};
+use super::no_healthy_provider::ServedBy;
+use crate::{layer::ErrorsAsFailures, outcome::Reason, util::errors::BoxError};
 
 /// Decides whether a [chain](crate::FallbackChain) goes on to the next provider.
 ///

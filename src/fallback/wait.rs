@@ -2,7 +2,7 @@ use std::{future::poll_fn, pin::Pin, task::Poll, time::Duration};
 
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::{Provider, foreign::with_safe_waker};
+use crate::{cache::Provider, util::panics::with_safe_waker};
 
 /// Before the next try of a caller whom another has overtaken. The breaker that its service asks may
 /// not be the one that is waited for here, which would let it in at once, again and again.
@@ -43,6 +43,6 @@ async fn first_of(refused: Vec<(usize, Provider)>) -> usize {
 }
 
 async fn admits((entry, provider): (usize, Provider)) -> usize {
-    provider.cell().admits().await;
+    provider.breaker().until_admits().await;
     entry
 }

@@ -6,7 +6,7 @@ use std::{
 
 use ::http::{Request, Uri};
 
-use crate::{Key, cache::LONGEST};
+use crate::{cache::LONGEST, layer::Key};
 
 /// The scheme, host and port of a request's URI as the id of its provider; the key of
 /// [`HealthLayer::per_authority`](crate::HealthLayer::per_authority).

@@ -15,7 +15,7 @@ use super::{
     judge::{Judge, find_in_pieces, incomplete},
     sse::Parser,
 };
-use crate::{BoxError, Outcome, Permit};
+use crate::{breaker::Permit, outcome::Outcome, util::errors::BoxError};
 
 pin_project! {
     /// A body at whose end the verdict on its call is given: the body of the responses of

@@ -13,8 +13,15 @@ use http_body::Body;
 use tokio::time::{Instant, timeout_at};
 use tower_service::Service;
 
-use super::{StatusClassifier, classify::reason, statuses};
-use crate::{Check, Outcome, Reason, breaker::Depth};
+use super::{
+    classify::{StatusClassifier, reason},
+    status_codes::statuses,
+};
+use crate::{
+    breaker::Depth,
+    outcome::{Outcome, Reason},
+    probe::Check,
+};
 
 /// A check that sends a request and looks at the response.
 ///

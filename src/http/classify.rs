@@ -4,11 +4,20 @@ use ::http::{HeaderMap, Response, StatusCode, header::CONTENT_LENGTH};
 use http_body::Body;
 
 use super::{
-    ErrorVerdict, HealthBody, JudgeBody, SseEvent, StreamVerdict,
-    judge::{Judge, Judges},
-    retry_after, sse, statuses,
+    body::HealthBody,
+    judge::{Judge, JudgeBody, Judges, StreamVerdict},
+    read_errors::ErrorVerdict,
+    retry_hint::retry_after::retry_after,
+    sse::{self, SseEvent},
+    status_codes::statuses,
 };
-use crate::{Advance, BoxError, Classify, Outcome, Permit, Reason, ServedBy, policy::positive};
+use crate::{
+    breaker::Permit,
+    fallback::{Advance, ServedBy},
+    layer::Classify,
+    outcome::{Outcome, Reason},
+    util::{errors::BoxError, settings::positive},
+};
 
 /// Judges responses by their status, and those that it speaks well of by their body too. The default
 /// of [`HealthLayer::http`](crate::HealthLayer::http).

@@ -1,6 +1,8 @@
+use super::{authority::PerAuthority, classify::StatusClassifier, grpc::GrpcClassifier};
 use crate::{
-    FallbackChain, GuardRule, HealthCache, HealthLayer, KeyedHealthLayer, Provider,
-    http::{GrpcClassifier, PerAuthority, StatusClassifier},
+    cache::{HealthCache, Provider},
+    fallback::{FallbackChain, GuardRule},
+    layer::{HealthLayer, KeyedHealthLayer},
 };
 
 impl HealthLayer<StatusClassifier> {

@@ -8,7 +8,7 @@ use std::{
 
 use tokio::time::{Instant, Sleep, sleep};
 
-use crate::time::after;
+use crate::util::time::after;
 
 /// A body was silent for longer than its
 /// [idle timeout](super::StatusClassifier::idle_timeout), while its reader waited.

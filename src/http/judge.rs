@@ -7,7 +7,10 @@ use super::{
     grpc::Table,
     sse::{self, Parser, SseEvent},
 };
-use crate::{Outcome, Permit, Reason, error::Kind};
+use crate::{
+    breaker::Permit,
+    outcome::{Kind, Outcome, Reason},
+};
 
 /// What a part of a body shows about the whole.
 #[derive(Clone, Debug, PartialEq, Eq)]

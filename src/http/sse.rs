@@ -10,7 +10,7 @@ use ::http::{
     header::{CONTENT_ENCODING, CONTENT_TYPE},
 };
 
-use crate::{policy::at_least_one, reason::prefix};
+use crate::{outcome::prefix, util::settings::at_least_one};
 
 /// A server-sent event, as an `EventSource` of a browser would give it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

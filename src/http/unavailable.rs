@@ -5,10 +5,12 @@ use ::http::{
     header::{CONTENT_TYPE, RETRY_AFTER},
 };
 
-use super::{PeekError, ReplayError, json};
+use super::{json, peek::PeekError, replay::ReplayError};
 use crate::{
-    Cause, Reason,
-    error::{Attempt, CircuitOpen, Kind, NoHealthyProvider, find},
+    fallback::{Attempt, NoHealthyProvider},
+    outcome::{Kind, Reason},
+    util::errors::find,
+    view::{Cause, CircuitOpen},
 };
 
 /// The answer of a server whose call ended with `error`: what it was, and when to come back.

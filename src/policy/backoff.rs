@@ -1,7 +1,10 @@
 use std::{fmt, time::Duration};
 
-use super::{limits, positive, within};
-use crate::time::FAR;
+use crate::util::time::FAR;
+use crate::util::{
+    limits,
+    settings::{positive, within},
+};
 
 /// How long a breaker stays open.
 ///

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::positive;
+use crate::util::settings::positive;
 
 /// The wait of throttles that name no time grows to this.
 const LONGEST_UNNAMED: Duration = Duration::from_secs(5 * 60);

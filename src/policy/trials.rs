@@ -1,6 +1,9 @@
 use std::time::Duration;
 
-use super::{limits, positive, within};
+use crate::util::{
+    limits,
+    settings::{positive, within},
+};
 
 /// How a breaker comes back: how many calls may try a half-open provider, and what they must show.
 ///

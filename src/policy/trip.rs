@@ -1,6 +1,9 @@
 use std::time::Duration;
 
-use super::{limits, positive, within};
+use crate::util::{
+    limits,
+    settings::{positive, within},
+};
 
 /// What counts as a failure, and how many are too many.
 ///

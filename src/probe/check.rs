@@ -2,7 +2,11 @@ use std::{fmt, pin::Pin, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::{Outcome, Reason, breaker::Depth, policy::positive};
+use crate::{
+    breaker::Depth,
+    outcome::{Outcome, Reason},
+    util::settings::positive,
+};
 
 type Verdict = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 

@@ -11,14 +11,14 @@ use tokio::{
 };
 
 use super::{
-    HealthProbe,
+    health_probe::HealthProbe,
     in_flight::InFlight,
     schedule::{Schedule, Wake},
 };
 use crate::{
-    Provider, State, Transition, Transitions,
-    cache::WeakCache,
-    time::{FAR, after},
+    cache::{Provider, Transitions, WeakCache},
+    util::time::{FAR, after},
+    view::{State, Transition},
 };
 
 /// The loop of a running probe.
@@ -144,7 +144,7 @@ impl<'a> Driver<'a> {
     /// Looking is enough to announce the end; recovery is tried at once.
     fn window_ended(&mut self, provider: &Provider) {
         self.plan_window(provider);
-        if provider.cell().look(|breaker, _| breaker.is_half_open()) {
+        if provider.breaker().look(|breaker, _| breaker.is_half_open()) {
             self.in_flight.push(Arc::clone(provider.shared_id()));
         }
     }
@@ -163,7 +163,7 @@ impl<'a> Driver<'a> {
 
     /// Wakes when the provider's open window ends, or an override does.
     fn plan_window(&mut self, provider: &Provider) {
-        let end = provider.cell().look(|breaker, _| breaker.changes_at());
+        let end = provider.breaker().look(|breaker, _| breaker.changes_at());
         if let Some(end) = end {
             self.schedule.window_end(end, provider.shared_id());
         }

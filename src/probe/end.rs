@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use crate::Outcome;
+use crate::outcome::Outcome;
 
 /// How a check has ended.
 pub(crate) enum CheckEnd {
@@ -12,6 +12,21 @@ pub(crate) enum CheckEnd {
 }
 
 impl CheckEnd {
+    /// The label of metrics.
+    pub(super) fn label(&self) -> &'static str {
+        match self {
+            Self::Judged(outcome) => match outcome {
+                Outcome::Success => "passed",
+                Outcome::Failure { .. } | Outcome::Fatal { .. } => "failed",
+                Outcome::Throttled { .. } => "throttled",
+                Outcome::Answered => "answered",
+                Outcome::Neutral => "neutral",
+            },
+            Self::TimedOut(_) => "timed-out",
+            Self::Panicked(_) => "panicked",
+        }
+    }
+
     pub(super) fn into_outcome(self) -> Outcome {
         match self {
             Self::Judged(outcome) => outcome,

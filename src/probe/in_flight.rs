@@ -12,8 +12,11 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{CheckEnd, HealthProbe};
-use crate::{Provider, foreign::bury, time::after};
+use super::{end::CheckEnd, health_probe::HealthProbe};
+use crate::{
+    cache::Provider,
+    util::{panics::drop_quietly, time::after},
+};
 
 /// Checks that run, and those that wait for others to end.
 ///
@@ -69,7 +72,7 @@ impl<'a> InFlight<'a> {
         self.running.abort_all();
         while let Some(ended) = self.running.join_next().await {
             // It may be a panic that panics again.
-            bury(ended);
+            drop_quietly(ended);
         }
     }
 
@@ -89,7 +92,7 @@ impl<'a> InFlight<'a> {
             self.checked.remove(&id);
             return;
         };
-        let epoch = provider.cell().look(|breaker, _| breaker.epoch());
+        let epoch = provider.breaker().look(|breaker, _| breaker.epoch());
         let limit = check.timeout.unwrap_or(self.probe.timeout);
         let check = check.clone();
         let task = self.running.spawn(async move {
@@ -126,10 +129,14 @@ impl<'a> InFlight<'a> {
         };
         self.checked.remove(&id);
         let known = self.probe.provider(&id);
-        let known = known.filter(|known| Arc::ptr_eq(known.cell(), provider.cell()));
+        let known = known.filter(|known| Arc::ptr_eq(known.breaker(), provider.breaker()));
         if let (Some(provider), Some(check), Some(end)) = (known, self.probe.checks.get(&id), end) {
-            provider.cell().sign().meters.checked(&end, at.elapsed());
-            let is_untried = provider.cell().update(|breaker, now| {
+            provider
+                .breaker()
+                .hot_slot()
+                .meters
+                .checked(end.label(), at.elapsed());
+            let is_untried = provider.breaker().update(|breaker, now| {
                 breaker.check_ended(epoch, check.depth, end.into_outcome(), now);
                 // This check is from before the window, whose end nobody was there to try.
                 breaker.is_half_open() && epoch + 1 < breaker.epoch()
@@ -160,7 +167,7 @@ async fn unless_blocked<F: Future>(deadline: Instant, verdict: F) -> Option<F::O
 fn panicked(error: JoinError) -> Option<CheckEnd> {
     let said = error.try_into_panic().ok()?;
     let text = text_of(&*said).unwrap_or("no text").to_owned();
-    bury(said);
+    drop_quietly(said);
     Some(CheckEnd::Panicked(text))
 }
 

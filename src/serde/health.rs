@@ -5,7 +5,11 @@ use std::{borrow::Cow, time::Duration};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use tokio::time::Instant;
 
-use crate::{Cause, ProviderHealth, Reason, Snapshot, State, Transition};
+use crate::{
+    cache::Snapshot,
+    outcome::Reason,
+    view::{Cause, ProviderHealth, State, Transition},
+};
 
 /// Grows with every change that an older reader would misunderstand.
 const VERSION: u32 = 1;

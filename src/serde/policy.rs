@@ -8,10 +8,10 @@ use serde::{
     de::{DeserializeSeed, Error as _, MapAccess, Visitor},
 };
 
-use super::given::Given;
+use super::raw_value::RawValue;
 use crate::{
-    Backoff, Policy, Throttle, Trials, Trip,
-    policy::{FailureRate, limits},
+    policy::{Backoff, FailureRate, Policy, Throttle, Trials, Trip},
+    util::limits,
 };
 
 /// Reads a type whole, or over a base that has what is not written.
@@ -160,13 +160,13 @@ impl<'a> From<&'a Policy> for PolicyTable<'a> {
 #[serde(default, deny_unknown_fields, expecting = "the table `trip`")]
 struct TripTable {
     #[serde(skip_serializing_if = "Option::is_none")]
-    consecutive: Option<Given>,
-    exact: Option<Given>,
-    within: Option<Given>,
+    consecutive: Option<RawValue>,
+    exact: Option<RawValue>,
+    within: Option<RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    slow_call: Option<Given>,
+    slow_call: Option<RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    cancelled_after: Option<Given>,
+    cancelled_after: Option<RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
     failure_rate: Option<FailureRateTable>,
 }
@@ -178,9 +178,9 @@ struct TripTable {
     expecting = "the table `trip.failure_rate`"
 )]
 struct FailureRateTable {
-    ratio: Option<Given>,
-    window: Option<Given>,
-    min_calls: Option<Given>,
+    ratio: Option<RawValue>,
+    window: Option<RawValue>,
+    min_calls: Option<RawValue>,
 }
 
 impl TripTable {
@@ -237,11 +237,11 @@ impl FailureRateTable {
 impl From<&Trip> for TripTable {
     fn from(trip: &Trip) -> Self {
         Self {
-            consecutive: trip.consecutive.map(Given::from),
+            consecutive: trip.consecutive.map(RawValue::from),
             exact: Some(trip.is_exact.into()),
             within: Some(trip.within.into()),
-            slow_call: trip.slow_call.map(Given::from),
-            cancelled_after: trip.cancelled_after.map(Given::from),
+            slow_call: trip.slow_call.map(RawValue::from),
+            cancelled_after: trip.cancelled_after.map(RawValue::from),
             failure_rate: trip.failure_rate.map(FailureRateTable::from),
         }
     }
@@ -261,9 +261,9 @@ impl From<FailureRate> for FailureRateTable {
 #[serde(default, deny_unknown_fields, expecting = "the table `backoff`")]
 struct BackoffTable {
     #[serde(skip_serializing_if = "Option::is_none")]
-    constant: Option<Given>,
-    jitter: Option<Given>,
-    max_hold: Option<Given>,
+    constant: Option<RawValue>,
+    jitter: Option<RawValue>,
+    max_hold: Option<RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
     exponential: Option<ExponentialTable>,
 }
@@ -275,9 +275,9 @@ struct BackoffTable {
     expecting = "the table `backoff.exponential`"
 )]
 struct ExponentialTable {
-    first: Option<Given>,
-    max: Option<Given>,
-    factor: Option<Given>,
+    first: Option<RawValue>,
+    max: Option<RawValue>,
+    factor: Option<RawValue>,
 }
 
 impl BackoffTable {
@@ -292,7 +292,7 @@ impl BackoffTable {
                 return Err("backoff: must be constant or exponential, got both".into());
             }
         };
-        let jitter = optional("backoff.jitter", self.jitter, Given::word)?;
+        let jitter = optional("backoff.jitter", self.jitter, RawValue::word)?;
         let max_hold = wait("backoff.max_hold", self.max_hold)?;
         Ok(backoff
             .jitter(jitter.unwrap_or(base.jitter))
@@ -354,11 +354,11 @@ impl From<&Backoff> for BackoffTable {
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "the table `trials`")]
 struct TrialsTable {
-    at_once: Option<Given>,
-    to_close: Option<Given>,
-    lease: Option<Given>,
-    pause: Option<Given>,
-    by_probe_only: Option<Given>,
+    at_once: Option<RawValue>,
+    to_close: Option<RawValue>,
+    lease: Option<RawValue>,
+    pause: Option<RawValue>,
+    by_probe_only: Option<RawValue>,
 }
 
 impl TrialsTable {
@@ -394,8 +394,8 @@ impl From<&Trials> for TrialsTable {
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "the table `throttle`")]
 struct ThrottleTable {
-    default_wait: Option<Given>,
-    max_wait: Option<Given>,
+    default_wait: Option<RawValue>,
+    max_wait: Option<RawValue>,
 }
 
 impl ThrottleTable {
@@ -420,26 +420,26 @@ impl From<&Throttle> for ThrottleTable {
 }
 
 /// A time that must not be none at all.
-fn wait(name: &str, given: Option<Given>) -> Result<Option<Duration>, String> {
+fn wait(name: &str, given: Option<RawValue>) -> Result<Option<Duration>, String> {
     optional(name, given, |given| limits::positive(given.duration()?))
 }
 
-fn duration(name: &str, given: Option<Given>) -> Result<Option<Duration>, String> {
-    optional(name, given, Given::duration)
+fn duration(name: &str, given: Option<RawValue>) -> Result<Option<Duration>, String> {
+    optional(name, given, RawValue::duration)
 }
 
-fn count(name: &str, given: Option<Given>) -> Result<Option<u32>, String> {
+fn count(name: &str, given: Option<RawValue>) -> Result<Option<u32>, String> {
     optional(name, given, |given| limits::at_least_one(given.count()?))
 }
 
-fn flag(name: &str, given: Option<Given>) -> Result<Option<bool>, String> {
-    optional(name, given, Given::flag)
+fn flag(name: &str, given: Option<RawValue>) -> Result<Option<bool>, String> {
+    optional(name, given, RawValue::flag)
 }
 
 fn optional<T>(
     name: &str,
-    given: Option<Given>,
-    read: impl FnOnce(Given) -> Result<T, String>,
+    given: Option<RawValue>,
+    read: impl FnOnce(RawValue) -> Result<T, String>,
 ) -> Result<Option<T>, String> {
     named(name, given.map(read).transpose())
 }

@@ -8,7 +8,7 @@ use ::http::{
 
 use serde::Serialize;
 
-use super::StatusBody;
+use super::body::StatusBody;
 
 pub(super) type Answer = Response<StatusBody>;
 

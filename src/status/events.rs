@@ -16,7 +16,10 @@ use super::{
     history::Bookmark,
     viewers::Place,
 };
-use crate::{HealthCache, Transitions, cache::WeakCache, foreign::with_safe_waker};
+use crate::{
+    cache::{HealthCache, Transitions, WeakCache},
+    util::panics::with_safe_waker,
+};
 
 /// What one viewer is sent: server-sent events, each of them built when somebody asks for it.
 pub(super) struct Events {

@@ -14,7 +14,11 @@ use super::{
     history::{Bookmark, Excerpt, History},
     settings::Settings,
 };
-use crate::{HealthCache, Snapshot, Transition, time::after};
+use crate::{
+    cache::{HealthCache, Snapshot},
+    util::time::after,
+    view::Transition,
+};
 
 /// However much happens, no more often than that.
 pub(super) const AT_MOST_EVERY: Duration = Duration::from_millis(250);

@@ -5,7 +5,10 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::{HealthCache, Transition, Transitions};
+use crate::{
+    cache::{HealthCache, Transitions},
+    view::Transition,
+};
 
 /// How many transitions are kept of all providers, and of one, so that one that flaps leaves the others theirs.
 const KEPT: usize = 1024;

@@ -1,4 +1,4 @@
-use crate::Snapshot;
+use crate::cache::Snapshot;
 
 /// When `/healthz` and `/health.json` answer 503 instead of 200. A provider counts as down while it is not
 /// [healthy](crate::ProviderHealth::healthy).

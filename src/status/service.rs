@@ -14,16 +14,20 @@ use ::http::{
 use tower_service::Service;
 
 use super::{
-    StatusBody, UnhealthyWhen,
     answer::{Answer, answer, json, only_read, text, with},
+    body::StatusBody,
     events::Events,
     frames::Frames,
     history::History,
     page::page,
+    rule::UnhealthyWhen,
     settings::Settings,
     viewers::Viewers,
 };
-use crate::{HealthCache, Snapshot, policy::positive};
+use crate::{
+    cache::{HealthCache, Snapshot},
+    util::settings::positive,
+};
 
 const MAX_SUBSCRIBERS: usize = 64;
 

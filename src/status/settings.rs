@@ -1,7 +1,11 @@
 use std::{sync::Arc, time::Duration};
 
-use super::UnhealthyWhen;
-use crate::{Cause, HealthCache, Reason, Snapshot, Transition};
+use super::rule::UnhealthyWhen;
+use crate::{
+    cache::{HealthCache, Snapshot},
+    outcome::Reason,
+    view::{Cause, Transition},
+};
 
 /// What is shown, and how.
 #[derive(Clone, Debug)]

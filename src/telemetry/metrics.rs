@@ -5,14 +5,14 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use metrics::{Counter, Gauge, SharedString, Unit, counter, gauge, histogram};
+use std::time::Duration;
+
 use tokio::time::Instant;
 
-use super::Duration;
 use crate::{
-    Cause, Reason, State, Transition,
-    breaker::{Judged, Verdict},
-    foreign::contain,
-    probe::CheckEnd,
+    outcome::{Judged, OutcomeLabel, Reason},
+    util::panics::catch,
+    view::{Cause, State, Transition},
 };
 
 /// Whose series are those of all providers that keyed layers have made: their names come from requests, and there is
@@ -25,8 +25,8 @@ pub(crate) struct Meters(Arc<Handles>);
 
 struct Handles {
     provider: SharedString,
-    calls: [Counter; Verdict::ALL.len()],
-    trials: [Counter; Verdict::ALL.len()],
+    calls: [Counter; OutcomeLabel::ALL.len()],
+    trials: [Counter; OutcomeLabel::ALL.len()],
     refused: Counter,
     late_results: Counter,
     open_seconds: Counter,
@@ -44,7 +44,7 @@ impl Meters {
 
     fn labelled(provider: SharedString) -> Self {
         let mut handles = Handles::noop();
-        contain(|| handles = Handles::registered(provider));
+        catch(|| handles = Handles::registered(provider));
         Self(Arc::new(handles))
     }
 }
@@ -62,8 +62,8 @@ impl Handles {
             }
         }
         Self {
-            calls: Verdict::ALL.map(Verdict::as_str).map(call),
-            trials: Verdict::ALL.map(Verdict::as_str).map(trial),
+            calls: OutcomeLabel::ALL.map(OutcomeLabel::as_str).map(call),
+            trials: OutcomeLabel::ALL.map(OutcomeLabel::as_str).map(trial),
             refused: call("refused"),
             late_results: counter!("tower_health_late_results_total", "provider" => provider.clone()),
             open_seconds: counter!("tower_health_open_seconds_total", "provider" => provider.clone()),
@@ -76,8 +76,8 @@ impl Handles {
     fn noop() -> Self {
         Self {
             provider: SharedString::const_str(""),
-            calls: Verdict::ALL.map(|_| Counter::noop()),
-            trials: Verdict::ALL.map(|_| Counter::noop()),
+            calls: OutcomeLabel::ALL.map(|_| Counter::noop()),
+            trials: OutcomeLabel::ALL.map(|_| Counter::noop()),
             refused: Counter::noop(),
             late_results: Counter::noop(),
             open_seconds: Counter::noop(),
@@ -90,13 +90,13 @@ fn transitions(provider: &SharedString, to: State, cause: &'static str) -> Count
     counter!("tower_health_transitions_total", "provider" => provider.clone(), "to" => to.as_str(), "cause" => cause)
 }
 
-/// The meters of whichever breaker uses a sign.
+/// The meters of whichever breaker uses a slot.
 #[derive(Default)]
-pub(crate) struct MetersOfSign(ArcSwapOption<Metered>);
+pub(crate) struct SlotMeters(ArcSwapOption<Metered>);
 
 /// A permit refers to it, and is unwind safe without this feature too. Nothing is half done in it: a counter that
 /// panics has counted or not.
-impl RefUnwindSafe for MetersOfSign {}
+impl RefUnwindSafe for SlotMeters {}
 
 struct Metered {
     meters: Meters,
@@ -104,7 +104,7 @@ struct Metered {
     shown: Mutex<Option<State>>,
 }
 
-impl MetersOfSign {
+impl SlotMeters {
     /// From now on these count what happens to a breaker, in place of others if there are any.
     pub(crate) fn start(&self, meters: &Meters, state: impl Fn() -> State) {
         let metered = Metered::new(meters, state());
@@ -134,19 +134,19 @@ impl MetersOfSign {
     }
 
     pub(crate) fn success(&self) {
-        self.count(|meters| meters.calls[Verdict::Success as usize].increment(1));
+        self.count(|meters| meters.calls[OutcomeLabel::Success as usize].increment(1));
     }
 
     /// A call that was no trial ended without a verdict.
     pub(crate) fn neutral(&self) {
-        self.count(|meters| meters.calls[Verdict::Neutral as usize].increment(1));
+        self.count(|meters| meters.calls[OutcomeLabel::Neutral as usize].increment(1));
     }
 
     pub(crate) fn judged(&self, judged: Judged) {
         self.count(|meters| {
-            meters.calls[judged.verdict as usize].increment(1);
+            meters.calls[judged.outcome as usize].increment(1);
             if judged.is_trial {
-                meters.trials[judged.verdict as usize].increment(1);
+                meters.trials[judged.outcome as usize].increment(1);
             }
             if judged.is_late {
                 meters.late_results.increment(1);
@@ -173,8 +173,7 @@ impl MetersOfSign {
         });
     }
 
-    pub(crate) fn checked(&self, end: &CheckEnd, took: Duration) {
-        let result = end.as_str();
+    pub(crate) fn checked(&self, result: &'static str, took: Duration) {
         self.count(|meters| {
             let provider = &meters.provider;
             counter!("tower_health_probes_total", "provider" => provider.clone(), "result" => result)
@@ -192,14 +191,14 @@ impl MetersOfSign {
 
     fn count(&self, count: impl FnOnce(&Handles)) {
         if let Some(metered) = &*self.0.load() {
-            contain(|| count(&metered.meters.0));
+            catch(|| count(&metered.meters.0));
         }
     }
 }
 
 impl Metered {
     fn new(meters: &Meters, state: State) -> Arc<Self> {
-        contain(|| meters.0.states[state as usize].increment(1));
+        catch(|| meters.0.states[state as usize].increment(1));
         Arc::new(Self {
             meters: meters.clone(),
             shown: Mutex::new(Some(state)),
@@ -221,7 +220,7 @@ impl Metered {
             return;
         };
         // Without the lock, for a recorder may come back here: steps can be taken in any order.
-        contain(|| {
+        catch(|| {
             let states = &self.meters.0.states;
             states[before as usize].decrement(1);
             if let Some(state) = state {
@@ -277,7 +276,7 @@ const KEPT: usize = 64;
 
 impl Fallbacks {
     pub(crate) fn count(&self, from: &Arc<str>, to: &Arc<str>, reason: &Reason) {
-        contain(|| self.counter(from, to, reason.label()).increment(1));
+        catch(|| self.counter(from, to, reason.label()).increment(1));
     }
 
     fn counter(&self, from: &Arc<str>, to: &Arc<str>, reason: &str) -> Counter {
@@ -313,7 +312,7 @@ impl Clone for Fallbacks {
 
 /// A chain is made: its ends are shown from 0 on.
 pub(crate) fn chain() {
-    contain(|| {
+    catch(|| {
         describe();
         let _ = ends();
     });
@@ -321,7 +320,7 @@ pub(crate) fn chain() {
 
 /// A chain has come to its end without an answer.
 pub(crate) fn exhausted() {
-    contain(|| ends().increment(1));
+    catch(|| ends().increment(1));
 }
 
 fn ends() -> Counter {

@@ -3,12 +3,15 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 use tracing::{Level, debug, enabled, event, field};
 
-use super::Duration;
 use crate::{
-    Reason, State, Transition, error::CircuitOpen, foreign::contain, line::Line, time::Stamp,
+    outcome::Reason,
+    util::{line::Line, panics::catch, time::MonotonicNanos},
+    view::{CircuitOpen, State, Transition},
 };
 
 const TARGET: &str = "tower_health";
@@ -44,7 +47,7 @@ pub(crate) fn changed(transition: &Transition) {
             )
         };
     }
-    contain(|| match to {
+    catch(|| match to {
         State::Open => say!(Level::WARN, "circuit breaker opened"),
         State::HalfOpen => say!(Level::INFO, "circuit breaker is half-open"),
         State::Closed => say!(Level::INFO, "circuit breaker closed"),
@@ -53,7 +56,7 @@ pub(crate) fn changed(transition: &Transition) {
 
 /// A chain has passed by a provider, in the span of its caller.
 pub(crate) fn attempted(provider: &Arc<str>, reason: &Reason, elapsed: Duration) {
-    contain(|| {
+    catch(|| {
         let (provider, reason) = (Line(provider), &*reason.to_string());
         debug!(target: TARGET, %provider, reason, ?elapsed, "provider did not serve");
     });
@@ -63,13 +66,13 @@ pub(crate) fn attempted(provider: &Arc<str>, reason: &Reason, elapsed: Duration)
 #[derive(Default)]
 pub(crate) struct Refusals {
     untold: AtomicU64,
-    /// As [`Stamp::bits`].
+    /// As [`MonotonicNanos::bits`].
     told_at: AtomicU64,
 }
 
 impl Refusals {
     pub(crate) fn refused(&self, refusal: &CircuitOpen) {
-        contain(|| {
+        catch(|| {
             if enabled!(target: TARGET, Level::DEBUG) {
                 self.untold.fetch_add(1, Ordering::Relaxed);
                 if self.takes_turn() {
@@ -101,7 +104,7 @@ impl Refusals {
 
     /// One of those that come at once does.
     fn takes_turn(&self) -> bool {
-        let now = Stamp::of(Instant::now()).bits();
+        let now = MonotonicNanos::of(Instant::now()).bits();
         let told_at = self.told_at.load(Ordering::Relaxed);
         let is_due =
             told_at == 0 || Duration::from_nanos(now.saturating_sub(told_at)) >= REFUSALS_PAUSE;

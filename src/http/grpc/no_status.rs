@@ -1,4 +1,4 @@
-use crate::BoxError;
+use crate::util::errors::BoxError;
 
 pub(super) fn unavailable(error: BoxError) -> BoxError {
     error

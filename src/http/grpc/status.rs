@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tonic::{Status, metadata::MetadataValue};
 
-use crate::{BoxError, http::unavailable::pushback};
+use crate::{http::unavailable::pushback, util::errors::BoxError};
 
 /// A status `UNAVAILABLE` with the error as its source.
 pub(super) fn unavailable(error: BoxError) -> BoxError {

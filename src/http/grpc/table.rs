@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 use ::http::{HeaderMap, HeaderValue};
 
 use super::details::retry_delay;
-use crate::{Outcome, Reason};
+use crate::outcome::{Outcome, Reason};
 
 /// The names of the codes, from 0.
 const NAMES: [&str; 17] = [

@@ -9,7 +9,7 @@ use bytes::Buf;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use crate::BoxError;
+use crate::util::errors::BoxError;
 
 pin_project! {
     /// The body of a response that a [`Peek`](super::Peek) has let through, or that

@@ -1,8 +1,9 @@
 use std::{error::Error, fmt, time::Duration};
 
 use crate::{
-    Outcome, Reason,
-    error::{NoHealthyProvider, by_value_or_pointer, chain},
+    fallback::NoHealthyProvider,
+    outcome::{Kind, Outcome, Reason},
+    util::errors::{by_value_or_pointer, chain},
 };
 
 /// A response was successful by its status, but its body did not begin; from a
@@ -34,6 +35,15 @@ impl PeekError {
         chain(error)
             .take_while(|error| by_value_or_pointer::<NoHealthyProvider>(*error).is_none())
             .find_map(by_value_or_pointer)
+    }
+
+    /// What the provider says of itself is of no kind.
+    pub(crate) fn kind(&self) -> Option<Kind> {
+        match self {
+            Self::TimedOut(_) => Some(Kind::Timeout),
+            Self::Ended | Self::Incomplete => Some(Kind::Incomplete),
+            Self::Broken(_) | Self::Throttled { .. } => None,
+        }
     }
 
     /// What the provider said in the body.

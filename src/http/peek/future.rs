@@ -8,8 +8,9 @@ use ::http::{Response, StatusCode};
 use http_body::Body;
 use pin_project_lite::pin_project;
 
-use super::{Bounds, PeekBody, peeking::Peeking, watch::Watch};
-use crate::BoxError;
+use super::{body::PeekBody, peeking::Peeking, watch::Watch};
+use crate::http::bounds::Bounds;
+use crate::util::errors::BoxError;
 
 pin_project! {
     /// The response of [`Peek`](super::Peek).

@@ -2,10 +2,15 @@ use std::time::Duration;
 
 use tower_layer::Layer;
 
-use super::{Bounds, Content, FirstContent, FirstFrame, FirstSseEvent, Peek, Whole};
+use super::{
+    content::Content,
+    service::Peek,
+    watch::{FirstContent, FirstFrame, FirstSseEvent, Whole},
+};
+use crate::http::bounds::Bounds;
 use crate::{
-    http::SseEvent,
-    policy::{at_least_one, positive},
+    http::sse::SseEvent,
+    util::settings::{at_least_one, positive},
 };
 
 /// Wraps services in [`Peek`]: holds a response back until its body has begun.

@@ -9,8 +9,9 @@ use http_body::{Body, Frame};
 use pin_project_lite::pin_project;
 use tokio::time::{Sleep, sleep};
 
-use super::{Bounds, Content, PeekBody, PeekError, watch::Watch};
-use crate::BoxError;
+use super::{body::PeekBody, content::Content, error::PeekError, watch::Watch};
+use crate::http::bounds::Bounds;
+use crate::util::errors::BoxError;
 
 const DONE: &str = "polled after it was done";
 

@@ -4,8 +4,13 @@ use ::http::{Method, Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
-use super::{Bounds, FirstFrame, PeekBody, PeekFuture, watch::Watch};
-use crate::BoxError;
+use super::{
+    body::PeekBody,
+    future::PeekFuture,
+    watch::{FirstFrame, Watch},
+};
+use crate::http::bounds::Bounds;
+use crate::util::errors::BoxError;
 
 /// A service whose responses are held back until their bodies have begun; made by
 /// [`PeekLayer`](super::PeekLayer).

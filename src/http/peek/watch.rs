@@ -3,7 +3,7 @@ use std::{fmt, mem};
 use ::http::HeaderMap;
 use bytes::{Buf, Bytes};
 
-use super::Content;
+use super::content::Content;
 use crate::http::sse::{self, Parser, SseEvent};
 
 mod sealed {

@@ -11,8 +11,9 @@ use http_body::Body;
 use pin_project_lite::pin_project;
 use tokio::time::{Sleep, sleep};
 
-use super::{Bounds, ErrorResponse, ErrorVerdict, verdict::is_error};
-use crate::http::{PeekBody, sse::is_compressed};
+use super::verdict::{ErrorResponse, ErrorVerdict, is_error};
+use crate::http::bounds::Bounds;
+use crate::http::{peek::PeekBody, sse::is_compressed};
 
 const DONE: &str = "polled after it was done";
 

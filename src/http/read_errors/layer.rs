@@ -2,8 +2,12 @@ use std::{fmt, time::Duration};
 
 use tower_layer::Layer;
 
-use super::{Bounds, ErrorResponse, ErrorVerdict, ReadErrors};
-use crate::policy::{at_least_one, positive};
+use super::{
+    service::ReadErrors,
+    verdict::{ErrorResponse, ErrorVerdict},
+};
+use crate::http::bounds::Bounds;
+use crate::util::settings::{at_least_one, positive};
 
 /// Wraps services in [`ReadErrors`]: judges errors by the beginning of their bodies, where the status does not tell enough.
 ///

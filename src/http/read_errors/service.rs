@@ -8,8 +8,12 @@ use bytes::Bytes;
 use http_body::Body;
 use tower_service::Service;
 
-use super::{Bounds, ErrorResponse, ErrorVerdict, ReadErrorsFuture};
-use crate::http::PeekBody;
+use super::{
+    future::ReadErrorsFuture,
+    verdict::{ErrorResponse, ErrorVerdict},
+};
+use crate::http::bounds::Bounds;
+use crate::http::peek::PeekBody;
 
 /// A service whose errors are read before they are returned; made by [`ReadErrorsLayer`](super::ReadErrorsLayer).
 ///

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use ::http::{HeaderMap, Response, StatusCode};
 
-use crate::Outcome;
+use crate::outcome::Outcome;
 
 /// An error that a provider answered, for the closure of a [`ReadErrorsLayer`](super::ReadErrorsLayer).
 #[derive(Clone, Copy, Debug)]

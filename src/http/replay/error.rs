@@ -1,6 +1,6 @@
 use std::{error::Error, fmt};
 
-use crate::BoxError;
+use crate::util::errors::BoxError;
 
 /// A request was not sent, because its body could not be kept; from a [`Replay`](super::Replay).
 ///

@@ -9,8 +9,8 @@ use http_body::Body;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::{ReplayBody, reading::Reading};
-use crate::BoxError;
+use super::{body::ReplayBody, reading::Reading};
+use crate::util::errors::BoxError;
 
 pin_project! {
     /// The response of [`Replay`](super::Replay).

@@ -1,7 +1,7 @@
 use tower_layer::Layer;
 
-use super::Replay;
-use crate::policy::at_least_one;
+use super::service::Replay;
+use crate::util::settings::at_least_one;
 
 /// Wraps services in [`Replay`]: reads the body of each request before it is sent, so that the request
 /// can be cloned.

@@ -9,8 +9,8 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http_body::{Body, Frame};
 use pin_project_lite::pin_project;
 
-use super::{ReplayBody, ReplayError};
-use crate::BoxError;
+use super::{body::ReplayBody, error::ReplayError};
+use crate::util::errors::BoxError;
 
 pin_project! {
     /// Reads a request's body to its end.

@@ -4,8 +4,8 @@ use ::http::Request;
 use http_body::Body;
 use tower_service::Service;
 
-use super::{ReplayBody, ReplayFuture};
-use crate::BoxError;
+use super::{body::ReplayBody, future::ReplayFuture};
+use crate::util::errors::BoxError;
 
 /// A service whose inner one is given requests that can be cloned; made by
 /// [`ReplayLayer`](super::ReplayLayer).

@@ -1,7 +1,7 @@
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::ttl;
-use crate::{Override, Provider};
+use crate::{cache::Provider, view::Override};
 
 const MAX_REASON: usize = 200;
 

@@ -13,10 +13,10 @@ use tokio::time::Instant;
 
 use super::{action::Action, refusal::Refusal};
 use crate::{
-    Provider, Snapshot,
+    cache::{Provider, Snapshot},
     status::{
-        StatusBody,
         answer::{Answer, json},
+        body::StatusBody,
     },
 };
 

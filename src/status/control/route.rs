@@ -3,7 +3,7 @@ use std::fmt;
 use ::http::{Method, Request, StatusCode, Uri, header::CONTENT_TYPE};
 
 use super::{action::Action, refusal::Refusal};
-use crate::{HealthCache, Provider};
+use crate::cache::{HealthCache, Provider};
 
 /// What is asked for: `/providers/{id}/{action}`, or `/providers/{action}?id={id}`.
 pub(super) struct Route {

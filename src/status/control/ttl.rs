@@ -1,6 +1,6 @@
 use std::{ops::RangeInclusive, time::Duration};
 
-use crate::{serde::duration, state::Override};
+use crate::{serde::duration, view::Override};
 
 const LIMITS: RangeInclusive<Duration> = Duration::from_secs(1)..=Override::LONGEST_FROM_OUTSIDE;
 

@@ -1,0 +1,110 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use tokio::time::Instant;
+
+use super::layer_id::LayerId;
+use crate::breaker::ticket::{Ticket, Trial};
+
+/// The slots of trials that are taken.
+///
+/// A slot outlives the half-open time in which it was taken: a trial that hangs is in flight to the provider
+/// for as long, whatever the others have decided meanwhile.
+#[derive(Debug, Default)]
+// In a box, because most providers have no trial, and there may be many of them.
+pub(super) struct Slots(Option<Box<Taken>>);
+
+#[derive(Debug, Default)]
+struct Taken {
+    /// By the times at which they are free again at the latest.
+    slots: BTreeSet<(Instant, Holder)>,
+    /// Those whose trial is in flight, and which layer asked for it. The others pause after a trial that was dropped.
+    trials: BTreeMap<Holder, (Instant, LayerId)>,
+}
+
+/// The epoch in which the slot was taken, and the trial that took it.
+type Holder = (u64, Trial);
+
+impl Slots {
+    /// When one of `at_once` is free; `None`: now.
+    pub(super) fn frees_at(&self, at_once: usize) -> Option<Instant> {
+        let slots = &self.0.as_ref()?.slots;
+        let in_excess = slots.len().checked_sub(at_once)?;
+        // From the nearer end: at a trial's end there is rarely more than one in excess.
+        let slot = if in_excess < at_once {
+            slots.iter().nth(in_excess)
+        } else {
+            slots.iter().nth_back(at_once - 1)
+        };
+        slot.map(|(until, _)| *until)
+    }
+
+    /// Whether a live call is out that will decide.
+    pub(super) fn has_trial_of(&self, epoch: u64) -> bool {
+        self.0.as_ref().is_some_and(|taken| {
+            let mut trials = taken.trials.range((epoch, Trial::FIRST)..);
+            trials.next().is_some_and(|((of, _), _)| *of == epoch)
+        })
+    }
+
+    /// Whether this trial is in flight.
+    pub(super) fn has(&self, epoch: u64, trial: Trial) -> bool {
+        let taken = self.0.as_ref();
+        taken.is_some_and(|taken| taken.trials.contains_key(&(epoch, trial)))
+    }
+
+    /// Which layer asked for the trial; `None` where the trial has no slot, or no longer.
+    pub(super) fn layer_of(&self, ticket: Ticket) -> Option<LayerId> {
+        let holder = (ticket.epoch(), ticket.trial()?);
+        let trial = self.0.as_ref()?.trials.get(&holder);
+        trial.map(|(_, layer)| *layer)
+    }
+
+    pub(super) fn take(&mut self, epoch: u64, trial: Trial, until: Instant, layer: LayerId) {
+        let taken = self.0.get_or_insert_default();
+        taken.slots.insert((until, (epoch, trial)));
+        taken.trials.insert((epoch, trial), (until, layer));
+    }
+
+    /// Keeps the slot that a trial has just given back for so long.
+    pub(super) fn pause(&mut self, holder: Holder, until: Instant) {
+        let taken = self.0.get_or_insert_default();
+        taken.slots.insert((until, holder));
+    }
+
+    /// Who had the slot; `None` where the trial had none, or no longer.
+    pub(super) fn give_back(&mut self, ticket: Ticket) -> Option<Holder> {
+        let holder = (ticket.epoch(), ticket.trial()?);
+        let taken = self.0.as_mut()?;
+        let (until, _) = taken.trials.remove(&holder)?;
+        taken.slots.remove(&(until, holder));
+        self.tidy();
+        Some(holder)
+    }
+
+    pub(super) fn expire(&mut self, now: Instant) {
+        let Some(taken) = &mut self.0 else {
+            return;
+        };
+        while let Some(slot) = taken.slots.first().filter(|(until, _)| *until <= now) {
+            let holder = slot.1;
+            taken.slots.pop_first();
+            taken.trials.remove(&holder);
+        }
+        self.tidy();
+    }
+
+    /// A half-open time is over; nobody who gave up in it can hammer any more.
+    pub(super) fn end_pauses(&mut self) {
+        let Some(Taken { slots, trials }) = self.0.as_deref_mut() else {
+            return;
+        };
+        if slots.len() > trials.len() {
+            slots.retain(|(_, holder)| trials.contains_key(holder));
+        }
+        self.tidy();
+    }
+
+    fn tidy(&mut self) {
+        self.0.take_if(|taken| taken.slots.is_empty());
+    }
+}

@@ -1,0 +1,122 @@
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::{policy::Trip, util::time::MonotonicNanos};
+
+/// So many answers in a row count as one success.
+const ANSWERS_A_SUCCESS: u8 = 3;
+
+/// Blips raise the count at which a streak trips to at most this.
+const MOST_FAILURES: u32 = 16;
+
+/// How long it takes until a blip counts for half.
+const HALF_LIFE: Duration = Duration::from_secs(10 * 60);
+
+/// Failures of live calls in a row.
+#[derive(Debug, Default)]
+pub(super) struct Streak {
+    failures: u32,
+    /// Answers about the request, since the last other verdict.
+    answers: u8,
+    last_failure: Option<MonotonicNanos>,
+    /// The furthest time that a failure of this streak named.
+    requested_until: Option<MonotonicNanos>,
+    blips: Blips,
+}
+
+/// Streaks that a success ended, counted with a half-life: the noise that a streak must outgrow.
+#[derive(Clone, Copy, Debug, Default)]
+struct Blips {
+    count: f64,
+    /// When that was the count.
+    at: Option<MonotonicNanos>,
+}
+
+impl Streak {
+    pub(super) fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// Whether it has failures that are too far back to count.
+    pub(super) fn is_over(&self, within: Duration, now: Instant) -> bool {
+        self.last_failure
+            .is_none_or(|last| MonotonicNanos::of(now).since(last) > within)
+    }
+
+    /// How long until the furthest time that a failure of this streak named.
+    pub(super) fn requested_wait(&self, now: Instant) -> Option<Duration> {
+        let wait = self.requested_until?.since(MonotonicNanos::of(now));
+        Some(wait).filter(|wait| !wait.is_zero())
+    }
+
+    pub(super) fn failed(&mut self, until: Option<Instant>, now: Instant) {
+        self.failures = self.failures.saturating_add(1);
+        self.answers = 0;
+        self.last_failure = Some(MonotonicNanos::of(now));
+        self.requested_until = self.requested_until.max(until.map(MonotonicNanos::of));
+    }
+
+    /// Whether this answer about the request makes enough of them for a success.
+    pub(super) fn answered(&mut self) -> bool {
+        self.answers = (self.answers + 1) % ANSWERS_A_SUCCESS;
+        self.answers == 0
+    }
+
+    /// Answers of one state are in no row with those of the next.
+    pub(super) fn end_answers(&mut self) {
+        self.answers = 0;
+    }
+
+    /// A success ended it, or its failures are too old.
+    pub(super) fn end(&mut self) {
+        *self = Self {
+            blips: self.blips,
+            ..Self::default()
+        };
+    }
+
+    /// Nothing came of it.
+    pub(super) fn note_blip(&mut self, now: Instant) {
+        self.blips.add(now);
+    }
+
+    /// Takes over the failures of another process.
+    pub(super) fn restore(&mut self, failures: u32) {
+        self.failures = failures;
+    }
+
+    pub(super) fn trips(&self, trip: &Trip, now: Instant) -> bool {
+        trip.consecutive.is_some_and(|limit| {
+            let more = if trip.is_exact {
+                0
+            } else {
+                self.blips.more_failures(now)
+            };
+            self.failures >= limit.saturating_add(more).min(limit.max(MOST_FAILURES))
+        })
+    }
+}
+
+impl Blips {
+    fn add(&mut self, now: Instant) {
+        *self = Self {
+            count: self.count(now) + 1.0,
+            at: Some(MonotonicNanos::of(now)),
+        };
+    }
+
+    /// How many failures more a streak takes: one at 2 blips, and one more for each doubling.
+    fn more_failures(self, now: Instant) -> u32 {
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let pairs = (self.count(now) / 2.0) as u32;
+        pairs.checked_ilog2().map_or(0, |doublings| doublings + 1)
+    }
+
+    fn count(self, now: Instant) -> f64 {
+        let age = self
+            .at
+            .map_or(Duration::ZERO, |at| MonotonicNanos::of(now).since(at));
+        self.count * (-age.div_duration_f64(HALF_LIFE)).exp2()
+    }
+}

@@ -1,0 +1,247 @@
+//! What healthy calls read of a breaker, at an address that stays valid for ever.
+//!
+//! A permit must find its breaker when the call ends, whatever was dropped meanwhile. A reference count
+//! would cost each call two locked instructions, and a cache line that travels between the threads that
+//! share it. So a [`HotSlot`] is never freed: when its breaker is gone, another one uses it. The epochs go
+//! on from one breaker to the next, so that a permit of the former is late for the latter.
+
+use std::{
+    fmt,
+    ops::Deref,
+    sync::{Arc, PoisonError, Weak},
+};
+
+use super::SharedBreaker;
+use crate::{
+    breaker::{machine::Breaker, success_counter::SuccessCounter, ticket::Ticket},
+    outcome::Outcome,
+    telemetry::{self, SlotMeters},
+    util::sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicU64, Ordering},
+        global, many_or_few,
+    },
+};
+
+/// How many are made at once.
+const BATCH: usize = many_or_few(16, 1);
+
+global! {
+    /// Those that no breaker uses.
+    static VACANT: Mutex<Vec<&'static HotSlot>> = Mutex::new(Vec::new());
+}
+
+// A cache line of its own: a failing provider's must not slow down the calls of another.
+#[repr(align(64))]
+#[derive(Default)]
+pub(crate) struct HotSlot {
+    state: AtomicU64,
+    pub(crate) tally: SuccessCounter,
+    pub(crate) meters: SlotMeters,
+    owner: Mutex<Owner>,
+}
+
+/// Whose slot it is, from which epoch on.
+#[derive(Default)]
+struct Owner {
+    breaker: Weak<SharedBreaker>,
+    first_epoch: u64,
+}
+
+/// A slot for as long as its breaker lives.
+pub(crate) struct SlotGuard(&'static HotSlot);
+
+/// What the path of a healthy call needs to know of a breaker.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) struct HotState(u64);
+
+impl HotState {
+    /// A call is admitted, whatever the time.
+    const ADMITS: u64 = 1;
+    /// A success changes nothing.
+    const SUCCESS_IS_NOOP: u64 = 1 << 1;
+    /// A call is admitted, and there is nothing to note of it.
+    const ADMITS_WITHOUT_NOTES: u64 = 1 << 2;
+    /// A success need only be counted.
+    const SUCCESS_IS_TALLIED: u64 = 1 << 3;
+    const EPOCH_SHIFT: u32 = 4;
+
+    pub(crate) fn of(breaker: &Breaker) -> Self {
+        let flag = |is_set, flag| if is_set { flag } else { 0 };
+        let success_is_noop = breaker.success_is_noop();
+        let is_counted = breaker.counts_successes();
+        let admits = breaker.admits_freely();
+        let is_timed = breaker.policy().trip.is_timed();
+        Self(
+            flag(admits, Self::ADMITS)
+                | flag(success_is_noop && !is_counted, Self::SUCCESS_IS_NOOP)
+                | flag(success_is_noop && is_counted, Self::SUCCESS_IS_TALLIED)
+                | flag(admits && !is_timed, Self::ADMITS_WITHOUT_NOTES)
+                | (breaker.epoch() << Self::EPOCH_SHIFT),
+        )
+    }
+
+    fn has(self, flag: u64) -> bool {
+        self.0 & flag != 0
+    }
+
+    #[inline]
+    pub(crate) fn admits(self) -> bool {
+        self.has(Self::ADMITS)
+    }
+
+    /// A call is admitted, and there is nothing to note of it.
+    #[inline]
+    pub(crate) fn admits_without_notes(self) -> bool {
+        self.has(Self::ADMITS_WITHOUT_NOTES)
+    }
+
+    #[inline]
+    pub(crate) fn success_is_noop(self) -> bool {
+        self.has(Self::SUCCESS_IS_NOOP)
+    }
+
+    #[inline]
+    pub(crate) fn epoch(self) -> u64 {
+        self.0 >> Self::EPOCH_SHIFT
+    }
+}
+
+impl HotSlot {
+    #[inline]
+    pub(crate) fn state(&self) -> HotState {
+        HotState(self.state.load(Ordering::Acquire))
+    }
+
+    /// Under the breaker's lock.
+    pub(crate) fn show(&self, state: HotState) {
+        // Written only where it is another, or every failure would take the line from all who read it.
+        if self.state() != state {
+            self.state.store(state.0, Ordering::Release);
+        }
+    }
+
+    /// Whether the success of a call is not even worth looking for its breaker.
+    #[inline]
+    pub(crate) fn success_is_noop(&self, ticket: Ticket) -> bool {
+        let state = self.state();
+        state.success_is_noop() && ticket.is_plainly_of(state.epoch())
+    }
+
+    // Out of line, so that what is inlined into a healthy call stays small.
+    #[inline(never)]
+    pub(crate) fn succeeded(&self, ticket: Ticket) {
+        let is_live = || {
+            let state = self.state();
+            state.has(HotState::SUCCESS_IS_TALLIED) && ticket.is_plainly_of(state.epoch())
+        };
+        if self.tally.count(is_live) {
+            self.meters.success();
+        } else {
+            self.record(ticket, Outcome::Success);
+        }
+    }
+
+    /// Tells the breaker that has given this ticket, unless it is gone, and nobody could see it.
+    // Out of line, so that what is inlined into a healthy call stays small.
+    #[inline(never)]
+    pub(crate) fn record(&self, ticket: Ticket, outcome: Outcome) {
+        if let Some(breaker) = self.breaker(ticket) {
+            breaker.record(ticket, outcome);
+        }
+    }
+
+    /// A permit was dropped where that changes nothing.
+    #[inline]
+    pub(crate) fn left_unjudged(&self, ticket: Ticket) {
+        if telemetry::IS_METERED && self.breaker(ticket).is_some() {
+            self.meters.neutral();
+        }
+    }
+
+    #[inline(never)]
+    pub(crate) fn dropped(&self, ticket: Ticket) {
+        if let Some(breaker) = self.breaker(ticket) {
+            breaker.dropped(ticket);
+        }
+    }
+
+    /// The breaker that has given this ticket, unless it is gone.
+    pub(crate) fn breaker(&self, ticket: Ticket) -> Option<Arc<SharedBreaker>> {
+        let owner = self.owner();
+        if ticket.is_from_before(owner.first_epoch) {
+            return None;
+        }
+        owner.breaker.upgrade()
+    }
+
+    /// Whether the breaker that uses it now has given this ticket, and not one before it.
+    pub(crate) fn has_given(&self, ticket: Ticket) -> bool {
+        !ticket.is_from_before(self.owner().first_epoch)
+    }
+
+    fn owner(&self) -> MutexGuard<'_, Owner> {
+        lock(&self.owner)
+    }
+}
+
+impl SlotGuard {
+    pub(crate) fn new() -> Self {
+        let vacant = lock(&VACANT).pop();
+        Self(vacant.unwrap_or_else(batch))
+    }
+
+    /// `breaker` is whose slot this is from now on.
+    pub(crate) fn assign(&self, breaker: Weak<SharedBreaker>) {
+        let first_epoch = self.state().epoch();
+        *self.owner() = Owner {
+            breaker,
+            first_epoch,
+        };
+    }
+
+    pub(crate) fn hot_slot(&self) -> &'static HotSlot {
+        self.0
+    }
+}
+
+impl Deref for SlotGuard {
+    type Target = HotSlot;
+
+    fn deref(&self) -> &HotSlot {
+        self.0
+    }
+}
+
+impl Drop for SlotGuard {
+    fn drop(&mut self) {
+        let epoch = self.state().epoch() + 1;
+        self.show(HotState(epoch << HotState::EPOCH_SHIFT));
+        self.meters.end();
+        // What was counted, or just is, was of this breaker, and not of the next.
+        self.tally.restart(0);
+        self.owner().breaker = Weak::new();
+        lock(&VACANT).push(self.0);
+    }
+}
+
+/// One new slot; the others of its batch are vacant.
+fn batch() -> &'static HotSlot {
+    let mut batch = Vec::new();
+    batch.resize_with(BATCH, HotSlot::default);
+    let [first, others @ ..] = batch.leak() else {
+        unreachable!("a batch is not empty");
+    };
+    lock(&VACANT).extend(others.iter());
+    first
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl fmt::Debug for HotSlot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HotSlot").finish_non_exhaustive()
+    }
+}

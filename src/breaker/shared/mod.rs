@@ -1,0 +1,491 @@
+//! A breaker shared between threads: the only atomics, the only lock.
+//!
+//! While a provider is closed and well, a call costs one load of the [`HotState`] to be admitted and one
+//! to find that its success changes nothing. All else goes through [`SharedBreaker::update`], which holds the
+//! lock for a few arithmetic steps and never across a callback, a log line or an `.await`.
+
+mod hot_slot;
+mod outbox;
+
+use std::{
+    fmt,
+    pin::{Pin, pin},
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout_at},
+};
+
+pub(crate) use self::hot_slot::HotSlot;
+use self::{
+    hot_slot::{HotState, SlotGuard},
+    outbox::Outbox,
+};
+use super::{
+    listeners::Listeners,
+    machine::{Breaker, LayerId, Seen},
+    ticket::Ticket,
+};
+use crate::{
+    outcome::{Judged, Outcome, Reason},
+    policy::Policy,
+    telemetry::{self, Meters, OpenTime, Refusals},
+    util::{
+        panics::{has_timers, with_safe_waker},
+        sync::{
+            Mutex, MutexGuard, RwLock,
+            atomic::{AtomicU8, AtomicU64, Ordering},
+        },
+        time::{MonotonicNanos, after},
+    },
+    view::{CircuitOpen, ProviderHealth, State, Transition},
+};
+
+pub(crate) type AdmissionChanged = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
+
+pub(crate) struct SharedBreaker {
+    id: Arc<str>,
+    hot_slot: SlotGuard,
+    /// [`UNUSED`], [`USED`] or [`FORGOTTEN`].
+    usage: AtomicU8,
+    locked: Mutex<Locked>,
+    /// Until when calls are refused, as [`MonotonicNanos::bits`]; of a breaker that is not free.
+    refuses_until: AtomicU64,
+    /// What they are told.
+    refusal: RwLock<Option<Box<Refusal>>>,
+    /// Notified whenever a call would be admitted at another time than was told before, now or once an
+    /// override ends.
+    admission_changed: Notify,
+    listeners: Arc<Listeners>,
+    refusals: Refusals,
+}
+
+/// What the calls of one time are told.
+#[derive(PartialEq)]
+struct Refusal {
+    seen: Seen,
+    until: Instant,
+    /// When time alone changes what is seen, or ends it.
+    holds_until: Instant,
+    last_error: Option<Reason>,
+}
+
+struct Locked {
+    breaker: Breaker,
+    outbox: Outbox,
+    open_time: OpenTime,
+}
+
+/// Nobody has asked for it by its key since the cache last looked.
+const UNUSED: u8 = 0;
+/// Somebody has.
+const USED: u8 = 1;
+/// The cache knows it no more; whoever asks for it is to ask the cache.
+const FORGOTTEN: u8 = 2;
+
+impl SharedBreaker {
+    pub(crate) fn new(id: Arc<str>, policy: Arc<Policy>, listeners: Arc<Listeners>) -> Arc<Self> {
+        let hot_slot = SlotGuard::new();
+        let breaker = Breaker::new(policy, hot_slot.state().epoch(), Instant::now());
+        hot_slot.show(HotState::of(&breaker));
+        let breaker = Arc::new(Self {
+            id,
+            hot_slot,
+            usage: AtomicU8::new(UNUSED),
+            locked: Mutex::new(Locked {
+                breaker,
+                outbox: Outbox::default(),
+                open_time: OpenTime::default(),
+            }),
+            refuses_until: AtomicU64::new(0),
+            refusal: RwLock::default(),
+            admission_changed: Notify::new(),
+            listeners,
+            refusals: Refusals::default(),
+        });
+        breaker.hot_slot.assign(Arc::downgrade(&breaker));
+        breaker
+    }
+
+    #[inline]
+    pub(crate) fn hot_slot(&self) -> &'static HotSlot {
+        self.hot_slot.hot_slot()
+    }
+
+    pub(crate) fn id(&self) -> &Arc<str> {
+        &self.id
+    }
+
+    /// Notes that it was asked for; false where the cache has forgotten it. All but the first that
+    /// ask between two looks of the cache only read.
+    #[inline]
+    pub(crate) fn touch(&self) -> bool {
+        self.usage.load(Ordering::Relaxed) == USED
+            || self.change_usage(UNUSED, USED) != Err(FORGOTTEN)
+    }
+
+    /// Whether it was asked for since the cache last looked, which is now.
+    pub(crate) fn take_touch(&self) -> bool {
+        self.change_usage(USED, UNUSED).is_ok()
+    }
+
+    /// The cache knows it no more.
+    pub(crate) fn forget(&self) {
+        self.usage.store(FORGOTTEN, Ordering::SeqCst);
+    }
+
+    /// From now on these meters count what happens to it, until it is forgotten. Not under a lock: they
+    /// are code of others.
+    pub(crate) fn meter(&self, meters: &Meters) {
+        self.hot_slot().meters.start(meters, || self.state());
+        self.unmeter_if_forgotten();
+    }
+
+    /// As [`meter`](Self::meter), unless it is metered: it may have been asked for by name meanwhile.
+    pub(crate) fn meter_if_none(&self, meters: &Meters) {
+        self.hot_slot()
+            .meters
+            .start_if_none(meters, || self.state());
+        self.unmeter_if_forgotten();
+    }
+
+    fn unmeter_if_forgotten(&self) {
+        if self.usage.load(Ordering::SeqCst) == FORGOTTEN {
+            self.unmeter();
+        }
+    }
+
+    fn state(&self) -> State {
+        self.look(|breaker, _| breaker.seen().state)
+    }
+
+    pub(crate) fn unmeter(&self) {
+        self.hot_slot().meters.end();
+    }
+
+    fn change_usage(&self, from: u8, to: u8) -> Result<u8, u8> {
+        self.usage
+            .compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed)
+    }
+
+    /// Whether forgetting it would lose what speaks against the provider. Tells no listener anything,
+    /// so that it may be asked under a lock.
+    pub(crate) fn is_unhealthy(&self, now: Instant) -> bool {
+        !self.hot_slot().state().success_is_noop() && self.lock().breaker.is_unhealthy(now)
+    }
+
+    /// Whether a call now would be admitted.
+    #[inline]
+    pub(crate) fn is_healthy(&self) -> bool {
+        self.hot_slot().state().admits() || self.is_healthy_again()
+    }
+
+    // Out of line, so that what is inlined into a healthy call stays small.
+    #[inline(never)]
+    fn is_healthy_again(&self) -> bool {
+        let refuses_until = self.refuses_until.load(Ordering::Acquire);
+        MonotonicNanos::of(Instant::now()).bits() >= refuses_until
+            && self.look(|breaker, now| breaker.retry_in(now).is_none())
+    }
+
+    pub(crate) fn admit(&self, layer: LayerId) -> Result<Ticket, CircuitOpen> {
+        let state = self.hot_slot().state();
+        if state.admits() {
+            let ticket = Ticket::live(state.epoch());
+            return Ok(if state.admits_without_notes() {
+                ticket
+            } else {
+                ticket.started(Instant::now())
+            });
+        }
+        match self.standing_refusal() {
+            Some(refusal) => {
+                self.note(&refusal);
+                Err(refusal)
+            }
+            None => self.ask(|breaker, now| breaker.admit(layer, now)),
+        }
+    }
+
+    /// As [`admit`](Self::admit), of a call that a chain makes although the breaker refuses for failures.
+    pub(crate) fn admit_overridden(&self, layer: LayerId) -> Result<Ticket, CircuitOpen> {
+        self.ask(|breaker, now| breaker.admit_overridden(layer, now))
+    }
+
+    fn ask(
+        &self,
+        admit: impl FnOnce(&mut Breaker, Instant) -> Result<Ticket, Duration>,
+    ) -> Result<Ticket, CircuitOpen> {
+        let admitted = self.update(|breaker, now| {
+            admit(breaker, now)
+                .map_err(|wait| self.refused(&Refusal::of(breaker, now + wait), wait))
+        });
+        if let Err(refusal) = &admitted {
+            self.note(refusal);
+        }
+        admitted
+    }
+
+    /// The refusal of a call now; one that would be admitted is told to come back at once.
+    pub(crate) fn refuse(&self) -> CircuitOpen {
+        let refusal = self.standing_refusal().unwrap_or_else(|| {
+            self.look(|breaker, now| {
+                let wait = breaker.retry_in(now).unwrap_or_default();
+                self.refused(&Refusal::of(breaker, now + wait), wait)
+            })
+        });
+        self.note(&refusal);
+        refusal
+    }
+
+    fn note(&self, refusal: &CircuitOpen) {
+        self.hot_slot().meters.refused();
+        self.refusals.refused(refusal);
+    }
+
+    /// What a call is told now where no lock is needed to know that it is refused.
+    fn standing_refusal(&self) -> Option<CircuitOpen> {
+        if self.hot_slot().state().admits() {
+            return None;
+        }
+        // Never waits: where it is being changed, the breaker knows.
+        let refusal = self.refusal.try_read().ok()?;
+        let refusal = refusal.as_deref()?;
+        let now = Instant::now();
+        (now < refusal.holds_until).then(|| self.refused(refusal, refusal.until - now))
+    }
+
+    fn refused(&self, refusal: &Refusal, retry_in: Duration) -> CircuitOpen {
+        CircuitOpen {
+            provider: Arc::clone(&self.id),
+            state: refusal.seen.state,
+            cause: refusal.seen.cause,
+            retry_in,
+            last_error: refusal.last_error.clone(),
+        }
+    }
+
+    pub(crate) fn record(&self, ticket: Ticket, outcome: Outcome) {
+        let judged = self.update(|breaker, now| breaker.record(ticket, outcome, now));
+        self.judged(ticket, judged);
+    }
+
+    pub(crate) fn dropped(&self, ticket: Ticket) {
+        let judged = self.update(|breaker, now| breaker.dropped(ticket, now));
+        self.judged(ticket, judged);
+    }
+
+    fn judged(&self, ticket: Ticket, judged: Judged) {
+        if !ticket.is_judged_elsewhere() {
+            self.hot_slot().meters.judged(judged);
+        }
+    }
+
+    pub(crate) fn answer_began(&self, ticket: &mut Ticket) {
+        self.update(|breaker, now| breaker.answer_began(ticket, now));
+    }
+
+    pub(crate) fn health(&self) -> ProviderHealth {
+        self.look(|breaker, now| {
+            let Seen { state, cause } = breaker.seen();
+            let retry_in = breaker.retry_in(now);
+            ProviderHealth {
+                id: Arc::clone(&self.id),
+                state,
+                healthy: retry_in.is_none(),
+                cause,
+                reason: breaker.reason().cloned(),
+                consecutive_failures: breaker.consecutive_failures(now),
+                failed_trials: breaker.failed_trials(now),
+                last_error: breaker.last_error().cloned(),
+                last_check: breaker.last_check(),
+                since: breaker.since(),
+                retry_in,
+                not_before: breaker.not_before(now),
+                forced_for: breaker.lifts_at().map(|at| at - now),
+            }
+        })
+    }
+
+    /// Ends when a call would be admitted at another time than now; it must be polled to listen.
+    pub(crate) fn admission_changed(self: Arc<Self>) -> AdmissionChanged {
+        Box::pin(with_safe_waker(async move {
+            let changed = self.admission_changed.notified();
+            match self.look(|breaker, _| breaker.lifts_at()) {
+                // Nobody tells that an override has run out, and without a timer nothing does.
+                Some(at) if has_timers() => drop(timeout_at(at, changed).await),
+                _ => changed.await,
+            }
+        }))
+    }
+
+    /// Waits until a call would be admitted.
+    pub(crate) async fn until_admits(&self) {
+        loop {
+            let mut changed = pin!(self.admission_changed.notified());
+            changed.as_mut().enable();
+            let Some(at) = self.look(|breaker, now| Some(after(now, breaker.retry_in(now)?)))
+            else {
+                return;
+            };
+            // Told or run out: look again either way.
+            let _ = timeout_at(at, changed).await;
+        }
+    }
+
+    /// Looks at the breaker as it is now.
+    pub(crate) fn look<R>(&self, view: impl FnOnce(&Breaker, Instant) -> R) -> R {
+        self.with_current(|breaker, _, now| view(breaker, now))
+    }
+
+    /// Takes one step of the state machine, and makes known what it changed.
+    pub(crate) fn update<R>(&self, step: impl FnOnce(&mut Breaker, Instant) -> R) -> R {
+        let (result, admission_changed, override_changed) =
+            self.with_current(|breaker, outbox, now| {
+                let before = breaker.seen();
+                let (wait, change) = (breaker.retry_in(now), breaker.changes_at());
+                let was_forced = breaker.is_forced();
+                let result = step(breaker, now);
+                self.announce(outbox, before, breaker, now);
+                let is_forced = breaker.is_forced();
+                let moved = is_forced && breaker.changes_at() != change;
+                (
+                    result,
+                    breaker.retry_in(now) != wait,
+                    moved || was_forced != is_forced,
+                )
+            });
+        if admission_changed || override_changed {
+            self.admission_changed.notify_waiters();
+        }
+        if override_changed {
+            self.listeners.overrides.send_replace(());
+        }
+        result
+    }
+
+    /// The one way to the state machine: does what time alone does, and then the rest.
+    // Out of line, so that what is inlined into a healthy call stays small.
+    #[inline(never)]
+    fn with_current<R>(&self, then: impl FnOnce(&mut Breaker, &mut Outbox, Instant) -> R) -> R {
+        let mut locked = self.lock();
+        let Locked {
+            breaker,
+            outbox,
+            open_time,
+        } = &mut *locked;
+        // Under the lock, so that time does not run backwards for the breaker.
+        let now = Instant::now();
+
+        breaker.tallied(self.hot_slot.tally.take());
+        // One change after the other, so that each is announced.
+        loop {
+            let due = breaker.changes_at().map_or(now, |at| at.min(now));
+            let before = breaker.seen();
+            open_time.pass(before.state, due);
+            breaker.advance_to(due);
+            self.announce(outbox, before, breaker, now);
+            if due == now {
+                break;
+            }
+        }
+        let result = then(breaker, outbox, now);
+
+        let has_mail = outbox.attend();
+        let open_seconds = open_time.take_seconds();
+        self.show(breaker, now);
+        drop(locked);
+        self.hot_slot().meters.open_for(open_seconds);
+        if has_mail {
+            self.deliver();
+        }
+        result
+    }
+
+    fn announce(&self, outbox: &mut Outbox, before: Seen, breaker: &Breaker, now: Instant) {
+        let Seen { state, cause } = breaker.seen();
+        let is_heard = telemetry::IS_ON || self.listeners.transitions.receiver_count() > 0;
+        if state == before.state || !is_heard {
+            return;
+        }
+        let explains_itself = state == State::HalfOpen && cause == before.cause;
+        let reason = breaker
+            .reason()
+            .filter(|_| !explains_itself && cause.is_some());
+        outbox.add(Transition {
+            provider: Arc::clone(&self.id),
+            from: before.state,
+            to: state,
+            cause: cause.or(before.cause),
+            reason: reason.cloned(),
+            at: breaker.since().unwrap_or(now),
+            retry_in: breaker.retry_in(now),
+        });
+    }
+
+    fn deliver(&self) {
+        loop {
+            let mut locked = self.lock();
+            let Some(transition) = locked.outbox.next() else {
+                return;
+            };
+            drop(locked);
+            self.hot_slot().meters.changed(&transition);
+            telemetry::changed(&transition);
+            // An error only says that the last listener has left.
+            let _ = self.listeners.transitions.send(transition);
+        }
+    }
+
+    /// What can be read without the lock.
+    fn show(&self, breaker: &mut Breaker, now: Instant) {
+        let state = HotState::of(breaker);
+        if !state.admits() {
+            let until = breaker.retry_in(now).map(|wait| now + wait);
+            let refusal = until.map(|until| Refusal::of(breaker, until).into());
+            if *self.refusal.read().unwrap_or_else(PoisonError::into_inner) != refusal {
+                *self.refusal.write().unwrap_or_else(PoisonError::into_inner) = refusal;
+            }
+            let until = until.map_or(0, |until| MonotonicNanos::of(until).bits());
+            self.refuses_until.store(until, Ordering::Release);
+        }
+        let until = breaker
+            .tallies_until(now)
+            .map_or(0, |at| MonotonicNanos::of(at).bits());
+        if until != self.hot_slot.tally.until() {
+            breaker.tallied(self.hot_slot.tally.restart(until));
+            breaker.tally(now);
+        }
+        self.hot_slot.show(state);
+    }
+
+    /// A panic under the lock can only be one of this crate; the state is whole after every step.
+    fn lock(&self) -> MutexGuard<'_, Locked> {
+        self.locked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Refusal {
+    fn of(breaker: &Breaker, until: Instant) -> Self {
+        Self {
+            seen: breaker.seen(),
+            until,
+            holds_until: breaker.changes_at().map_or(until, |at| at.min(until)),
+            last_error: breaker.last_error().cloned(),
+        }
+    }
+}
+
+impl fmt::Debug for SharedBreaker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Seen { state, cause } = self.look(|breaker, _| breaker.seen());
+        f.debug_struct("SharedBreaker")
+            .field("id", &self.id)
+            .field("state", &state)
+            .field("cause", &cause)
+            .finish_non_exhaustive()
+    }
+}

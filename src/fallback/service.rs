@@ -1,0 +1,27 @@
+use std::task::{Context, Poll};
+
+use tower_service::Service;
+
+use super::{chain::FallbackChain, future::FallbackFuture, rule::Advance};
+use crate::util::errors::BoxError;
+
+impl<S, Req, R> Service<Req> for FallbackChain<S, Req, R>
+where
+    S: Service<Req> + Clone,
+    S::Error: Into<BoxError>,
+    Req: Clone,
+    R: Advance<S::Response> + Clone,
+{
+    type Response = S::Response;
+    type Error = BoxError;
+    type Future = FallbackFuture<S, Req, R>;
+
+    // Not asked of the entries: which of them is needed shows only on the way.
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Req) -> Self::Future {
+        FallbackFuture::new(self.clone(), request)
+    }
+}

@@ -1,0 +1,65 @@
+//! Health over HTTP: what a status says and what becomes of the body, how long a provider wants to be
+//! left alone, and checks that send requests; request bodies that can be sent again, and what a server
+//! answers when none of its providers can. Feature `http`, on by default.
+//!
+//! ```
+//! use tower::ServiceBuilder;
+//! use tower_health::{HealthCache, HealthLayer, http::StatusClassifier};
+//!
+//! # type Request = http::Request<String>;
+//! # type Response = http::Response<String>;
+//! # async fn send(_: Request) -> Result<Response, std::io::Error> { Ok(Response::default()) }
+//! let cache = HealthCache::default();
+//!
+//! // A 503 is a failure, a 429 is heeded, a 404 is the caller's own affair.
+//! let search = ServiceBuilder::new()
+//!     .layer(HealthLayer::http(cache.provider("search")))
+//!     .service(tower::service_fn(send));
+//!
+//! // A key that is refused once is refused always; this provider says 404 while its index is away.
+//! let archive = ServiceBuilder::new()
+//!     .layer(HealthLayer::new(cache.provider("archive")).classify(
+//!         StatusClassifier::new().credentials_as_failures().failure_on([404]),
+//!     ))
+//!     .service(tower::service_fn(send));
+//! # let _ = (search, archive);
+//! ```
+
+mod authority;
+mod body;
+mod bounds;
+mod check;
+mod classify;
+mod constructors;
+mod grpc;
+mod idle;
+mod json;
+mod judge;
+mod peek;
+mod read_errors;
+mod replay;
+pub mod retry_hint;
+pub mod sse;
+mod status_codes;
+mod unavailable;
+
+pub use self::{
+    authority::PerAuthority,
+    body::HealthBody,
+    check::HttpCheck,
+    classify::StatusClassifier,
+    grpc::GrpcClassifier,
+    idle::IdleBody,
+    judge::{JudgeBody, StreamVerdict},
+    peek::{
+        Content, FirstContent, FirstFrame, FirstSseEvent, Peek, PeekBody, PeekError, PeekFuture,
+        PeekLayer, Watch, Whole,
+    },
+    read_errors::{ErrorResponse, ErrorVerdict, ReadErrors, ReadErrorsFuture, ReadErrorsLayer},
+    replay::{Replay, ReplayBody, ReplayError, ReplayFuture, ReplayLayer},
+    retry_hint::retry_after::retry_after,
+    sse::SseEvent,
+    unavailable::{
+        grpc_unavailable_response, unavailable_response, unavailable_response_with_details,
+    },
+};

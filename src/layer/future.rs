@@ -1,0 +1,114 @@
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use pin_project_lite::pin_project;
+
+use tower_service::Service;
+
+use super::{
+    classify::Classify,
+    reentrancy::{self, Running},
+};
+use crate::{breaker::Permit, util::errors::BoxError};
+
+pin_project! {
+    /// The response of [`Health`](crate::Health).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it before it is done drops the call, and the permit with it: the verdict is neutral,
+    /// unless [`Trip::cancelled_after`](crate::Trip::cancelled_after) says otherwise.
+    pub struct ResponseFuture<F, C> {
+        #[pin]
+        state: State<F, C>,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    enum State<F, C> {
+        Called { #[pin] future: F, permit: Option<Permit>, classifier: C },
+        Refused { refusal: Option<BoxError> },
+    }
+}
+
+const DONE: &str = "polled after it was done";
+
+impl<F, C> ResponseFuture<F, C> {
+    #[inline]
+    pub(crate) fn refused(refusal: BoxError) -> Self {
+        Self {
+            state: State::Refused {
+                refusal: Some(refusal),
+            },
+        }
+    }
+
+    /// Calls a service that is ready; `permit` judges what comes of it.
+    #[inline]
+    pub(crate) fn called<S, Req>(
+        service: &mut S,
+        request: Req,
+        permit: Permit,
+        classifier: C,
+    ) -> Self
+    where
+        S: Service<Req, Future = F>,
+    {
+        let running = Running::enter(&permit);
+        let future = service.call(request);
+        drop(running);
+        Self::new(future, permit, classifier)
+    }
+
+    /// A call that is under way; `permit` judges what comes of it.
+    #[inline]
+    pub(crate) fn new(future: F, permit: Permit, classifier: C) -> Self {
+        Self {
+            state: State::Called {
+                future,
+                permit: Some(permit),
+                classifier,
+            },
+        }
+    }
+}
+
+impl<F, C, Res, E> Future for ResponseFuture<F, C>
+where
+    F: Future<Output = Result<Res, E>>,
+    C: Classify<Res, E>,
+    E: Into<BoxError>,
+{
+    type Output = Result<C::Response, BoxError>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().state.project() {
+            StateProj::Called {
+                future,
+                permit,
+                classifier,
+            } => {
+                let running = Running::enter(permit.as_ref().expect(DONE));
+                let result = ready!(future.poll(cx));
+                drop(running);
+                let permit = permit.take().expect(DONE);
+                if result.is_err() && permit.is_trial() {
+                    return Poll::Ready(reentrancy::judge_failed_trial(classifier, result, permit));
+                }
+                Poll::Ready(classifier.classify_boxed(result, permit))
+            }
+            StateProj::Refused { refusal } => Poll::Ready(Err(refusal.take().expect(DONE))),
+        }
+    }
+}
+
+impl<F, C> fmt::Debug for ResponseFuture<F, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}

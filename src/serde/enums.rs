@@ -1,0 +1,51 @@
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::{
+    outcome::Reason,
+    policy::Jitter,
+    view::{Cause, Override, State},
+};
+
+/// Implements serde's traits by a mirror of the enum, whose variants are written as they are displayed.
+macro_rules! by_mirror {
+    ($name:ident, $path:literal, { $($variant:ident),+ }) => {
+        const _: () = {
+            #[derive(Serialize, Deserialize)]
+            #[serde(remote = $path, rename_all = "kebab-case")]
+            enum Mirror {
+                $($variant),+
+            }
+
+            impl Serialize for $name {
+                fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                    Mirror::serialize(self, serializer)
+                }
+            }
+
+            impl<'de> Deserialize<'de> for $name {
+                fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                    Mirror::deserialize(deserializer)
+                }
+            }
+        };
+    };
+}
+
+by_mirror!(State, "State", { Closed, Open, HalfOpen });
+by_mirror!(Cause, "Cause", { Failures, Throttled, Probe, Forced });
+by_mirror!(Override, "Override", { Open, Closed });
+by_mirror!(Jitter, "Jitter", { None, Equal, Full });
+
+/// As its text.
+impl Serialize for Reason {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self)
+    }
+}
+
+/// As its text, of which no more is kept than of any other. Which part of it was the [label](Reason::label) is lost.
+impl<'de> Deserialize<'de> for Reason {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self::from)
+    }
+}

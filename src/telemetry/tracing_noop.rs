@@ -1,0 +1,21 @@
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    outcome::Reason,
+    view::{CircuitOpen, Transition},
+};
+
+#[inline]
+pub(crate) fn changed(_: &Transition) {}
+
+#[inline]
+pub(crate) fn attempted(_: &Arc<str>, _: &Reason, _: Duration) {}
+
+#[derive(Default)]
+pub(crate) struct Refusals {}
+
+#[allow(clippy::unused_self, reason = "the twin needs it")]
+impl Refusals {
+    #[inline]
+    pub(crate) fn refused(&self, _: &CircuitOpen) {}
+}

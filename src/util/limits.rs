@@ -1,0 +1,47 @@
+//! What settings must be. A value that is within its limit is given back; the error is the end
+//! of a sentence that begins with the name of the setting.
+
+use std::{fmt, time::Duration};
+
+const SHORTEST_WINDOW: Duration = Duration::from_millis(1);
+
+pub(crate) fn positive(wait: Duration) -> Result<Duration, String> {
+    let limit = format_args!("longer than zero, got {wait:?}");
+    must(!wait.is_zero(), wait, limit)
+}
+
+pub(crate) fn at_least_one<N>(count: N) -> Result<N, String>
+where
+    N: Copy + PartialOrd + From<u8> + fmt::Display,
+{
+    let limit = format_args!("at least 1, got {count}");
+    must(count >= N::from(1), count, limit)
+}
+
+pub(crate) fn ratio(ratio: f64) -> Result<f64, String> {
+    let limit = format_args!("above 0 and at most 1, got {ratio}");
+    must(ratio > 0.0 && ratio <= 1.0, ratio, limit)
+}
+
+pub(crate) fn rate_window(window: Duration) -> Result<Duration, String> {
+    let limit = format_args!("at least {SHORTEST_WINDOW:?}, got {window:?}");
+    must(window >= SHORTEST_WINDOW, window, limit)
+}
+
+pub(crate) fn max(max: Duration, first: Duration) -> Result<Duration, String> {
+    let limit = format_args!("at least first ({first:?}), got {max:?}");
+    must(max >= first, max, limit)
+}
+
+pub(crate) fn factor(factor: f64) -> Result<f64, String> {
+    let limit = format_args!("at least 1 and finite, got {factor}");
+    must(factor.is_finite() && factor >= 1.0, factor, limit)
+}
+
+fn must<T>(is_so: bool, value: T, limit: fmt::Arguments<'_>) -> Result<T, String> {
+    if is_so {
+        Ok(value)
+    } else {
+        Err(format!("must be {limit}"))
+    }
+}

@@ -1,0 +1,136 @@
+use std::{error::Error, fmt, str::FromStr, time::Duration};
+
+use crate::outcome::Reason;
+
+/// Gives each variant of an enum a name, by which it is displayed and parsed.
+macro_rules! named {
+    ($type:ident, $what:literal, { $($variant:ident => $name:literal),+ $(,)? }) => {
+        impl $type {
+            /// Returns the name, which is also what it displays.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name),+
+                }
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+
+        /// By the name that it displays.
+        impl FromStr for $type {
+            type Err = ParseStateError;
+
+            fn from_str(text: &str) -> Result<Self, ParseStateError> {
+                match text {
+                    $($name => Ok(Self::$variant),)+
+                    _ => Err(ParseStateError {
+                        what: $what,
+                        names: &[$($name),+],
+                        text: Reason::display(text),
+                    }),
+                }
+            }
+        }
+    };
+}
+
+/// What a provider's circuit breaker does with the next call: `closed`, `open` or `half-open`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum State {
+    /// Calls pass.
+    Closed,
+    /// Calls are refused until a deadline.
+    Open,
+    /// A few trial calls pass; they decide.
+    HalfOpen,
+}
+
+named!(State, "state", { Closed => "closed", Open => "open", HalfOpen => "half-open" });
+
+/// What opened a provider's circuit breaker: `failures`, `throttled`, `probe` or `forced`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Cause {
+    /// Calls failed, or the application said so by [`mark_unhealthy`](crate::Provider::mark_unhealthy).
+    Failures,
+    /// The provider asked for a pause.
+    Throttled,
+    /// Checks of a [`HealthProbe`](crate::HealthProbe) failed.
+    Probe,
+    /// An operator decided it by [`force`](crate::Provider::force).
+    Forced,
+}
+
+named!(Cause, "cause", {
+    Failures => "failures",
+    Throttled => "throttled",
+    Probe => "probe",
+    Forced => "forced",
+});
+
+/// What an operator holds a breaker at, `open` or `closed`; see [`Provider::force`](crate::Provider::force).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Override {
+    /// Refuse every call.
+    Open,
+    /// Admit every call.
+    Closed,
+}
+
+named!(Override, "override", { Open => "open", Closed => "closed" });
+
+impl Override {
+    /// The longest time that is accepted from outside the program: from requests of control and from snapshots.
+    pub(crate) const LONGEST_FROM_OUTSIDE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+}
+
+impl From<Override> for State {
+    fn from(forced: Override) -> Self {
+        match forced {
+            Override::Open => Self::Open,
+            Override::Closed => Self::Closed,
+        }
+    }
+}
+
+/// A text is not the name of a [`State`], a [`Cause`] or an [`Override`].
+///
+/// ```
+/// use tower_health::State;
+///
+/// assert_eq!("half-open".parse(), Ok(State::HalfOpen));
+/// assert_eq!(
+///     "ajar".parse::<State>().unwrap_err().to_string(),
+///     r#"state must be `closed`, `open` or `half-open`, got "ajar""#
+/// );
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParseStateError {
+    what: &'static str,
+    names: &'static [&'static str],
+    /// Its beginning: it may be of any length.
+    text: Reason,
+}
+
+impl fmt::Display for ParseStateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { what, names, text } = self;
+        write!(f, "{what} must be ")?;
+        for (index, name) in names.iter().enumerate() {
+            let separator = match index {
+                0 => "",
+                _ if index + 1 == names.len() => " or ",
+                _ => ", ",
+            };
+            write!(f, "{separator}`{name}`")?;
+        }
+        write!(f, ", got {text:?}")
+    }
+}
+
+impl Error for ParseStateError {}

@@ -58,6 +58,21 @@ mod tests {
     }
 
     #[test]
+    fn readme_has_the_errors_of_five_percent_at_a_hundred_calls_a_second() {
+        let mut loads = MEASURED.1.iter();
+        let load = loads
+            .find(|load| (load.per_second, load.failing) == (100, 0.05))
+            .expect("this load");
+        let [.., health] = load.with;
+        let errors = table::thousands(load.without as usize);
+        assert_eq!(health.errors, load.without);
+        assert_eq!(health.failures_to_open, Some(13));
+        let readme = include_str!("../../README.md");
+        assert!(readme.contains(&format!("{errors} errors")), "{errors}");
+        assert!(readme.contains("at the 13th failure"));
+    }
+
+    #[test]
     fn document_says_what_random_errors_cost() {
         let table = noise::table(&MEASURED.1);
         let document = include_str!("../../docs/noise.md");

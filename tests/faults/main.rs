@@ -7,7 +7,7 @@
 //! | what a chain is given | `chains.rs` |
 //! | bodies, and what looks at them | `bodies.rs` |
 //! | listeners and wakers | `listeners.rs` |
-//! | checks; most of them are in `tests/probe.rs`, as are probes that are dropped in mid-round | `checks.rs` |
+//! | checks; most of them are in `tests/probe`, as are probes that are dropped in mid-round | `checks.rs` |
 //! | the runtime | `runtimes.rs` |
 //! | the clock; that on the wall is in `tests/wall_clock.rs` | `clocks.rs` |
 //!

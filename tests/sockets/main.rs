@@ -10,7 +10,8 @@
 //! | 44, 45, 48 | `callers.rs` |
 //! | 46, 47 | `exhausted.rs` |
 //!
-//! `streams.rs` shows the ends of streams, short bodies and what is no answer.
+//! `streams.rs` shows the ends of streams, short bodies and what is no answer; `stacks.rs`, the layer in stacks of clients,
+//! servers and middleware.
 #![cfg(feature = "http")]
 
 mod bodies;
@@ -20,5 +21,7 @@ mod outages;
 mod pair;
 mod recovery;
 mod server;
+#[cfg(feature = "load")]
+mod stacks;
 mod streams;
 mod throttles;

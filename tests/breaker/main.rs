@@ -1,0 +1,16 @@
+//! A provider's breaker, by its rules and its settings.
+
+mod any_order;
+mod contention;
+mod failure_rate;
+mod fatal;
+mod noise;
+mod origin;
+mod policy;
+mod rules;
+mod scenarios;
+mod state_machine;
+mod values;
+
+#[path = "../rig/mod.rs"]
+mod rig;

@@ -1,0 +1,9 @@
+//! The cache and its providers: calls without a layer, snapshots that are restored, and transitions.
+
+mod call;
+mod providers;
+mod restore;
+mod transitions;
+
+#[path = "../rig/mod.rs"]
+mod rig;

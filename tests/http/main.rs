@@ -1,0 +1,12 @@
+//! HTTP and gRPC: what counts as a failure, the bodies of requests and responses, and what a server answers.
+#![cfg(feature = "http")]
+
+mod body;
+#[cfg(feature = "hyper")]
+mod errors;
+mod grpc;
+mod peek;
+mod read_errors;
+mod replay;
+mod statuses;
+mod unavailable;

@@ -14,7 +14,7 @@ use self::{
 };
 
 /// Calls a second, and how many seeds they take: few say much where calls are many.
-const RATES: [(u32, u64); 4] = [(1, 20), (10, 20), (100, 5), (1_000, 2)];
+const RATES: [(u32, u64); 4] = [(1, 20), (10, 10), (100, 4), (1_000, 2)];
 const SHARES: [f64; 4] = [0.005, 0.01, 0.05, 0.2];
 
 /// What one load comes to, as the mean of its seeds.

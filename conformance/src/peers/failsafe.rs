@@ -2,11 +2,12 @@ use std::{future::ready, time::Duration};
 
 use failsafe::{
     Config, Error, FailurePolicy, Instrument, StateMachine, backoff, failure_policy,
-    futures::CircuitBreaker,
+    futures::{CircuitBreaker, stream::BreakerStream},
 };
+use futures_util::{StreamExt, stream};
 
 use crate::{
-    breaker::{BoxFuture, Breaker, Cause, Lacks, Listener, Rules, State, Trip},
+    breaker::{BoxFuture, Breaker, Cause, Lacks, Listener, Reading, Rules, State, Trip},
     work::{Problem, Work},
 };
 
@@ -24,6 +25,7 @@ impl Breaker for Failsafe {
         (&["12"], "`reset` does nothing while closed (`state_machine.rs`)."),
         (&["16"], "`WindowedAdder::new` does not validate its window; the first result divides by it and panics (`windowed_adder.rs`)."),
         (&["18"], "`ConsecutiveFailures` has no clock (`failure_policy.rs`). A success rate over time does forget, but does not count failures in a row."),
+        (&["37"], "`BreakerStream` counts each item that is not an error as a success, and ignores the end (`futures/stream.rs`)."),
         (&["32"], "`ConsecutiveFailures` does not depend on the rate of calls (`failure_policy.rs`). Users can choose a larger number or a success rate; `noise.md` shows the defaults."),
     ];
 
@@ -63,6 +65,13 @@ impl Breaker for Failsafe {
         self.0.call_refusing_group()
     }
 
+    fn stream(&self, reading: Reading) -> Result<BoxFuture<()>, Lacks> {
+        Ok(self.0.stream(match reading {
+            Reading::ToTheLastEvent => 3,
+            Reading::ToAnEndTooSoon => 1,
+        }))
+    }
+
     fn gauges(&self) -> Result<Vec<bool>, Lacks> {
         Err(Lacks(
             "publishes no gauges, but calls an `Instrument` for each state",
@@ -83,6 +92,8 @@ impl Breaker for Failsafe {
 trait Machine: Send + Sync {
     fn call(&self, work: Work) -> BoxFuture<()>;
     fn call_refusing_group(&self) -> BoxFuture<()>;
+    /// A call that is answered, and then so many events, after which there are no more.
+    fn stream(&self, events: usize) -> BoxFuture<()>;
     fn reset(&self);
     fn is_call_permitted(&self) -> bool;
 }
@@ -110,6 +121,17 @@ impl<P: FailurePolicy + Send + Sync + 'static> Machine for StateMachine<P, Told>
         };
         let call = self.call_with(is_failure, group);
         Box::pin(async { drop(call.await) })
+    }
+
+    fn stream(&self, events: usize) -> BoxFuture<()> {
+        let head = CircuitBreaker::call(self, ready(Ok::<_, Problem>(())));
+        let events = stream::iter(vec![Ok::<_, Problem>(()); events]);
+        let mut body = BreakerStream::new(self.clone(), events);
+        Box::pin(async move {
+            if head.await.is_ok() {
+                while let Some(Ok(())) = body.next().await {}
+            }
+        })
     }
 
     fn reset(&self) {

@@ -3,7 +3,7 @@
 use std::{iter, time::Duration};
 
 use failsafe::{Config, FailurePolicy, failure_policy, futures::CircuitBreaker};
-use tower::{Layer, ServiceExt, service_fn};
+use tower::{Layer, Service, service_fn};
 use tower_health::{HealthCache, HealthLayer};
 use tower_resilience_circuitbreaker::CircuitBreakerLayer;
 
@@ -30,7 +30,10 @@ fn failsafe(provider: Provider) -> impl Client {
     let in_a_row = failure_policy::consecutive_failures(5, equal_jittered());
     // The defaults of `Config::new`, except for the source of the jitter.
     let breaker = Config::new().failure_policy(rate.or_else(in_a_row)).build();
-    service_fn(move |fails| breaker.call(provider.clone().oneshot(fails)))
+    service_fn(move |fails| {
+        let mut provider = provider.clone();
+        breaker.call(async move { provider.call(fails).await })
+    })
 }
 
 /// As its own of 10 s to 300 s, which takes no seed.

@@ -5,27 +5,37 @@ use tokio::time::Instant;
 use super::state::{Cause, State};
 use crate::{outcome::Reason, util::line::Line};
 
-/// A provider's circuit breaker has changed its state.
+/// A change of state of a provider's circuit breaker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Transition {
-    /// Whose.
+    /// The provider's id.
     pub provider: Arc<str>,
-    /// From which state.
+    /// The state before.
     pub from: State,
-    /// To which state.
+    /// The state after.
     pub to: State,
-    /// What opened the breaker, on the way back too.
+    /// The cause for which the breaker opened, also while it half-opens and closes. [`Cause::Forced`] if an override begins or
+    /// ends.
     pub cause: Option<Cause>,
-    /// What was heard against the provider, or what the operator gave as the reason.
+    /// The error that opened the breaker, or the reason that was given for an override. `None` if the breaker half-opens or
+    /// closes by itself.
     pub reason: Option<Reason>,
-    /// When. A window that ran out unseen is announced later, with the time at which it did.
+    /// The time of the change. If nothing used the provider when an open window ended, the transition is sent later, with the
+    /// time at which the window ended.
     pub at: Instant,
-    /// How long until a call is admitted, as far as was known then; `None`: at once.
+    /// Time until a call is admitted, as known at the change. `None` if a call is admitted at once.
     pub retry_in: Option<Duration>,
 }
 
-/// `groq: closed -> open (failures: connection refused)`
+/// Displays one line. A breaker that closes by itself names what it was open for:
+///
+/// ```text
+/// groq: closed -> open (failures: connection refused)
+/// groq: open -> half-open (failures)
+/// groq: half-open -> closed (was open: failures)
+/// groq: open -> closed (forced: maintenance is over)
+/// ```
 impl fmt::Display for Transition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
@@ -34,8 +44,9 @@ impl fmt::Display for Transition {
         write!(f, "{}: {from} -> {to}", Line(provider))?;
         match (&self.cause, &self.reason) {
             (Some(cause), Some(reason)) => write!(f, " ({cause}: {reason})"),
+            (Some(cause), None) if *to == State::Closed => write!(f, " (was open: {cause})"),
             (Some(cause), None) => write!(f, " ({cause})"),
-            _ => Ok(()),
+            (None, _) => Ok(()),
         }
     }
 }

@@ -71,7 +71,7 @@ async fn each_step_is_seen_once_in_order_with_cause_reason_and_time() {
             "a: open -> half-open (failures)",
             "a: half-open -> open (throttled: slow down)",
             "a: open -> half-open (throttled)",
-            "a: half-open -> closed (throttled)",
+            "a: half-open -> closed (was open: throttled)",
         ]
     );
     let at: Vec<_> = all.iter().map(|seen| (seen.at - start).as_secs()).collect();
@@ -92,7 +92,7 @@ async fn marks_and_grants_are_seen() {
             "a: closed -> open (failures: marked)",
             "a: open -> half-open (failures)",
             "a: half-open -> open (failures: marked again)",
-            "a: open -> closed (failures)",
+            "a: open -> closed (was open: failures)",
         ]
     );
 }
@@ -387,7 +387,7 @@ async fn listener_that_reads_and_changes_the_breaker_sees_the_new_state_and_does
     for expected in [
         "a: closed -> open (failures: down)",
         "a: open -> half-open (failures)",
-        "a: half-open -> closed (failures)",
+        "a: half-open -> closed (was open: failures)",
     ] {
         let handled = timeout(secs(1), handled.recv()).await;
         assert_eq!(handled.unwrap().unwrap(), expected);

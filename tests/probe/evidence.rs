@@ -700,7 +700,7 @@ async fn trip_by_a_check_says_so() {
     it.check(REACHES, PASSES).await;
     let mut next = async || transitions.recv().await.unwrap().to_string();
     assert_eq!(next().await, "a: closed -> open (probe: check failed)");
-    assert_eq!(next().await, "a: open -> closed (probe)");
+    assert_eq!(next().await, "a: open -> closed (was open: probe)");
 }
 
 // Helpers.

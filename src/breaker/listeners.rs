@@ -2,14 +2,14 @@ use tokio::sync::{broadcast, watch};
 
 use crate::view::Transition;
 
-/// How many transitions a subscriber may lag behind before the oldest are dropped.
+/// Number of transitions that a subscriber may lag behind before the oldest are dropped.
 const BACKLOG: usize = 1024;
 
-/// Whom the cells of a cache tell what happens.
+/// The channels on which the breakers of one cache announce changes.
 #[derive(Debug)]
 pub(crate) struct Listeners {
     pub(crate) transitions: broadcast::Sender<Transition>,
-    /// An override has moved the next change of a state without a transition.
+    /// Sent when an override moves the time of a state's next change without a transition.
     pub(crate) overrides: watch::Sender<()>,
 }
 

@@ -1,22 +1,36 @@
 //! One provider's circuit breaker.
 //!
 //! ```text
-//!                 Provider::admit                                  Permit::{success, record, drop}
-//!                        │                                                       │
-//!                        ▼                                                       ▼
-//!   HotSlot ──── one load: does it admit? ──── Ticket (epoch) ──── one load: does a success change nothing?
-//!     ▲                  │ no                                                    │ no
-//!     │                  ▼                                                       ▼
-//!   SharedBreaker::update ── lock ── Breaker (machine, pure in time) ── Outbox ── listeners, after the lock
-//!     └──────────── shows the new HotState before it lets go of the lock
+//!   Provider::admit                                        Permit::{success, record, drop}
+//!        │                                                         │
+//!        ▼                                                         ▼
+//!   HotSlot: admits every call? ── yes ──▶ Ticket           HotSlot: a success changes nothing? ── yes ──▶ done
+//!        │ no                                                      │ no, or not a success
+//!        ▼                                                         ▼
+//!   Refusal: still holds? ── yes ──▶ CircuitOpen            SuccessCounter: counting is enough? ── yes ──▶ done
+//!        │ no                                                      │ no, or not a success
+//!        └──────────────▶ SharedBreaker::update ◀──────────────────┘
+//!                                  │ lock
+//!                                  ▼
+//!                         Breaker: the time since, then one event ──▶ Outbox
+//!                                  │                                    │
+//!                                  ▼                                    │
+//!                         show: Refusal, SuccessCounter, HotSlot        │
+//!                                  │ unlock                             ▼
+//!                                  └──────────────▶ listeners, one transition at a time, in order
 //! ```
 //!
-//! - [`machine`]: the state machine. It knows no lock, no clock and no listener.
-//! - [`shared`]: the only lock and the only atomics. A [`HotSlot`] is what healthy calls read of a breaker; it outlives it, so
-//!   that a permit needs no reference count. The store of a [`HotState`](shared) is a release, under the lock; the loads of
-//!   calls are acquires, so that a call that sees a state also sees what was written before it.
-//! - [`Ticket`]: what a permit remembers of its admission. One of an earlier epoch is late, and moves nothing.
-//! - [`SuccessCounter`](success_counter): successes that a failure rate counts without the lock.
+//! A healthy call reads the [`HotSlot`] twice and takes no lock. `machine` is the state machine, without locks or clocks.
+//! `shared` has the lock and, with `success_counter`, the atomics. A [`Ticket`] holds the epoch of its admission; each change of
+//! phase begins a new epoch, and an outcome of an earlier epoch is late.
+//!
+//! | writes, under the lock | reads, without it | so that the reader sees |
+//! |---|---|---|
+//! | `HotSlot::show`: Release, last of all | `HotSlot::state`: Acquire | the refusal and the counters of that state |
+//! | `SharedBreaker::show`, of `refuses_until`: Release | `is_healthy_again`: Acquire | that time; once it has passed, the lock decides |
+//! | `SuccessCounter::restart`, of `until`: Release | `count`: Acquire | the restarted counters |
+//! | `Counter::{restart, take}`: AcqRel | `Counter::{start, add_one}`: Acquire, AcqRel | each success once: in the count taken, or in the next |
+//! | `forget` (the cache's lock): SeqCst | `unmeter_if_forgotten`: SeqCst | either the removal or the new meters, never neither |
 
 mod listeners;
 mod machine;

@@ -3,12 +3,14 @@ use std::{fmt, mem::ManuallyDrop, sync::Arc, time::Duration};
 use super::{shared::HotSlot, ticket::Ticket};
 use crate::outcome::{Outcome, Reason};
 
-/// The right to make one call, and the duty to say what came of it.
+/// The right to make one call, which records the call's outcome.
 ///
-/// Given by [`Provider::admit`](crate::Provider::admit). Exactly one verdict comes of it; dropping
-/// it is the verdict "neutral", unless [`Trip::cancelled_after`](crate::Trip::cancelled_after) says
-/// otherwise. A verdict from before a change of state is late, and moves nothing but the deadline of
-/// a throttled provider.
+/// [`Provider::admit`](crate::Provider::admit) returns it. A permit records one outcome. Dropping it records
+/// [`Outcome::Neutral`], or a failure if [`Trip::cancelled_after`](crate::Trip::cancelled_after) is set and the call ran for
+/// that long.
+///
+/// If the breaker has changed its state since the permit was given, the outcome is late and is ignored. Only a late
+/// [`Outcome::Throttled`] still counts: it can extend an open window.
 ///
 /// ```
 /// use tower_health::HealthCache;
@@ -22,7 +24,7 @@ use crate::outcome::{Outcome, Reason};
 /// }
 /// # Ok::<(), tower_health::error::CircuitOpen>(())
 /// ```
-#[must_use = "a permit that is dropped unused says nothing of the provider"]
+#[must_use = "a permit that is dropped records no outcome"]
 pub struct Permit {
     hot_slot: &'static HotSlot,
     ticket: Ticket,
@@ -44,7 +46,7 @@ impl Permit {
         self.ticket
     }
 
-    /// The provider has served the call.
+    /// Records that the provider served the call.
     #[inline]
     pub fn success(self) {
         let (hot_slot, ticket) = self.into_parts();
@@ -55,33 +57,32 @@ impl Permit {
         }
     }
 
-    /// The provider has failed.
+    /// Records that the provider failed.
     pub fn failure(self, reason: impl Into<Reason>) {
         self.record(Outcome::failure(reason));
     }
 
-    /// The provider has failed, and waiting would not help: the breaker opens at once. See [`Outcome::Fatal`].
+    /// Records a failure that waiting does not repair: the breaker opens at once. See [`Outcome::Fatal`].
     pub fn fatal(self, reason: impl Into<Reason>) {
         self.record(Outcome::fatal(reason));
     }
 
-    /// The provider asked for a pause, perhaps of a certain length.
+    /// Records that the provider asked for a pause, of length `retry_after` if it named one. See [`Outcome::Throttled`].
     pub fn throttled(self, retry_after: Option<Duration>, reason: impl Into<Reason>) {
         self.record(Outcome::throttled(retry_after, reason));
     }
 
-    /// The provider is up, but its answer is about the request, as with HTTP's 404: see
-    /// [`Outcome::Answered`]. A trial's slot is free at once.
+    /// Records an answer that concerns only the request, such as HTTP's 404: see [`Outcome::Answered`]. Frees a trial's slot.
     pub fn answered(self) {
         self.record(Outcome::Answered);
     }
 
-    /// The call says nothing about the provider. A trial's slot is free at once, for the next trial.
+    /// Records that the call proves nothing about the provider. Frees a trial's slot at once. See [`Outcome::Neutral`].
     pub fn neutral(self) {
         self.record(Outcome::Neutral);
     }
 
-    /// Gives the verdict.
+    /// Records an outcome.
     #[inline]
     pub fn record(self, outcome: Outcome) {
         if let Outcome::Success = outcome {
@@ -91,29 +92,29 @@ impl Permit {
         hot_slot.record(ticket, outcome);
     }
 
-    /// Gives a verdict that is long in the making.
+    /// Records the outcome that a longer computation returns.
     #[inline]
     pub(crate) fn record_with(self, outcome: impl FnOnce() -> Outcome) {
         let (hot_slot, ticket) = self.into_parts();
         Self::judge(hot_slot, ticket, outcome);
     }
 
-    // Out of line and in parts, so that what is inlined into a healthy call stays small.
+    // Out of line and by its parts, to keep the code inlined into a healthy call small.
     #[inline(never)]
     fn judge(hot_slot: &'static HotSlot, ticket: Ticket, outcome: impl FnOnce() -> Outcome) {
-        // Dropped, should this panic.
+        // A permit again, so that it is dropped if `outcome` panics.
         let permit = Self::new(hot_slot, ticket);
         let outcome = outcome();
         permit.record(outcome);
     }
 
-    /// What it was made of, without its drop: there is nothing more to say then.
+    /// Takes the permit apart without running its `Drop`, because its outcome is recorded.
     fn into_parts(self) -> (&'static HotSlot, Ticket) {
         let permit = ManuallyDrop::new(self);
         (permit.hot_slot, permit.ticket)
     }
 
-    /// Whose call this is; `None` where every handle of the provider is gone.
+    /// Returns the provider's id, or `None` if every handle of the provider is gone.
     #[must_use]
     pub fn provider(&self) -> Option<Arc<str>> {
         self.hot_slot
@@ -121,23 +122,22 @@ impl Permit {
             .map(|cell| Arc::clone(cell.id()))
     }
 
-    /// Whether this call is one of the few that decide over a half-open provider.
+    /// Returns whether this call is a trial of a half-open breaker.
     #[inline]
     #[must_use]
     pub fn is_trial(&self) -> bool {
         self.ticket.is_trial()
     }
 
-    /// Whether the beginning of an answer can change anything.
+    /// Whether the beginning of the answer must be recorded.
     pub(crate) fn minds_answer(&self) -> bool {
-        self.ticket.minds_answer()
+        self.ticket.must_record_answer()
     }
 
-    /// Lets the next trial go ahead while this one is still to be judged, as when an answer has
-    /// begun to arrive. The verdict still counts.
+    /// Frees a trial's slot before the outcome is known, for example when an answer begins to arrive. The outcome still counts.
     ///
-    /// The clock of [`Trip::slow_call`](crate::Trip::slow_call) stops: an answer that goes on for
-    /// long is not a slow one. Doing it again does nothing.
+    /// The time that [`Trip::slow_call`](crate::Trip::slow_call) measures ends here, so a long stream is not a slow call. A
+    /// second call has no effect.
     pub fn release_slot(&mut self) {
         if self.minds_answer() {
             if let Some(breaker) = self.hot_slot.breaker(self.ticket) {
@@ -150,7 +150,7 @@ impl Permit {
 impl Drop for Permit {
     #[inline]
     fn drop(&mut self) {
-        if self.ticket.minds_drop() {
+        if self.ticket.must_record_drop() {
             self.hot_slot.dropped(self.ticket);
         } else if !self.ticket.is_judged_elsewhere() {
             self.hot_slot.left_unjudged(self.ticket);

@@ -1,4 +1,4 @@
-//! Successes on their way to the [window](crate::window) of a failure rate, counted without a lock.
+//! Counts successes for a failure rate without the breaker's lock.
 
 use std::{cell::Cell, sync::OnceLock};
 
@@ -12,23 +12,24 @@ use crate::util::{
     time::MonotonicNanos,
 };
 
-/// How many calls have succeeded since the breaker last asked, all in one bucket of its window.
+/// Counts the successes in one bucket of the breaker's rate window, until the breaker takes them.
 ///
-/// It counts until that bucket's time is over, or the breaker stops it; then the next success has to
-/// tell the breaker itself.
+/// It counts until the bucket's time is over or the breaker stops it. After that, the next success must be recorded under the
+/// lock.
 #[derive(Default)]
 pub(crate) struct SuccessCounter {
-    /// A [`MonotonicNanos`]'s bits.
+    /// [`MonotonicNanos::bits`] of the time at which counting ends.
     until: AtomicU64,
-    /// Made when it first counts, since most breakers have no use for it.
+    /// Allocated at the first restart, because most breakers have no failure rate.
     counters: OnceLock<Box<[Counter; COUNTERS]>>,
 }
 
-/// Threads that count at once take turns at these, so that few of them meet at one.
+/// Number of counters, over which threads are spread to reduce contention.
 const COUNTERS: usize = many_or_few(4, 2);
 
-/// The count, below how often it was started. The latter makes a count late that was read before.
-// On a cache line of its own.
+/// A count in the low 24 bits, and the number of restarts above it. An addition fails if the counter was restarted since its
+/// start was read.
+// On its own cache line, so that threads do not share one.
 #[repr(align(64))]
 #[derive(Default)]
 struct Counter(AtomicU64);
@@ -37,33 +38,32 @@ const COUNT: u64 = START - 1;
 const START: u64 = 1 << 24;
 
 impl SuccessCounter {
-    /// Counts a success if `is_live`; false where it does not count now.
+    /// Counts a success if `is_live` returns true. Returns false if the success must be recorded under the lock.
     pub(crate) fn count(&self, is_live: impl FnOnce() -> bool) -> bool {
         let Some(counters) = self.counters.get() else {
             return false;
         };
         let counter = &counters[turn()];
         let start = counter.start();
-        // Asked in between, so that whatever ends the life of a success makes its count late.
+        // Between reading the start and adding: whatever makes the success late also restarts the counter, so the addition fails.
         is_live()
             && MonotonicNanos::of(Instant::now()).bits() < self.until.load(Ordering::Acquire)
             && counter.add_one(start)
     }
 
-    /// What was counted, which is then not counted any more. Under the breaker's lock.
+    /// Removes the count and returns it. Called under the breaker's lock.
     pub(crate) fn take(&self) -> u64 {
         self.counters().map(Counter::take).sum()
     }
 
-    /// Until when it counts; under the breaker's lock.
+    /// The time at which counting ends. Called under the breaker's lock, which orders it with [`restart`](Self::restart).
     pub(crate) fn until(&self) -> u64 {
         self.until.load(Ordering::Relaxed)
     }
 
-    /// Starts again, to count until another time, and gives what was counted until now. Under the
-    /// breaker's lock.
+    /// Starts counting until another time, and returns the count so far. Called under the breaker's lock.
     pub(crate) fn restart(&self, until: u64) -> u64 {
-        // Until all have started again it counts nothing.
+        // Counts nothing until all counters have restarted.
         self.until.store(0, Ordering::Release);
         if until > 0 {
             self.counters.get_or_init(Box::default);
@@ -83,7 +83,7 @@ impl Counter {
         self.0.load(Ordering::Acquire) & !COUNT
     }
 
-    /// False where it has been started since `start`, or is full.
+    /// Returns false if the counter has restarted since `start`, or is full.
     fn add_one(&self, start: u64) -> bool {
         let one_more = |counted| {
             let is_late = counted & !COUNT != start;
@@ -110,7 +110,7 @@ impl Counter {
     }
 }
 
-/// Which counter is this thread's.
+/// Returns the index of this thread's counter.
 fn turn() -> usize {
     global! {
         static NEXT: AtomicUsize = AtomicUsize::new(0);

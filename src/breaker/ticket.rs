@@ -4,35 +4,37 @@ use tokio::time::Instant;
 
 use crate::util::time::MonotonicNanos;
 
-/// What a permit remembers of its admission: two words, which a healthy call keeps in registers.
+/// The admission of a call: its epoch, its trial number and its start. Two machine words, which a healthy call keeps in
+/// registers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ticket {
-    /// The epoch, the number of a trial, and marks; of a healthy call's ticket the epoch alone.
+    /// The epoch, the trial's number and flags. A healthy call has the epoch alone.
     word: u64,
+    /// Set only if the policy has a time limit for calls.
     started: Option<MonotonicNanos>,
 }
 
-/// At a thousand changes of state a second, enough for three decades.
+/// Enough for three decades at a thousand changes of state per second.
 const EPOCH: u64 = (1 << TRIAL_SHIFT) - 1;
 const TRIAL_SHIFT: u32 = 40;
 const TRIAL: u64 = (ELSEWHERE - 1) & !EPOCH;
-/// Another permit judges the call.
+/// Another permit records the call's outcome.
 const ELSEWHERE: u64 = 1 << 60;
-/// Its answer has begun, soon enough or not.
+/// The answer has begun, in time or not.
 const ANSWER_BEGAN: u64 = 1 << 61;
-/// Its answer was too long in coming.
+/// The answer began too late.
 const SLOW: u64 = 1 << 62;
-/// Its verdict is always late.
+/// The outcome is always late.
 const UNCOUNTED: u64 = 1 << 63;
 
-/// Which trial it is; never two of those that are in flight.
+/// The number of a trial, unique among those in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::breaker) struct Trial(NonZeroU64);
 
 impl Trial {
     pub(in crate::breaker) const FIRST: Self = Self(NonZeroU64::MIN);
 
-    /// As many as there are names for, so that no two in flight share one.
+    /// Limit of trials in flight, so that each has its own number.
     pub(in crate::breaker) const MOST_AT_ONCE: u32 = (1 << (60 - TRIAL_SHIFT)) - 1;
 
     pub(in crate::breaker) fn next(self) -> Self {
@@ -50,17 +52,17 @@ impl Ticket {
         }
     }
 
-    /// That of a call which is made although the state machine refused it.
+    /// A call that is made although the state machine refused it. Its outcome does not count.
     pub(in crate::breaker) fn uncounted(epoch: u64) -> Self {
         Self::live(epoch | UNCOUNTED)
     }
 
-    /// That of a call which another permit judges, or none.
+    /// A call whose outcome another permit records, or none.
     pub(crate) fn judged_elsewhere(epoch: u64) -> Self {
         Self::live(epoch | UNCOUNTED | ELSEWHERE)
     }
 
-    /// Where its policy has to know when the call began.
+    /// Adds the start of the call, for a policy with a time limit.
     pub(crate) fn started(self, now: Instant) -> Self {
         Self {
             started: Some(MonotonicNanos::of(now)),
@@ -75,12 +77,12 @@ impl Ticket {
         }
     }
 
-    /// Whether its verdict is one on the present.
+    /// Whether the outcome counts in `epoch`.
     pub(in crate::breaker) fn is_of(self, epoch: u64) -> bool {
         self.word & (EPOCH | UNCOUNTED) == epoch
     }
 
-    /// As [`is_of`](Self::is_of), of a healthy call.
+    /// Like [`is_of`](Self::is_of), for a healthy call: no trial and no flags.
     #[inline]
     pub(crate) fn is_plainly_of(self, epoch: u64) -> bool {
         self.word == epoch
@@ -91,7 +93,7 @@ impl Ticket {
         self.word
     }
 
-    /// Whether it was given before `epoch` began.
+    /// Whether the call was admitted before `epoch` began.
     pub(crate) fn is_from_before(self, epoch: u64) -> bool {
         self.word & EPOCH < epoch
     }
@@ -100,7 +102,7 @@ impl Ticket {
         self.word & EPOCH
     }
 
-    /// That of an outer layer's call, for which the layer beneath is to take a trial's slot.
+    /// An outer layer's call, whose trial slot the layer beneath takes.
     pub(in crate::breaker) fn of_passage(self, trial: Trial) -> Self {
         let Self { word, started } = self.of_trial(trial);
         Self {
@@ -109,7 +111,7 @@ impl Ticket {
         }
     }
 
-    /// Whether it is of a passage, and a trial was numbered since.
+    /// Whether this is a passage, and a trial was numbered after it.
     pub(in crate::breaker) fn is_passage_before(self, next_trial: Trial) -> bool {
         self.is_judged_elsewhere() && self.trial().is_some_and(|trial| trial.next() != next_trial)
     }
@@ -127,23 +129,23 @@ impl Ticket {
         self.word & ELSEWHERE != 0
     }
 
-    /// Whether dropping the permit can change anything.
+    /// Whether a drop of the permit must be recorded.
     #[inline]
-    pub(crate) fn minds_drop(self) -> bool {
+    pub(crate) fn must_record_drop(self) -> bool {
         self.is_trial() || self.started.is_some()
     }
 
-    /// Whether the beginning of an answer can change anything.
-    pub(crate) fn minds_answer(self) -> bool {
-        self.minds_drop() && !self.has_answer()
+    /// Whether the beginning of the answer must be recorded.
+    pub(crate) fn must_record_answer(self) -> bool {
+        self.must_record_drop() && !self.has_answer()
     }
 
-    /// Whether its answer has begun.
+    /// Whether the answer has begun.
     pub(in crate::breaker) fn has_answer(self) -> bool {
         self.word & ANSWER_BEGAN != 0
     }
 
-    /// The answer has begun: from now on it is known whether it was too long in coming.
+    /// Marks the beginning of the answer, and whether it was later than `limit`.
     pub(in crate::breaker) fn answer_began(&mut self, limit: Option<Duration>, now: Instant) {
         if self.was_slow(limit, now) {
             self.word |= SLOW;

@@ -1,10 +1,22 @@
+//! The results of background checks.
+
 use tokio::time::Instant;
 
-use super::{Breaker, Depth};
-use crate::outcome::Outcome;
+use super::{Breaker, phase::Phase};
+use crate::{
+    outcome::{Outcome, Reason},
+    view::Cause,
+};
+
+/// How much a passed check proves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Depth {
+    Reachability,
+    Functional,
+}
 
 impl Breaker {
-    /// A check that started in `epoch` has ended with this outcome.
+    /// Records the outcome of a check that started in `epoch`.
     pub(crate) fn check_ended(&mut self, epoch: u64, depth: Depth, outcome: Outcome, now: Instant) {
         match outcome {
             Outcome::Success => self.checked(epoch, depth, Ok(()), now),
@@ -19,12 +31,66 @@ impl Breaker {
                 reason,
             } => {
                 self.last_check = Some(now);
-                let counts = self.is_of_this_turn(epoch)
+                let counts = self.is_current(epoch)
                     && !self.take_live_proof()
                     && !self.slots.has_trial_of(self.epoch);
                 self.throttled(counts, retry_after, reason, now);
             }
             Outcome::Answered | Outcome::Neutral => self.last_check = Some(now),
         }
+    }
+
+    fn checked(&mut self, epoch: u64, depth: Depth, result: Result<(), Reason>, now: Instant) {
+        self.last_check = Some(now);
+        if !self.is_current(epoch) {
+            return;
+        }
+        let proven_live = self.take_live_proof();
+        match result {
+            Ok(()) => self.check_passed(depth, now),
+            Err(reason) => {
+                self.last_error = Some(reason);
+                self.check_failed(proven_live, now);
+            }
+        }
+    }
+
+    fn check_passed(&mut self, depth: Depth, now: Instant) {
+        match &self.phase {
+            Phase::Closed => self.failed_checks = 0,
+            Phase::Open(window) | Phase::HalfOpen(window, _) => match depth {
+                _ if !window.may_end(now) => {}
+                Depth::Functional => self.trial_succeeded(now),
+                // With this rule, not even a breaker that a probe opened.
+                Depth::Reachability if self.policy.trials.by_probe_only => {}
+                Depth::Reachability if window.cause == Cause::Probe => self.trial_succeeded(now),
+                Depth::Reachability if window.trial_failed => {}
+                Depth::Reachability => {
+                    self.grant_trial(now);
+                }
+            },
+        }
+    }
+
+    fn check_failed(&mut self, proven_live: bool, now: Instant) {
+        match &self.phase {
+            // A live call succeeded meanwhile, which proves more.
+            Phase::Closed if proven_live => self.failed_checks = 0,
+            Phase::Closed => {
+                self.failed_checks = self.failed_checks.saturating_add(1);
+                if self.failed_checks >= self.policy.trip.failed_checks() {
+                    self.trip(Cause::Probe, now);
+                }
+            }
+            // The trial in flight decides.
+            Phase::HalfOpen(..) if self.slots.has_trial_of(self.epoch) => {}
+            Phase::Open(_) | Phase::HalfOpen(..) => self.extend_open(now),
+        }
+    }
+
+    /// Whether the result of a check that began in `epoch` still counts. A breaker that has half-opened by time alone does not
+    /// make a check stale.
+    fn is_current(&self, epoch: u64) -> bool {
+        epoch == self.epoch || (self.is_half_open() && epoch + 1 == self.epoch)
     }
 }

@@ -1,6 +1,6 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Which layer asks for a call. The clones of one service are one layer.
+/// The layer that admits a call. All clones of a service have the same id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LayerId(u64);
 
@@ -9,7 +9,7 @@ impl LayerId {
     pub(crate) const NONE: Self = Self(0);
 
     pub(crate) fn new() -> Self {
-        // Not the loom atomics of `sync`: nothing depends on the order.
+        // Not an atomic of `util::sync`, because no loom test depends on its order.
         static NEXT: AtomicU64 = AtomicU64::new(1);
         Self(NEXT.fetch_add(1, Ordering::Relaxed))
     }

@@ -1,45 +1,54 @@
-//! The state machine of one provider: one method an event, one method a transition.
+//! The state machine of one provider: one method per event, one method per transition.
 //!
-//! Nothing here knows of locks, clocks or listeners: `now` is passed in, and whoever calls compares
-//! what is [`seen`](Breaker::seen) before and after. Every public method but the views expects the
-//! breaker to be [settled](Breaker::advance_to) at the same `now`.
+//! It has no lock, no clock and no listeners. The caller passes `now`, and compares [`seen`](Breaker::seen) before and after an
+//! event to find a transition. Before an event, the caller [advances](Breaker::advance_to) the breaker to the same `now`.
+//!
+//! - `phase`: closed, open or half-open, and the open window. `forced`: the override that hides the phase.
+//! - `streak` and `rate_window` decide when a closed breaker trips; `wait_levels` decides how long it stays open.
+//! - `slots`: the trials in flight. `outer`: the layers that leave the trial's slot to a layer beneath them.
+//! - `check` handles the results of checks, and `restore` the rows of a snapshot. `judged` labels results for metrics.
 
 mod check;
+mod forced;
+mod judged;
 mod layer_id;
 mod outer;
+mod phase;
 mod rate_window;
 mod restore;
 mod slots;
 mod streak;
+mod wait_levels;
 
 use std::{mem, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-pub(crate) use self::layer_id::LayerId;
-use self::{outer::Outer, rate_window::RateWindow, slots::Slots, streak::Streak};
+pub(crate) use self::{check::Depth, layer_id::LayerId};
+use self::{
+    forced::Forced,
+    outer::Outer,
+    phase::{HalfOpenRound, OpenWindow, Phase},
+    rate_window::RateWindow,
+    slots::Slots,
+    streak::Streak,
+    wait_levels::WaitLevels,
+};
 use super::ticket::{Ticket, Trial};
 use crate::{
     outcome::{Judged, Outcome, OutcomeLabel, Reason},
     policy::Policy,
-    util::time::{MonotonicNanos, after, random},
+    util::time::{MonotonicNanos, after},
     view::{Cause, Override, State},
 };
 
-/// At most one trial per provider is granted out of turn in this time.
+/// Minimum time between two trials of a provider that are granted before its open window ends.
 const GRANT_PAUSE: Duration = Duration::from_secs(1);
 
-/// An open window that ended so long ago, with nobody having tried the provider since, is history.
+/// Time after the end of an open window from which a provider without a trial no longer counts as unhealthy.
 const HISTORY_AFTER: Duration = Duration::from_secs(60 * 60);
 
-/// What a check proves by succeeding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Depth {
-    Reachability,
-    Functional,
-}
-
-/// State and cause, as every view shows them.
+/// The state and cause that callers and operators see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Seen {
     pub(crate) state: State,
@@ -49,7 +58,7 @@ pub(crate) struct Seen {
 #[derive(Debug)]
 pub(crate) struct Breaker {
     policy: Arc<Policy>,
-    /// It was given rules of its own, and no longer follows the cache's.
+    /// The policy was set for this provider, so it no longer follows the cache's.
     has_own_policy: bool,
     phase: Phase,
     forced: Option<Box<Forced>>,
@@ -57,17 +66,13 @@ pub(crate) struct Breaker {
     since: Option<Instant>,
     streak: Streak,
     window: Option<Box<RateWindow>>,
-    /// Failed checks in a row, while closed.
+    /// Failed checks in a row while closed.
     failed_checks: u32,
-    /// A live call has succeeded, ever, and since the last check.
+    /// A live call has succeeded.
     has_served: bool,
+    /// A live call has succeeded since the last check.
     proven_live: bool,
-    /// Trials that failed, as the backoff counts them.
-    level: u32,
-    /// Throttles in a row that named no time.
-    unnamed_throttles: u32,
-    /// When the backoff starts anew, if nothing happens until then.
-    forgiven_at: Option<Instant>,
+    waits: WaitLevels,
     slots: Slots,
     outer: Outer,
     next_trial: Trial,
@@ -76,43 +81,7 @@ pub(crate) struct Breaker {
     last_check: Option<Instant>,
 }
 
-#[derive(Debug)]
-enum Phase {
-    Closed,
-    // In a box, because most providers are closed, and there may be many of them.
-    Open(Box<OpenWindow>),
-    HalfOpen(Box<OpenWindow>, HalfOpenRound),
-}
-
-/// One half-open time.
-#[derive(Debug)]
-struct HalfOpenRound {
-    /// It began before its time, for one trial only.
-    granted: bool,
-    successes: u32,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct OpenWindow {
-    cause: Cause,
-    /// When the trip, or the last failed trial, opened it: no probe lengthens it without limit.
-    began: Instant,
-    until: Instant,
-    /// What the provider itself asked for: nothing ends the wait before it.
-    requested_until: Option<Instant>,
-    /// A trial has failed in this outage, so a shallow check proves nothing.
-    trial_failed: bool,
-}
-
-#[derive(Debug)]
-struct Forced {
-    to: Override,
-    since: Option<Instant>,
-    until: Instant,
-    reason: Reason,
-}
-
-/// Views. Those that depend on time expect a settled breaker.
+/// Views. Those that take `now` expect a breaker that was advanced to it.
 impl Breaker {
     pub(crate) fn new(policy: Arc<Policy>, epoch: u64, now: Instant) -> Self {
         let window = window(&policy, now);
@@ -128,9 +97,7 @@ impl Breaker {
             failed_checks: 0,
             has_served: false,
             proven_live: false,
-            level: 0,
-            unnamed_throttles: 0,
-            forgiven_at: None,
+            waits: WaitLevels::default(),
             slots: Slots::default(),
             outer: Outer::default(),
             next_trial: Trial::FIRST,
@@ -169,7 +136,7 @@ impl Breaker {
             .map_or(self.since, |forced| forced.since)
     }
 
-    /// Why the breaker is in the state that is seen.
+    /// The reason for the state that [`seen`](Self::seen) returns.
     pub(crate) fn reason(&self) -> Option<&Reason> {
         match &self.forced {
             Some(forced) => Some(&forced.reason),
@@ -185,7 +152,7 @@ impl Breaker {
         self.last_check
     }
 
-    /// Failures in a row; those that are too old to count are not shown either.
+    /// Failures in a row, without those too old to count.
     pub(crate) fn consecutive_failures(&self, now: Instant) -> u32 {
         match self.phase {
             Phase::Closed if self.streak.is_over(self.policy.trip.within, now) => 0,
@@ -193,15 +160,15 @@ impl Breaker {
         }
     }
 
-    /// Trials that failed; those that are forgiven are not shown either.
+    /// Failed trials, without those that are forgiven.
     pub(crate) fn failed_trials(&self, now: Instant) -> u32 {
         match self.phase {
-            Phase::Closed if self.is_forgiven(now) => 0,
-            _ => self.level,
+            Phase::Closed if self.waits.is_forgiven(now) => 0,
+            _ => self.waits.failed_trials(),
         }
     }
 
-    /// How long until the time that the provider itself named, where it is still to come.
+    /// Time until the moment that the provider asked for; `None` if there is none or it has passed.
     pub(crate) fn not_before(&self, now: Instant) -> Option<Duration> {
         let (Phase::Open(window) | Phase::HalfOpen(window, _)) = &self.phase else {
             return None;
@@ -220,17 +187,17 @@ impl Breaker {
         matches!(self.phase, Phase::Open(_))
     }
 
-    /// Whether it is half-open, forced or not.
+    /// Whether the phase is half-open, forced or not.
     pub(crate) fn is_half_open(&self) -> bool {
         matches!(self.phase, Phase::HalfOpen(..))
     }
 
-    /// Every call is admitted, whatever the time.
+    /// Whether every call is admitted until the next event.
     pub(crate) fn admits_freely(&self) -> bool {
         matches!(self.phase, Phase::Closed) && !self.is_forced()
     }
 
-    /// A success changes nothing but a failure rate, however long it took.
+    /// Whether a success can change nothing but a failure rate, however long the call took.
     pub(crate) fn success_is_noop(&self) -> bool {
         self.admits_freely()
             && self.proven_live
@@ -238,20 +205,20 @@ impl Breaker {
             && self.policy.trip.slow_call.is_none()
     }
 
-    /// Whether successes change a failure rate.
+    /// Whether successes count in a failure rate.
     pub(crate) fn counts_successes(&self) -> bool {
         self.window.is_some()
     }
 
-    /// Until when it is enough to count successes, and to say later [how many](Self::tallied) there
-    /// were; `None`: each must be recorded, or none.
+    /// Until when successes may be counted without the lock, and [added](Self::tallied) later. `None` if each one must be
+    /// recorded, or none counts.
     pub(crate) fn tallies_until(&self, now: Instant) -> Option<Instant> {
         let window = self.window.as_ref().filter(|_| self.success_is_noop())?;
         let tick_ends_at = window.next_tick_at(now);
         (!window.may_trip_by_successes(now)).then_some(tick_ends_at)
     }
 
-    /// Something that is not yet history speaks against the provider, or an operator has spoken.
+    /// Whether eviction would lose a failure that still counts, or an override.
     pub(crate) fn is_unhealthy(&self, now: Instant) -> bool {
         let is_forced = self
             .forced
@@ -266,25 +233,25 @@ impl Breaker {
             }
     }
 
-    /// How long until a call is admitted; `None`: it would be now.
+    /// Time until a call is admitted; `None` if it would be admitted now.
     pub(crate) fn retry_in(&self, now: Instant) -> Option<Duration> {
-        let beneath = self.admits_at().filter(|_| !self.policy.observe_only);
+        let by_phase = self.admits_at().filter(|_| !self.policy.observe_only);
         let at = match self.forced.as_deref() {
             Some(Forced {
                 to: Override::Open,
                 until,
                 ..
-            }) => beneath.max(Some(*until)),
+            }) => by_phase.max(Some(*until)),
             Some(Forced {
                 to: Override::Closed,
                 ..
             }) => None,
-            None => beneath,
+            None => by_phase,
         };
         at.filter(|at| *at > now).map(|at| at - now)
     }
 
-    /// Whether nothing but failures, of calls or of checks, keeps calls out.
+    /// Whether calls are refused only because calls or checks failed.
     pub(crate) fn refuses_for_failures(&self, now: Instant) -> bool {
         let (Phase::Open(window) | Phase::HalfOpen(window, _)) = &self.phase else {
             return false;
@@ -296,12 +263,12 @@ impl Breaker {
         has_failed && window.may_end(now) && !self.is_forced()
     }
 
-    /// When the override ends, if there is one.
+    /// The end of the override, if there is one.
     pub(crate) fn lifts_at(&self) -> Option<Instant> {
         self.forced.as_ref().map(|forced| forced.until)
     }
 
-    /// When the state changes by the passing of time alone.
+    /// When the state next changes by time alone.
     pub(crate) fn changes_at(&self) -> Option<Instant> {
         let half_opens_at = match &self.phase {
             Phase::Open(window) => Some(window.until),
@@ -310,18 +277,18 @@ impl Breaker {
         self.lifts_at().into_iter().chain(half_opens_at).min()
     }
 
-    /// When the state machine admits a call, forced or not; `None`: whenever it comes.
+    /// When the phase admits a call, without the override; `None` if at any time.
     fn admits_at(&self) -> Option<Instant> {
         let trials = &self.policy.trials;
         let (Phase::Open(window) | Phase::HalfOpen(window, _)) = &self.phase else {
             return None;
         };
-        let no_prison = trials.by_probe_only.then(|| self.held_until(window));
+        let hold_ends_at = trials.by_probe_only.then(|| self.held_until(window));
         let half_opens_at = self.is_open().then_some(window.until);
         self.slots
             .frees_at(self.trials_at_once())
             .max(half_opens_at)
-            .max(no_prison)
+            .max(hold_ends_at)
     }
 
     fn trials_at_once(&self) -> usize {
@@ -335,7 +302,7 @@ impl Breaker {
         at_once.min(Trial::MOST_AT_ONCE) as usize
     }
 
-    /// The end of the time in which anything but live calls may put off a trial.
+    /// Until when checks and marks may keep live calls out.
     fn held_until(&self, window: &OpenWindow) -> Instant {
         after(window.began, self.policy.backoff.max_hold)
     }
@@ -343,7 +310,7 @@ impl Breaker {
 
 /// Events.
 impl Breaker {
-    /// Does what the passing of time alone does; what [was due](Self::changes_at) earlier is settled by then.
+    /// Makes the changes that time alone makes. The caller stops at each earlier [change](Self::changes_at) first.
     pub(crate) fn advance_to(&mut self, now: Instant) {
         if let Phase::Open(window) = &self.phase {
             let until = window.until;
@@ -353,18 +320,16 @@ impl Breaker {
         }
         self.slots.expire(now);
         self.outer.expire(now);
-        if let Some(forced) = self.forced.take_if(|forced| now >= forced.until) {
-            self.lift(&forced, forced.until);
-        }
+        self.expire_override(now);
     }
 
-    /// The ticket of a call that is made, or how long until one would be.
+    /// Returns a ticket for the call, or the time until a call is admitted.
     pub(crate) fn admit(&mut self, layer: LayerId, now: Instant) -> Result<Ticket, Duration> {
         if let Some(wait) = self.retry_in(now) {
             return Err(wait);
         }
-        let is_refused_beneath = self.admits_at().is_some_and(|at| at > now);
-        if is_refused_beneath {
+        let is_refused_by_phase = self.admits_at().is_some_and(|at| at > now);
+        if is_refused_by_phase {
             return Ok(Ticket::uncounted(self.epoch));
         }
         let mut ticket = Ticket::live(self.epoch);
@@ -391,18 +356,18 @@ impl Breaker {
         })
     }
 
-    /// Which layer asked for a trial that has its slot.
+    /// The layer of a trial that holds a slot.
     pub(crate) fn layer_of(&self, ticket: Ticket) -> Option<LayerId> {
         self.slots.layer_of(ticket)
     }
 
-    /// A trial of this layer was refused by this breaker: there is another layer beneath.
+    /// Notes that a trial of this layer was refused by this same breaker, so there is another layer beneath it.
     pub(crate) fn stand_back(&mut self, layer: LayerId) {
         self.outer.add(layer);
     }
 
-    /// As [`admit`](Self::admit), of a call that is made although the breaker refuses for failures: a trial where one may be
-    /// granted, so that its result can bring the provider back.
+    /// Like [`admit`](Self::admit), but admits a call that is refused only because of failures. If a trial can be granted, the
+    /// call is that trial, so that its success can close the breaker.
     pub(crate) fn admit_overridden(
         &mut self,
         layer: LayerId,
@@ -417,17 +382,17 @@ impl Breaker {
         Ok(as_trial.unwrap_or_else(|_| Ticket::uncounted(self.epoch)))
     }
 
-    /// A call has ended, or its permit was told so.
+    /// Records the outcome of a call.
     pub(crate) fn record(&mut self, ticket: Ticket, outcome: Outcome, now: Instant) -> Judged {
         let is_slow = ticket.was_slow(self.policy.trip.slow_call, now);
         let verdict = OutcomeLabel::of(&outcome, is_slow);
-        let judged = Judged::new(verdict, ticket, self.epoch);
+        let judged = self.judged(verdict, ticket);
         self.slots.give_back(ticket);
         self.outer.give_back(ticket);
-        // The trial that the layer beneath has taken decides, if it has taken one.
+        // If the layer beneath has taken a trial since, that trial decides.
         let counts = ticket.is_of(self.epoch) && !ticket.is_passage_before(self.next_trial);
         match outcome {
-            // The one verdict that is never late: the provider spoke of its future.
+            // Counts even if it is late, because the wait concerns the future.
             Outcome::Throttled {
                 retry_after,
                 reason,
@@ -441,28 +406,28 @@ impl Breaker {
                 reason,
                 retry_after,
             } => self.failed(reason, retry_after, now),
-            Outcome::Fatal { reason } => self.failed_for_good(reason, now),
+            Outcome::Fatal { reason } => self.failed_fatally(reason, now),
             Outcome::Answered => self.answered(now),
             Outcome::Neutral => {}
         }
         judged
     }
 
-    /// From now on successes are counted elsewhere.
+    /// Successes of the current bucket are counted without the lock from now on.
     pub(crate) fn tally(&mut self, now: Instant) {
         if let Some(window) = &mut self.window {
             window.tally(now);
         }
     }
 
-    /// So many calls have succeeded, as was counted elsewhere.
+    /// Adds successes that were counted without the lock.
     pub(crate) fn tallied(&mut self, successes: u64) {
         if let Some(window) = self.window.as_mut().filter(|_| successes > 0) {
             window.add(successes);
         }
     }
 
-    /// A permit was dropped without a verdict.
+    /// A permit was dropped without an outcome.
     pub(crate) fn dropped(&mut self, ticket: Ticket, now: Instant) -> Judged {
         if !ticket.has_answer() && ticket.has_run_for(self.policy.trip.cancelled_after, now) {
             return self.record(ticket, Outcome::failure("cancelled"), now);
@@ -473,61 +438,19 @@ impl Breaker {
             let pause = self.policy.trials.pause;
             self.slots.pause(holder, after(now, pause));
         }
-        Judged::new(OutcomeLabel::Neutral, ticket, self.epoch)
+        self.judged(OutcomeLabel::Neutral, ticket)
     }
 
-    /// An answer has begun to come; its verdict is still to come.
+    /// An answer has begun to arrive; its outcome is recorded later.
     pub(crate) fn answer_began(&mut self, ticket: &mut Ticket, now: Instant) {
         ticket.answer_began(self.policy.trip.slow_call, now);
         self.slots.give_back(*ticket);
         self.outer.give_back(*ticket);
     }
 
-    /// Whether a live call has succeeded since this was last asked.
+    /// Whether a live call has succeeded since the last time this was called.
     pub(crate) fn take_live_proof(&mut self) -> bool {
         mem::take(&mut self.proven_live)
-    }
-
-    /// A check that started in `epoch` has ended.
-    pub(crate) fn checked(
-        &mut self,
-        epoch: u64,
-        depth: Depth,
-        result: Result<(), Reason>,
-        now: Instant,
-    ) {
-        self.last_check = Some(now);
-        if !self.is_of_this_turn(epoch) {
-            return;
-        }
-        let proven_live = self.take_live_proof();
-        let passed = result.is_ok();
-        if let Err(reason) = result {
-            self.last_error = Some(reason);
-        }
-        match &self.phase {
-            Phase::Closed if passed || proven_live => self.failed_checks = 0,
-            Phase::Closed => {
-                self.failed_checks = self.failed_checks.saturating_add(1);
-                if self.failed_checks >= self.policy.trip.failed_checks() {
-                    self.trip(Cause::Probe, now);
-                }
-            }
-            // The trial decides.
-            Phase::HalfOpen(..) if !passed && self.slots.has_trial_of(self.epoch) => {}
-            _ if !passed => self.extend_open(now),
-            Phase::Open(window) | Phase::HalfOpen(window, _) => match depth {
-                _ if !window.may_end(now) => {}
-                Depth::Functional => self.trial_succeeded(now),
-                // Not even what a probe opened.
-                Depth::Reachability if self.policy.trials.by_probe_only => {}
-                Depth::Reachability if window.cause == Cause::Probe => self.trial_succeeded(now),
-                Depth::Reachability if window.trial_failed => {}
-                Depth::Reachability => {
-                    self.grant_trial(now);
-                }
-            },
-        }
     }
 
     pub(crate) fn mark_healthy(&mut self, now: Instant) {
@@ -536,9 +459,7 @@ impl Breaker {
         }
         self.forget();
         self.streak = Streak::default();
-        self.level = 0;
-        self.unnamed_throttles = 0;
-        self.forgiven_at = None;
+        self.waits = WaitLevels::default();
         self.last_error = None;
         self.last_check = Some(now);
     }
@@ -556,7 +477,7 @@ impl Breaker {
         }
     }
 
-    /// Ends an open window's wait for one trial; false where it may not end.
+    /// Ends an open window early for one trial. Returns false if it may not end now.
     pub(crate) fn grant_trial(&mut self, now: Instant) -> bool {
         let Phase::Open(window) = &self.phase else {
             return false;
@@ -568,7 +489,7 @@ impl Breaker {
             && !self.policy.trials.by_probe_only
             && !is_too_soon
             && window.may_end(now)
-            // One of an earlier half-open time may still be in flight.
+            // A trial of an earlier half-open phase may still be in flight.
             && self.slots.frees_at(1).is_none();
         if is_granted {
             self.last_grant = Some(MonotonicNanos::of(now));
@@ -577,34 +498,13 @@ impl Breaker {
         is_granted
     }
 
-    pub(crate) fn force(&mut self, to: Override, ttl: Duration, reason: Reason, now: Instant) {
-        let is_there_already = self.seen().state == State::from(to);
-        let since = if is_there_already {
-            self.since()
-        } else {
-            Some(now)
-        };
-        self.forced = Some(Box::new(Forced {
-            to,
-            since,
-            until: after(now, ttl),
-            reason,
-        }));
-    }
-
-    pub(crate) fn unforce(&mut self, now: Instant) {
-        if let Some(forced) = self.forced.take() {
-            self.lift(&forced, now);
-        }
-    }
-
-    /// Gives it rules of its own.
+    /// Sets a policy for this provider alone.
     pub(crate) fn set_policy(&mut self, policy: Arc<Policy>, now: Instant) {
         self.has_own_policy = true;
         self.change_policy(policy, now);
     }
 
-    /// Gives it the cache's new rules, unless it has rules of its own.
+    /// Sets the cache's new policy, unless this provider has its own.
     pub(crate) fn follow_policy(&mut self, policy: Arc<Policy>, now: Instant) {
         if !self.has_own_policy {
             self.change_policy(policy, now);
@@ -621,7 +521,7 @@ impl Breaker {
 
     fn succeeded(&mut self, now: Instant) {
         self.end_streak(now);
-        self.unnamed_throttles = 0;
+        self.waits.end_throttles();
         self.has_served = true;
         self.proven_live = true;
         match &self.phase {
@@ -630,12 +530,12 @@ impl Breaker {
                 self.last_check = Some(now);
                 self.trial_succeeded(now);
             }
-            // No ticket is of an open window's epoch.
+            // No call is admitted in an open window's epoch.
             Phase::Open(_) => {}
         }
     }
 
-    /// The provider is up, but its answer was about the request.
+    /// The provider answered, and the answer concerned the request, such as HTTP's 404.
     fn answered(&mut self, now: Instant) {
         let has_to_prove_itself = self.is_half_open() || self.streak.failures() > 0;
         if has_to_prove_itself && self.streak.answered() {
@@ -656,13 +556,13 @@ impl Breaker {
                 }
             }
             Phase::HalfOpen(..) => self.reopen(now),
-            // No ticket is of an open window's epoch.
+            // No call is admitted in an open window's epoch.
             Phase::Open(_) => {}
         }
     }
 
-    /// As [`failed`](Self::failed), where one is too many.
-    fn failed_for_good(&mut self, reason: Reason, now: Instant) {
+    /// Like [`failed`](Self::failed), but one failure trips.
+    fn failed_fatally(&mut self, reason: Reason, now: Instant) {
         self.failed(reason, None, now);
         if let Phase::Closed = self.phase {
             self.trip(Cause::Failures, now);
@@ -678,28 +578,20 @@ impl Breaker {
     ) {
         let trial_failed = match &mut self.phase {
             Phase::Open(window) => {
-                // Of the calls that were under way, none makes the row longer.
-                let in_a_row = self.unnamed_throttles.saturating_sub(1);
-                let requested_until = after(now, self.policy.throttle.wait(retry_after, in_a_row));
+                let rule = &self.policy.throttle;
+                let requested_until = after(now, self.waits.throttled_in_flight(rule, retry_after));
                 window.requested_until = window.requested_until.max(Some(requested_until));
                 window.until = window.until.max(requested_until);
                 return;
             }
             _ if !counts => return,
             Phase::Closed => {
-                self.forgive(now);
+                self.waits.forgive(now);
                 false
             }
             Phase::HalfOpen(window, _) => window.trial_failed,
         };
-        let wait = self
-            .policy
-            .throttle
-            .wait(retry_after, self.unnamed_throttles);
-        self.unnamed_throttles = match retry_after {
-            Some(_) => 0,
-            None => self.unnamed_throttles.saturating_add(1),
-        };
+        let wait = self.waits.throttled(&self.policy.throttle, retry_after);
         self.last_error = Some(reason);
         self.last_check = Some(now);
         self.open(
@@ -714,21 +606,23 @@ impl Breaker {
 
 /// Transitions.
 impl Breaker {
-    /// Closed → open: there was too much of it.
+    /// Closed → open: too many calls or checks failed.
     fn trip(&mut self, cause: Cause, now: Instant) {
-        self.forgive(now);
+        self.waits.forgive(now);
         let requested_until = match cause {
             Cause::Failures => self.streak.requested_wait(now),
             _ => None,
         };
-        self.open(cause, false, self.backoff(), requested_until, now);
+        let wait = self.waits.backoff(&self.policy);
+        self.open(cause, false, wait, requested_until, now);
     }
 
     /// Half-open → open: a trial failed.
     fn reopen(&mut self, now: Instant) {
-        self.level = self.level.saturating_add(1);
+        self.waits.trial_failed();
         let requested_until = self.streak.requested_wait(now);
-        self.open(Cause::Failures, true, self.backoff(), requested_until, now);
+        let wait = self.waits.backoff(&self.policy);
+        self.open(Cause::Failures, true, wait, requested_until, now);
     }
 
     fn open(
@@ -753,9 +647,9 @@ impl Breaker {
         self.enter(Phase::Open(window.into()), now);
     }
 
-    /// Open → open, later; half-open → open again: somebody else than a trial says that it is ill.
+    /// Open → open, for longer, or half-open → open: a check failed, or the application marked the provider unhealthy.
     fn extend_open(&mut self, now: Instant) {
-        let wait = self.backoff();
+        let wait = self.waits.backoff(&self.policy);
         let (Phase::Open(window) | Phase::HalfOpen(window, _)) = &self.phase else {
             return;
         };
@@ -772,7 +666,7 @@ impl Breaker {
         }
     }
 
-    /// Open → half-open, from `since` on.
+    /// Open → half-open, at `since`.
     fn half_open(&mut self, granted: bool, since: Instant) {
         if let Phase::Open(window) = &self.phase {
             let window = window.clone();
@@ -780,7 +674,7 @@ impl Breaker {
         }
     }
 
-    /// Open or half-open → closed, where this was the last success that it took.
+    /// Open or half-open → closed, once enough trials have succeeded.
     fn trial_succeeded(&mut self, now: Instant) {
         self.half_open(false, now);
         if let Phase::HalfOpen(_, round) = &mut self.phase {
@@ -795,20 +689,10 @@ impl Breaker {
     fn close(&mut self, now: Instant) {
         if let Phase::Open(window) | Phase::HalfOpen(window, _) = &self.phase {
             let as_long_again = window.until - window.began;
-            self.forgiven_at = Some(after(now, as_long_again));
+            self.waits.forgive_at(after(now, as_long_again));
         }
         self.forget();
         self.enter(Phase::Closed, now);
-    }
-
-    /// Forced → what is beneath.
-    fn lift(&mut self, forced: &Forced, at: Instant) {
-        let was_there_already = self.seen().state == State::from(forced.to);
-        self.since = if was_there_already {
-            forced.since
-        } else {
-            Some(at)
-        };
     }
 
     fn enter(&mut self, phase: Phase, since: Instant) {
@@ -820,9 +704,9 @@ impl Breaker {
     }
 }
 
-/// Parts.
+/// Steps that several events share.
 impl Breaker {
-    /// What spoke against the provider while it was closed.
+    /// Forgets the failures of live calls and of checks while closed.
     fn forget(&mut self) {
         self.streak.end();
         self.failed_checks = 0;
@@ -831,7 +715,7 @@ impl Breaker {
         }
     }
 
-    /// Nothing came of it, if it was still one.
+    /// Ends a streak by a success. A streak that ended without a trip is a blip.
     fn end_streak(&mut self, now: Instant) {
         if matches!(self.phase, Phase::Closed) && self.consecutive_failures(now) > 0 {
             self.streak.note_blip(now);
@@ -839,7 +723,8 @@ impl Breaker {
         self.streak.end();
     }
 
-    /// While closed. A rate judges it too: it may be the call that makes them enough.
+    /// Counts a call that did not fail, while closed. It may be the one that reaches the minimum number of calls of a failure
+    /// rate, so it can trip.
     fn note_good_call(&mut self, now: Instant) {
         if let Some(window) = &mut self.window {
             window.record(false, now);
@@ -854,7 +739,7 @@ impl Breaker {
             self.streak.end();
         }
         self.streak.failed(requested_until, now);
-        self.unnamed_throttles = 0;
+        self.waits.end_throttles();
         self.last_error = Some(reason);
         self.last_check = Some(now);
         if let (Phase::Closed, Some(window)) = (&self.phase, &mut self.window) {
@@ -870,22 +755,7 @@ impl Breaker {
                 .is_some_and(|window| window.should_trip(now))
     }
 
-    /// Starts the backoff anew, where the provider has been closed for long enough.
-    fn forgive(&mut self, now: Instant) {
-        if self.is_forgiven(now) {
-            self.level = 0;
-        }
-    }
-
-    fn is_forgiven(&self, now: Instant) -> bool {
-        self.forgiven_at.is_some_and(|at| now >= at)
-    }
-
-    fn backoff(&self) -> Duration {
-        self.policy.backoff.wait(self.level, random())
-    }
-
-    /// A number that no trial in flight has.
+    /// Returns a number that no trial in flight has.
     fn number_trial(&mut self) -> Trial {
         let mut trial = self.next_trial;
         while self.slots.has(self.epoch, trial) || self.outer.has(self.epoch, trial) {
@@ -893,53 +763,6 @@ impl Breaker {
         }
         self.next_trial = trial.next();
         trial
-    }
-
-    /// Whether what began in `epoch` speaks of the present: the end of an open window by time alone
-    /// makes nothing stale.
-    fn is_of_this_turn(&self, epoch: u64) -> bool {
-        epoch == self.epoch || (self.is_half_open() && epoch + 1 == self.epoch)
-    }
-}
-
-impl Judged {
-    fn new(verdict: OutcomeLabel, ticket: Ticket, epoch: u64) -> Self {
-        Self {
-            outcome: verdict,
-            is_trial: ticket.is_trial(),
-            // What moves nothing at any time is never late.
-            is_late: verdict != OutcomeLabel::Neutral && ticket.is_from_before(epoch),
-        }
-    }
-}
-
-impl OutcomeLabel {
-    fn of(outcome: &Outcome, is_slow: bool) -> Self {
-        match outcome {
-            Outcome::Success if is_slow => Self::Failure,
-            Outcome::Success => Self::Success,
-            Outcome::Failure { .. } | Outcome::Fatal { .. } => Self::Failure,
-            Outcome::Throttled { .. } => Self::Throttled,
-            Outcome::Answered => Self::Answered,
-            Outcome::Neutral => Self::Neutral,
-        }
-    }
-}
-
-impl HalfOpenRound {
-    fn new(granted: bool) -> Self {
-        Self {
-            granted,
-            successes: 0,
-        }
-    }
-}
-
-impl OpenWindow {
-    /// Whether the provider itself asked for no more time.
-    fn may_end(&self, now: Instant) -> bool {
-        self.requested_until
-            .is_none_or(|requested_until| now >= requested_until)
     }
 }
 

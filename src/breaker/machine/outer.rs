@@ -3,13 +3,13 @@ use tokio::time::Instant;
 use super::{layer_id::LayerId, slots::Slots};
 use crate::breaker::ticket::{Ticket, Trial};
 
-/// How many outer layers one breaker remembers; the oldest is forgotten first.
+/// Maximum number of outer layers per breaker; the oldest is dropped first.
 const MOST: usize = 16;
 
-/// The layers that have another layer of this breaker beneath them, in another task.
+/// The layers that have another layer of the same breaker beneath them, in another task.
 ///
-/// Such a layer cannot take the trial's slot: the layer beneath would be refused because of it. So the outer layer takes a
-/// passage, as many at once as there may be trials, and leaves the slot to the layer beneath.
+/// If such a layer took the trial's slot, the layer beneath would be refused. So it takes a passage instead, and leaves the slot
+/// to the layer beneath. There are as many passages at once as there may be trials.
 #[derive(Debug, Default)]
 pub(super) struct Outer(Option<Box<Known>>);
 
@@ -30,14 +30,14 @@ impl Outer {
         layers.push((layer, Slots::default()));
     }
 
-    /// The passages of a layer, if it is an outer one.
+    /// The passages of a layer, if it is an outer layer.
     pub(super) fn passages(&mut self, layer: LayerId) -> Option<&mut Slots> {
         let layers = &mut self.0.as_mut()?.layers;
         let known = layers.iter_mut().find(|(known, _)| *known == layer);
         known.map(|(_, passages)| passages)
     }
 
-    /// Whether this trial's number belongs to a passage in flight.
+    /// Whether a passage in flight has this number.
     pub(super) fn has(&self, epoch: u64, trial: Trial) -> bool {
         let mut layers = self.0.iter().flat_map(|known| &known.layers);
         layers.any(|(_, passages)| passages.has(epoch, trial))

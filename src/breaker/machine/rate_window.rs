@@ -1,4 +1,4 @@
-//! The failure rate of the last while: a ring of buckets that expire by themselves.
+//! The failure rate over a sliding window: a ring of buckets that expire by time alone.
 
 use std::time::Duration;
 
@@ -8,17 +8,17 @@ use crate::{policy::FailureRate, util::time::after};
 
 const BUCKETS: usize = 10;
 
-/// Calls and failures of the last [`FailureRate::window`], in ten buckets.
+/// Calls and failures in the last [`FailureRate::window`], in ten buckets.
 #[derive(Debug)]
 pub(crate) struct RateWindow {
     rule: FailureRate,
     origin: Instant,
     buckets: [Bucket; BUCKETS],
-    /// The bucket whose successes are counted elsewhere, and [added](Self::add) later.
+    /// Tick of the bucket whose successes are counted without the lock, and [added](Self::add) later.
     tallied: u64,
 }
 
-/// What happened in the `tick`th tenth of a window since the origin.
+/// The calls in the `tick`th tenth of a window since the origin.
 #[derive(Clone, Copy, Debug, Default)]
 struct Bucket {
     tick: u64,
@@ -36,12 +36,12 @@ impl RateWindow {
         }
     }
 
-    /// Whether the calls counted here are those that `rule` is about.
+    /// Whether `rule` covers the same length of time.
     pub(crate) fn has_length_of(&self, rule: FailureRate) -> bool {
         self.rule.window == rule.window
     }
 
-    /// Judges the calls counted so far by another rule of the same length.
+    /// Applies another rule of the same length to the calls so far.
     pub(crate) fn set_rule(&mut self, rule: FailureRate) {
         self.rule = rule;
     }
@@ -52,18 +52,18 @@ impl RateWindow {
         bucket.failures = bucket.failures.saturating_add(u32::from(failed));
     }
 
-    /// When the present bucket's time is over.
+    /// The end of the present bucket.
     pub(crate) fn next_tick_at(&self, now: Instant) -> Instant {
         let end = self.width().saturating_mul(self.tick(now) + 1);
         after(self.origin, Duration::from_nanos(end))
     }
 
-    /// From now on the successes of the present bucket are counted elsewhere.
+    /// Successes in the present bucket are counted without the lock from now on.
     pub(crate) fn tally(&mut self, now: Instant) {
         self.tallied = self.tick(now);
     }
 
-    /// Adds successes that were counted elsewhere; not those that are too old to count.
+    /// Adds successes that were counted without the lock, unless their bucket has expired.
     pub(crate) fn add(&mut self, successes: u64) {
         if self.buckets[index(self.tallied)].tick > self.tallied {
             return;
@@ -88,13 +88,13 @@ impl RateWindow {
         self.buckets = Default::default();
     }
 
-    /// Whether enough calls were made, and too many of them failed.
+    /// Whether there were enough calls and too many of them failed.
     pub(crate) fn should_trip(&self, now: Instant) -> bool {
         let (calls, failures) = self.counts(now);
         calls >= u64::from(self.rule.min_calls) && self.is_too_many(failures, calls)
     }
 
-    /// Whether successes alone may make the calls enough, and too many of them failed.
+    /// Whether a success can trip: it may be the call that reaches the minimum, of which too many have failed.
     pub(crate) fn may_trip_by_successes(&self, now: Instant) -> bool {
         let (calls, failures) = self.counts(now);
         let enough = u64::from(self.rule.min_calls);
@@ -107,7 +107,7 @@ impl RateWindow {
         failed >= self.rule.ratio * made
     }
 
-    /// The calls of the window, and how many of them failed.
+    /// Calls and failures in the window.
     fn counts(&self, now: Instant) -> (u64, u64) {
         let tick = self.tick(now);
         self.buckets
@@ -130,15 +130,15 @@ impl RateWindow {
     }
 }
 
-/// Where the bucket of a tick is.
+/// The index of a tick's bucket.
 fn index(tick: u64) -> usize {
-    // Taken modulo before it is cut, or buckets would be skipped where `usize` is short.
+    // Modulo before the cast, because a 32-bit `usize` would skip buckets.
     #[allow(clippy::cast_possible_truncation)]
     let index = (tick % BUCKETS as u64) as usize;
     index
 }
 
-/// Nanoseconds, or five centuries where that is less.
+/// Nanoseconds, at most five centuries.
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -1,15 +1,21 @@
+//! Taking over a row of a snapshot.
+
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Breaker, Forced, HalfOpenRound, OpenWindow, Phase};
+use super::{
+    Breaker,
+    forced::Forced,
+    phase::{HalfOpenRound, OpenWindow, Phase},
+};
 use crate::{
     policy::Policy,
     util::time::after,
     view::{Cause, Override, ProviderHealth, State},
 };
 
-/// What there is to take over from a row.
+/// The part of a row that is restored. Any other row leaves the breaker closed.
 enum Restored {
     Forced(Override, Duration),
     Open(Cause),
@@ -17,7 +23,7 @@ enum Restored {
 }
 
 impl Restored {
-    fn by(row: &ProviderHealth) -> Option<Self> {
+    fn from_row(row: &ProviderHealth) -> Option<Self> {
         match (row.state, row.cause, row.forced_for) {
             (State::Open, Some(Cause::Forced), Some(left)) => {
                 Some(Self::Forced(Override::Open, left))
@@ -33,51 +39,58 @@ impl Restored {
 }
 
 impl Breaker {
-    /// Takes over what a row shows of another time, or of another process. What was heard since counts more.
+    /// Takes over the state of a row, unless a call, a check or an operator has already acted on this breaker.
     pub(crate) fn restore(&mut self, row: &ProviderHealth, now: Instant) {
         if !self.is_untouched() {
             return;
         }
-        match Restored::by(row) {
-            Some(Restored::Forced(to, left)) => self.force_again(to, left, row, now),
+        match Restored::from_row(row) {
+            Some(Restored::Forced(to, left)) => self.restore_override(to, left, row, now),
             Some(Restored::Open(cause)) => {
-                let window = self.window_again(cause, row, now);
-                self.go_on(Phase::Open(window.into()), row, now);
+                let window = self.restored_window(cause, row, now);
+                self.resume(Phase::Open(window.into()), row, now);
             }
             Some(Restored::HalfOpen(cause)) => {
-                let mut window = self.window_again(cause, row, now);
+                let mut window = self.restored_window(cause, row, now);
                 window.until = now;
                 window.requested_until = None;
-                // With no slot taken: the results of trials that were under way are not to be had.
+                // No slot is taken, because the results of the other process's trials never arrive here.
                 let phase = Phase::HalfOpen(window.into(), HalfOpenRound::new(false));
-                self.go_on(phase, row, now);
+                self.resume(phase, row, now);
             }
             None => {}
         }
     }
 
-    /// Whether a row changes anything about a new provider.
+    /// Whether a row would change a new provider.
     pub(crate) fn is_restored_by(row: &ProviderHealth) -> bool {
-        Restored::by(row).is_some()
+        Restored::from_row(row).is_some()
     }
 
-    /// Nothing has been heard of it yet, good or bad.
+    /// Whether no call, check or operator has acted on the breaker. Results that write nothing, such as neutral ones, do not
+    /// count.
     fn is_untouched(&self) -> bool {
-        let is_silent = self.last_check.is_none() && !self.has_served;
-        is_silent && self.since.is_none() && !self.is_forced()
+        let has_no_result = self.last_check.is_none() && !self.has_served;
+        has_no_result && self.since.is_none() && !self.is_forced()
     }
 
-    /// Closed → open or half-open, as it was.
-    fn go_on(&mut self, phase: Phase, row: &ProviderHealth, now: Instant) {
+    /// Closed → open or half-open, as in the row.
+    fn resume(&mut self, phase: Phase, row: &ProviderHealth, now: Instant) {
         self.streak.restore(row.consecutive_failures);
-        self.level = row.failed_trials;
+        self.waits.restore(row.failed_trials);
         self.last_error.clone_from(&row.last_error);
         self.last_check = row.last_check;
         self.enter(phase, row.since.unwrap_or(now));
     }
 
-    /// Closed → forced, for as long as was left of it.
-    fn force_again(&mut self, to: Override, left: Duration, row: &ProviderHealth, now: Instant) {
+    /// Closed → forced, for the rest of the override's time.
+    fn restore_override(
+        &mut self,
+        to: Override,
+        left: Duration,
+        row: &ProviderHealth,
+        now: Instant,
+    ) {
         let reason = row.reason.clone();
         self.last_error.clone_from(&row.last_error);
         self.forced = Some(Box::new(Forced {
@@ -88,8 +101,8 @@ impl Breaker {
         }));
     }
 
-    /// The open window that is left of another, no longer than the policy allows for.
-    fn window_again(&self, cause: Cause, row: &ProviderHealth, now: Instant) -> OpenWindow {
+    /// Returns an open window for the rest of the row's wait, limited by the policy.
+    fn restored_window(&self, cause: Cause, row: &ProviderHealth, now: Instant) -> OpenWindow {
         let Policy {
             backoff, throttle, ..
         } = &*self.policy;
@@ -100,7 +113,7 @@ impl Breaker {
             .map(|left| after(now, left.min(throttle.max_wait)));
         let mut began = row.since.unwrap_or(now).min(now);
         if self.policy.trials.by_probe_only {
-            // What was left is left of the hold.
+            // The row's wait is the rest of the hold.
             began = until
                 .checked_sub(backoff.max_hold)
                 .unwrap_or(began)

@@ -5,19 +5,18 @@ use tokio::time::Instant;
 use super::layer_id::LayerId;
 use crate::breaker::ticket::{Ticket, Trial};
 
-/// The slots of trials that are taken.
+/// The trial slots in use.
 ///
-/// A slot outlives the half-open time in which it was taken: a trial that hangs is in flight to the provider
-/// for as long, whatever the others have decided meanwhile.
+/// A slot stays in use after its half-open phase has ended, because the trial may still be in flight.
 #[derive(Debug, Default)]
-// In a box, because most providers have no trial, and there may be many of them.
+// Boxed, because most of many providers have no trial.
 pub(super) struct Slots(Option<Box<Taken>>);
 
 #[derive(Debug, Default)]
 struct Taken {
-    /// By the times at which they are free again at the latest.
+    /// Sorted by the time at which each slot becomes free at the latest.
     slots: BTreeSet<(Instant, Holder)>,
-    /// Those whose trial is in flight, and which layer asked for it. The others pause after a trial that was dropped.
+    /// Trials in flight, with the slot's time and the trial's layer. A slot without a trial pauses after a dropped one.
     trials: BTreeMap<Holder, (Instant, LayerId)>,
 }
 
@@ -25,11 +24,11 @@ struct Taken {
 type Holder = (u64, Trial);
 
 impl Slots {
-    /// When one of `at_once` is free; `None`: now.
+    /// When one of `at_once` slots is free; `None` if now.
     pub(super) fn frees_at(&self, at_once: usize) -> Option<Instant> {
         let slots = &self.0.as_ref()?.slots;
         let in_excess = slots.len().checked_sub(at_once)?;
-        // From the nearer end: at a trial's end there is rarely more than one in excess.
+        // Counted from the nearer end, because there is rarely more than one slot too many.
         let slot = if in_excess < at_once {
             slots.iter().nth(in_excess)
         } else {
@@ -38,7 +37,7 @@ impl Slots {
         slot.map(|(until, _)| *until)
     }
 
-    /// Whether a live call is out that will decide.
+    /// Whether a trial of this epoch is in flight.
     pub(super) fn has_trial_of(&self, epoch: u64) -> bool {
         self.0.as_ref().is_some_and(|taken| {
             let mut trials = taken.trials.range((epoch, Trial::FIRST)..);
@@ -52,7 +51,7 @@ impl Slots {
         taken.is_some_and(|taken| taken.trials.contains_key(&(epoch, trial)))
     }
 
-    /// Which layer asked for the trial; `None` where the trial has no slot, or no longer.
+    /// The trial's layer; `None` if the trial has no slot, or no longer has it.
     pub(super) fn layer_of(&self, ticket: Ticket) -> Option<LayerId> {
         let holder = (ticket.epoch(), ticket.trial()?);
         let trial = self.0.as_ref()?.trials.get(&holder);
@@ -65,13 +64,13 @@ impl Slots {
         taken.trials.insert((epoch, trial), (until, layer));
     }
 
-    /// Keeps the slot that a trial has just given back for so long.
+    /// Keeps the slot of a trial that has just given it back until `until`.
     pub(super) fn pause(&mut self, holder: Holder, until: Instant) {
         let taken = self.0.get_or_insert_default();
         taken.slots.insert((until, holder));
     }
 
-    /// Who had the slot; `None` where the trial had none, or no longer.
+    /// Frees a trial's slot and returns its holder; `None` if the trial has no slot, or no longer has it.
     pub(super) fn give_back(&mut self, ticket: Ticket) -> Option<Holder> {
         let holder = (ticket.epoch(), ticket.trial()?);
         let taken = self.0.as_mut()?;
@@ -93,7 +92,7 @@ impl Slots {
         self.tidy();
     }
 
-    /// A half-open time is over; nobody who gave up in it can hammer any more.
+    /// Frees the slots that pause: a pause limits calls only within one half-open phase.
     pub(super) fn end_pauses(&mut self) {
         let Some(Taken { slots, trials }) = self.0.as_deref_mut() else {
             return;
@@ -104,6 +103,7 @@ impl Slots {
         self.tidy();
     }
 
+    /// Frees the box if no slot is in use.
     fn tidy(&mut self) {
         self.0.take_if(|taken| taken.slots.is_empty());
     }

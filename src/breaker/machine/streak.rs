@@ -4,32 +4,32 @@ use tokio::time::Instant;
 
 use crate::{policy::Trip, util::time::MonotonicNanos};
 
-/// So many answers in a row count as one success.
+/// Answers in a row that count as one success: see [`Outcome::Answered`](crate::Outcome::Answered).
 const ANSWERS_A_SUCCESS: u8 = 3;
 
-/// Blips raise the count at which a streak trips to at most this.
+/// Blips raise the number of failures that trip to at most this.
 const MOST_FAILURES: u32 = 16;
 
-/// How long it takes until a blip counts for half.
+/// Half-life of a blip.
 const HALF_LIFE: Duration = Duration::from_secs(10 * 60);
 
 /// Failures of live calls in a row.
 #[derive(Debug, Default)]
 pub(super) struct Streak {
     failures: u32,
-    /// Answers about the request, since the last other verdict.
+    /// [Answers](crate::Outcome::Answered) since the last other outcome, modulo [`ANSWERS_A_SUCCESS`].
     answers: u8,
     last_failure: Option<MonotonicNanos>,
-    /// The furthest time that a failure of this streak named.
+    /// The latest time that a failure of this streak asked for.
     requested_until: Option<MonotonicNanos>,
     blips: Blips,
 }
 
-/// Streaks that a success ended, counted with a half-life: the noise that a streak must outgrow.
+/// Streaks that a success ended before they tripped, counted with a half-life. They measure the noise of random failures.
 #[derive(Clone, Copy, Debug, Default)]
 struct Blips {
     count: f64,
-    /// When that was the count.
+    /// The time at which `count` was right.
     at: Option<MonotonicNanos>,
 }
 
@@ -38,13 +38,13 @@ impl Streak {
         self.failures
     }
 
-    /// Whether it has failures that are too far back to count.
+    /// Whether the last failure is too old to count, or there is none.
     pub(super) fn is_over(&self, within: Duration, now: Instant) -> bool {
         self.last_failure
             .is_none_or(|last| MonotonicNanos::of(now).since(last) > within)
     }
 
-    /// How long until the furthest time that a failure of this streak named.
+    /// Time until the latest time that a failure of this streak asked for.
     pub(super) fn requested_wait(&self, now: Instant) -> Option<Duration> {
         let wait = self.requested_until?.since(MonotonicNanos::of(now));
         Some(wait).filter(|wait| !wait.is_zero())
@@ -57,18 +57,18 @@ impl Streak {
         self.requested_until = self.requested_until.max(until.map(MonotonicNanos::of));
     }
 
-    /// Whether this answer about the request makes enough of them for a success.
+    /// Counts an answer. Returns whether it completes a success.
     pub(super) fn answered(&mut self) -> bool {
         self.answers = (self.answers + 1) % ANSWERS_A_SUCCESS;
         self.answers == 0
     }
 
-    /// Answers of one state are in no row with those of the next.
+    /// A change of phase ends a row of answers.
     pub(super) fn end_answers(&mut self) {
         self.answers = 0;
     }
 
-    /// A success ended it, or its failures are too old.
+    /// Ends the streak; its blips stay.
     pub(super) fn end(&mut self) {
         *self = Self {
             blips: self.blips,
@@ -76,7 +76,7 @@ impl Streak {
         };
     }
 
-    /// Nothing came of it.
+    /// Counts a streak that ended without a trip.
     pub(super) fn note_blip(&mut self, now: Instant) {
         self.blips.add(now);
     }
@@ -106,7 +106,7 @@ impl Blips {
         };
     }
 
-    /// How many failures more a streak takes: one at 2 blips, and one more for each doubling.
+    /// How many more failures are needed to trip: one at 2 blips, and one more for each doubling.
     fn more_failures(self, now: Instant) -> u32 {
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let pairs = (self.count(now) / 2.0) as u32;

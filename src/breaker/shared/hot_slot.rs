@@ -1,9 +1,9 @@
-//! What healthy calls read of a breaker, at an address that stays valid for ever.
+//! The part of a breaker that healthy calls read, at an address that stays valid for ever.
 //!
-//! A permit must find its breaker when the call ends, whatever was dropped meanwhile. A reference count
-//! would cost each call two locked instructions, and a cache line that travels between the threads that
-//! share it. So a [`HotSlot`] is never freed: when its breaker is gone, another one uses it. The epochs go
-//! on from one breaker to the next, so that a permit of the former is late for the latter.
+//! A permit must find its breaker when the call ends, even if every handle was dropped meanwhile. A reference count would cost
+//! each call two locked instructions and contention on a cache line. So a [`HotSlot`] is never freed: after its breaker is
+//! dropped, another breaker uses it. The epochs continue from one breaker to the next, so that a permit of the first is late for
+//! the second.
 
 use std::{
     fmt,
@@ -23,15 +23,15 @@ use crate::{
     },
 };
 
-/// How many are made at once.
+/// Number of slots allocated at once.
 const BATCH: usize = many_or_few(16, 1);
 
 global! {
-    /// Those that no breaker uses.
+    /// Slots that no breaker uses.
     static VACANT: Mutex<Vec<&'static HotSlot>> = Mutex::new(Vec::new());
 }
 
-// A cache line of its own: a failing provider's must not slow down the calls of another.
+// On its own cache line: writes for a failing provider must not slow down the calls of another.
 #[repr(align(64))]
 #[derive(Default)]
 pub(crate) struct HotSlot {
@@ -41,28 +41,28 @@ pub(crate) struct HotSlot {
     owner: Mutex<Owner>,
 }
 
-/// Whose slot it is, from which epoch on.
+/// The breaker that uses a slot, and its first epoch.
 #[derive(Default)]
 struct Owner {
     breaker: Weak<SharedBreaker>,
     first_epoch: u64,
 }
 
-/// A slot for as long as its breaker lives.
+/// Holds a slot for a breaker, and returns it on drop.
 pub(crate) struct SlotGuard(&'static HotSlot);
 
-/// What the path of a healthy call needs to know of a breaker.
+/// The flags and the epoch that a healthy call reads.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) struct HotState(u64);
 
 impl HotState {
-    /// A call is admitted, whatever the time.
+    /// Every call is admitted.
     const ADMITS: u64 = 1;
     /// A success changes nothing.
     const SUCCESS_IS_NOOP: u64 = 1 << 1;
-    /// A call is admitted, and there is nothing to note of it.
+    /// Every call is admitted, and its start need not be recorded.
     const ADMITS_WITHOUT_NOTES: u64 = 1 << 2;
-    /// A success need only be counted.
+    /// A success need only be counted by the [`SuccessCounter`].
     const SUCCESS_IS_TALLIED: u64 = 1 << 3;
     const EPOCH_SHIFT: u32 = 4;
 
@@ -90,7 +90,7 @@ impl HotState {
         self.has(Self::ADMITS)
     }
 
-    /// A call is admitted, and there is nothing to note of it.
+    /// Whether every call is admitted without its start being recorded.
     #[inline]
     pub(crate) fn admits_without_notes(self) -> bool {
         self.has(Self::ADMITS_WITHOUT_NOTES)
@@ -113,22 +113,22 @@ impl HotSlot {
         HotState(self.state.load(Ordering::Acquire))
     }
 
-    /// Under the breaker's lock.
+    /// Publishes a state. Called under the breaker's lock.
     pub(crate) fn show(&self, state: HotState) {
-        // Written only where it is another, or every failure would take the line from all who read it.
+        // Written only if it changes, because each write takes the cache line from every reader.
         if self.state() != state {
             self.state.store(state.0, Ordering::Release);
         }
     }
 
-    /// Whether the success of a call is not even worth looking for its breaker.
+    /// Whether a success changes nothing, so that the breaker need not be found.
     #[inline]
     pub(crate) fn success_is_noop(&self, ticket: Ticket) -> bool {
         let state = self.state();
         state.success_is_noop() && ticket.is_plainly_of(state.epoch())
     }
 
-    // Out of line, so that what is inlined into a healthy call stays small.
+    // Out of line, to keep the code inlined into a healthy call small.
     #[inline(never)]
     pub(crate) fn succeeded(&self, ticket: Ticket) {
         let is_live = || {
@@ -142,8 +142,8 @@ impl HotSlot {
         }
     }
 
-    /// Tells the breaker that has given this ticket, unless it is gone, and nobody could see it.
-    // Out of line, so that what is inlined into a healthy call stays small.
+    /// Records an outcome in the breaker that issued the ticket, unless that breaker was dropped.
+    // Out of line, to keep the code inlined into a healthy call small.
     #[inline(never)]
     pub(crate) fn record(&self, ticket: Ticket, outcome: Outcome) {
         if let Some(breaker) = self.breaker(ticket) {
@@ -151,7 +151,7 @@ impl HotSlot {
         }
     }
 
-    /// A permit was dropped where that changes nothing.
+    /// Counts a dropped permit that changes nothing in the breaker.
     #[inline]
     pub(crate) fn left_unjudged(&self, ticket: Ticket) {
         if telemetry::IS_METERED && self.breaker(ticket).is_some() {
@@ -166,7 +166,7 @@ impl HotSlot {
         }
     }
 
-    /// The breaker that has given this ticket, unless it is gone.
+    /// Returns the breaker that issued this ticket, unless it was dropped.
     pub(crate) fn breaker(&self, ticket: Ticket) -> Option<Arc<SharedBreaker>> {
         let owner = self.owner();
         if ticket.is_from_before(owner.first_epoch) {
@@ -175,7 +175,7 @@ impl HotSlot {
         owner.breaker.upgrade()
     }
 
-    /// Whether the breaker that uses it now has given this ticket, and not one before it.
+    /// Whether the slot's present breaker issued this ticket, not an earlier one.
     pub(crate) fn has_given(&self, ticket: Ticket) -> bool {
         !ticket.is_from_before(self.owner().first_epoch)
     }
@@ -191,7 +191,7 @@ impl SlotGuard {
         Self(vacant.unwrap_or_else(batch))
     }
 
-    /// `breaker` is whose slot this is from now on.
+    /// Makes `breaker` the user of the slot.
     pub(crate) fn assign(&self, breaker: Weak<SharedBreaker>) {
         let first_epoch = self.state().epoch();
         *self.owner() = Owner {
@@ -218,14 +218,14 @@ impl Drop for SlotGuard {
         let epoch = self.state().epoch() + 1;
         self.show(HotState(epoch << HotState::EPOCH_SHIFT));
         self.meters.end();
-        // What was counted, or just is, was of this breaker, and not of the next.
+        // Discards the count, so that the slot's next breaker starts at zero.
         self.tally.restart(0);
         self.owner().breaker = Weak::new();
         lock(&VACANT).push(self.0);
     }
 }
 
-/// One new slot; the others of its batch are vacant.
+/// Allocates a batch, and returns one slot of it. The others are vacant.
 fn batch() -> &'static HotSlot {
     let mut batch = Vec::new();
     batch.resize_with(BATCH, HotSlot::default);

@@ -1,8 +1,8 @@
-//! A breaker shared between threads: the only atomics, the only lock.
+//! A breaker that threads share: the state machine under a lock, and the atomics that healthy calls read instead.
 //!
-//! While a provider is closed and well, a call costs one load of the [`HotState`] to be admitted and one
-//! to find that its success changes nothing. All else goes through [`SharedBreaker::update`], which holds the
-//! lock for a few arithmetic steps and never across a callback, a log line or an `.await`.
+//! While a breaker is closed and the last call succeeded, a call loads the [`HotState`] once to be admitted, and once to see
+//! that its success changes nothing. Every other event goes through [`SharedBreaker::update`]. It holds the lock for a few
+//! arithmetic steps, and never across a callback, a log line or an `.await`.
 
 mod hot_slot;
 mod outbox;
@@ -52,23 +52,22 @@ pub(crate) struct SharedBreaker {
     /// [`UNUSED`], [`USED`] or [`FORGOTTEN`].
     usage: AtomicU8,
     locked: Mutex<Locked>,
-    /// Until when calls are refused, as [`MonotonicNanos::bits`]; of a breaker that is not free.
+    /// [`MonotonicNanos::bits`] of the time until which calls are refused. Unused while every call is admitted.
     refuses_until: AtomicU64,
-    /// What they are told.
+    /// The refusal that calls get without the lock.
     refusal: RwLock<Option<Box<Refusal>>>,
-    /// Notified whenever a call would be admitted at another time than was told before, now or once an
-    /// override ends.
+    /// Notified when the time changes at which a call is admitted, now or after an override.
     admission_changed: Notify,
     listeners: Arc<Listeners>,
     refusals: Refusals,
 }
 
-/// What the calls of one time are told.
+/// The refusal of all calls until `holds_until`.
 #[derive(PartialEq)]
 struct Refusal {
     seen: Seen,
     until: Instant,
-    /// When time alone changes what is seen, or ends it.
+    /// The next change of state by time alone, or the end of the refusal.
     holds_until: Instant,
     last_error: Option<Reason>,
 }
@@ -79,11 +78,11 @@ struct Locked {
     open_time: OpenTime,
 }
 
-/// Nobody has asked for it by its key since the cache last looked.
+/// Not requested by its key since the cache last checked.
 const UNUSED: u8 = 0;
-/// Somebody has.
+/// Requested by its key since the cache last checked.
 const USED: u8 = 1;
-/// The cache knows it no more; whoever asks for it is to ask the cache.
+/// Removed from the cache, which must be asked again for this id.
 const FORGOTTEN: u8 = 2;
 
 impl SharedBreaker {
@@ -119,32 +118,32 @@ impl SharedBreaker {
         &self.id
     }
 
-    /// Notes that it was asked for; false where the cache has forgotten it. All but the first that
-    /// ask between two looks of the cache only read.
+    /// Marks the breaker as used. Returns false if the cache has removed it. Between two checks of the cache, only the first
+    /// call writes.
     #[inline]
     pub(crate) fn touch(&self) -> bool {
         self.usage.load(Ordering::Relaxed) == USED
             || self.change_usage(UNUSED, USED) != Err(FORGOTTEN)
     }
 
-    /// Whether it was asked for since the cache last looked, which is now.
+    /// Returns whether the breaker was used since the last call of this method.
     pub(crate) fn take_touch(&self) -> bool {
         self.change_usage(USED, UNUSED).is_ok()
     }
 
-    /// The cache knows it no more.
+    /// Marks the breaker as removed from the cache.
     pub(crate) fn forget(&self) {
         self.usage.store(FORGOTTEN, Ordering::SeqCst);
     }
 
-    /// From now on these meters count what happens to it, until it is forgotten. Not under a lock: they
-    /// are code of others.
+    /// Counts events on these meters until the cache removes the breaker. Not called under a lock, because a recorder is foreign
+    /// code.
     pub(crate) fn meter(&self, meters: &Meters) {
         self.hot_slot().meters.start(meters, || self.state());
         self.unmeter_if_forgotten();
     }
 
-    /// As [`meter`](Self::meter), unless it is metered: it may have been asked for by name meanwhile.
+    /// Like [`meter`](Self::meter), unless the breaker has meters: it may have been requested by name meanwhile.
     pub(crate) fn meter_if_none(&self, meters: &Meters) {
         self.hot_slot()
             .meters
@@ -171,19 +170,19 @@ impl SharedBreaker {
             .compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed)
     }
 
-    /// Whether forgetting it would lose what speaks against the provider. Tells no listener anything,
-    /// so that it may be asked under a lock.
+    /// Whether eviction would lose a failure that still counts, or an override. Notifies no listener, so it can be called under
+    /// the cache's lock.
     pub(crate) fn is_unhealthy(&self, now: Instant) -> bool {
         !self.hot_slot().state().success_is_noop() && self.lock().breaker.is_unhealthy(now)
     }
 
-    /// Whether a call now would be admitted.
+    /// Whether a call would be admitted now.
     #[inline]
     pub(crate) fn is_healthy(&self) -> bool {
         self.hot_slot().state().admits() || self.is_healthy_again()
     }
 
-    // Out of line, so that what is inlined into a healthy call stays small.
+    // Out of line, to keep the code inlined into a healthy call small.
     #[inline(never)]
     fn is_healthy_again(&self) -> bool {
         let refuses_until = self.refuses_until.load(Ordering::Acquire);
@@ -210,7 +209,7 @@ impl SharedBreaker {
         }
     }
 
-    /// As [`admit`](Self::admit), of a call that a chain makes although the breaker refuses for failures.
+    /// Like [`admit`](Self::admit), but a chain makes the call although failures opened the breaker.
     pub(crate) fn admit_overridden(&self, layer: LayerId) -> Result<Ticket, CircuitOpen> {
         self.ask(|breaker, now| breaker.admit_overridden(layer, now))
     }
@@ -229,7 +228,7 @@ impl SharedBreaker {
         admitted
     }
 
-    /// The refusal of a call now; one that would be admitted is told to come back at once.
+    /// Returns the refusal of a call now, with a wait of zero if the call would be admitted.
     pub(crate) fn refuse(&self) -> CircuitOpen {
         let refusal = self.standing_refusal().unwrap_or_else(|| {
             self.look(|breaker, now| {
@@ -246,12 +245,12 @@ impl SharedBreaker {
         self.refusals.refused(refusal);
     }
 
-    /// What a call is told now where no lock is needed to know that it is refused.
+    /// Returns the refusal of a call now, if it is known without the lock.
     fn standing_refusal(&self) -> Option<CircuitOpen> {
         if self.hot_slot().state().admits() {
             return None;
         }
-        // Never waits: where it is being changed, the breaker knows.
+        // Does not wait for a thread that is writing: the caller takes the breaker's lock then.
         let refusal = self.refusal.try_read().ok()?;
         let refusal = refusal.as_deref()?;
         let now = Instant::now();
@@ -310,12 +309,12 @@ impl SharedBreaker {
         })
     }
 
-    /// Ends when a call would be admitted at another time than now; it must be polled to listen.
+    /// Completes when the time changes at which a call is admitted. Must be polled once to register.
     pub(crate) fn admission_changed(self: Arc<Self>) -> AdmissionChanged {
         Box::pin(with_safe_waker(async move {
             let changed = self.admission_changed.notified();
             match self.look(|breaker, _| breaker.lifts_at()) {
-                // Nobody tells that an override has run out, and without a timer nothing does.
+                // The end of an override is not notified, so it needs a timer, if the runtime has one.
                 Some(at) if has_timers() => drop(timeout_at(at, changed).await),
                 _ => changed.await,
             }
@@ -331,17 +330,17 @@ impl SharedBreaker {
             else {
                 return;
             };
-            // Told or run out: look again either way.
+            // Notified or timed out: check again.
             let _ = timeout_at(at, changed).await;
         }
     }
 
-    /// Looks at the breaker as it is now.
+    /// Reads the breaker as of now.
     pub(crate) fn look<R>(&self, view: impl FnOnce(&Breaker, Instant) -> R) -> R {
         self.with_current(|breaker, _, now| view(breaker, now))
     }
 
-    /// Takes one step of the state machine, and makes known what it changed.
+    /// Applies one event to the state machine, and notifies listeners of the changes.
     pub(crate) fn update<R>(&self, step: impl FnOnce(&mut Breaker, Instant) -> R) -> R {
         let (result, admission_changed, override_changed) =
             self.with_current(|breaker, outbox, now| {
@@ -367,8 +366,8 @@ impl SharedBreaker {
         result
     }
 
-    /// The one way to the state machine: does what time alone does, and then the rest.
-    // Out of line, so that what is inlined into a healthy call stays small.
+    /// Advances the breaker to now, then runs `then`. The only access to the state machine.
+    // Out of line, to keep the code inlined into a healthy call small.
     #[inline(never)]
     fn with_current<R>(&self, then: impl FnOnce(&mut Breaker, &mut Outbox, Instant) -> R) -> R {
         let mut locked = self.lock();
@@ -377,11 +376,11 @@ impl SharedBreaker {
             outbox,
             open_time,
         } = &mut *locked;
-        // Under the lock, so that time does not run backwards for the breaker.
+        // Read under the lock, so that the breaker never sees time go backwards.
         let now = Instant::now();
 
         breaker.tallied(self.hot_slot.tally.take());
-        // One change after the other, so that each is announced.
+        // One change at a time, so that each one is announced.
         loop {
             let due = breaker.changes_at().map_or(now, |at| at.min(now));
             let before = breaker.seen();
@@ -394,21 +393,21 @@ impl SharedBreaker {
         }
         let result = then(breaker, outbox, now);
 
-        let has_mail = outbox.attend();
+        let must_send = outbox.start_sending();
         let open_seconds = open_time.take_seconds();
         self.show(breaker, now);
         drop(locked);
         self.hot_slot().meters.open_for(open_seconds);
-        if has_mail {
-            self.deliver();
+        if must_send {
+            self.send_pending();
         }
         result
     }
 
     fn announce(&self, outbox: &mut Outbox, before: Seen, breaker: &Breaker, now: Instant) {
         let Seen { state, cause } = breaker.seen();
-        let is_heard = telemetry::IS_ON || self.listeners.transitions.receiver_count() > 0;
-        if state == before.state || !is_heard {
+        let has_listener = telemetry::IS_ON || self.listeners.transitions.receiver_count() > 0;
+        if state == before.state || !has_listener {
             return;
         }
         let explains_itself = state == State::HalfOpen && cause == before.cause;
@@ -426,7 +425,8 @@ impl SharedBreaker {
         });
     }
 
-    fn deliver(&self) {
+    /// Sends the transitions of the outbox, each without the lock.
+    fn send_pending(&self) {
         loop {
             let mut locked = self.lock();
             let Some(transition) = locked.outbox.next() else {
@@ -435,12 +435,12 @@ impl SharedBreaker {
             drop(locked);
             self.hot_slot().meters.changed(&transition);
             telemetry::changed(&transition);
-            // An error only says that the last listener has left.
+            // An error only means that there is no listener.
             let _ = self.listeners.transitions.send(transition);
         }
     }
 
-    /// What can be read without the lock.
+    /// Updates everything that is read without the lock. The [`HotState`] comes last: see the [module](super).
     fn show(&self, breaker: &mut Breaker, now: Instant) {
         let state = HotState::of(breaker);
         if !state.admits() {
@@ -462,7 +462,7 @@ impl SharedBreaker {
         self.hot_slot.show(state);
     }
 
-    /// A panic under the lock can only be one of this crate; the state is whole after every step.
+    /// Ignores poisoning: no foreign code runs under the lock, and the state is consistent after every step.
     fn lock(&self) -> MutexGuard<'_, Locked> {
         self.locked.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -2,36 +2,39 @@ use std::{collections::VecDeque, mem};
 
 use crate::view::Transition;
 
-/// Transitions on their way to the listeners. They are sent without the breaker's lock, so that no
-/// listener's waker runs under it, by one thread at a time, so that they stay in order.
-// In a box that is made for the first: most providers have nothing to tell, and there may be many.
+/// Transitions that are not yet sent to the listeners.
+///
+/// They are sent without the breaker's lock, so that no listener's waker runs under it, and by one thread at a time, so that
+/// they stay in order.
+// Allocated at the first transition, because most of many providers have none.
 #[derive(Default)]
-pub(super) struct Outbox(Option<Box<Mail>>);
+pub(super) struct Outbox(Option<Box<Pending>>);
 
 #[derive(Default)]
-struct Mail {
+struct Pending {
     queue: VecDeque<Transition>,
-    is_attended: bool,
+    /// A thread is sending the queue.
+    is_sending: bool,
 }
 
 impl Outbox {
     pub(super) fn add(&mut self, transition: Transition) {
-        let mail = self.0.get_or_insert_default();
-        mail.queue.push_back(transition);
+        let pending = self.0.get_or_insert_default();
+        pending.queue.push_back(transition);
     }
 
-    /// Whether there is something to send and nobody who does: the caller does, from now on.
-    pub(super) fn attend(&mut self) -> bool {
-        self.0.as_mut().is_some_and(|mail| {
-            !mail.queue.is_empty() && !mem::replace(&mut mail.is_attended, true)
+    /// Returns true if there are transitions and no thread is sending them. The caller must then send them.
+    pub(super) fn start_sending(&mut self) -> bool {
+        self.0.as_mut().is_some_and(|pending| {
+            !pending.queue.is_empty() && !mem::replace(&mut pending.is_sending, true)
         })
     }
 
-    /// What is sent next. Where there is nothing, the outbox is left to whoever attends it next.
+    /// Takes the next transition to send. `None` ends the sending.
     pub(super) fn next(&mut self) -> Option<Transition> {
-        let mail = self.0.as_mut()?;
-        let next = mail.queue.pop_front();
-        mail.is_attended = next.is_some();
+        let pending = self.0.as_mut()?;
+        let next = pending.queue.pop_front();
+        pending.is_sending = next.is_some();
         next
     }
 }

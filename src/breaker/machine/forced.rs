@@ -1,0 +1,61 @@
+//! An operator's override.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Breaker;
+use crate::{
+    outcome::Reason,
+    util::time::after,
+    view::{Override, State},
+};
+
+/// An override, which hides the phase of a breaker and leaves it unchanged.
+#[derive(Debug)]
+pub(super) struct Forced {
+    pub(super) to: Override,
+    pub(super) since: Option<Instant>,
+    pub(super) until: Instant,
+    pub(super) reason: Reason,
+}
+
+impl Breaker {
+    pub(crate) fn force(&mut self, to: Override, ttl: Duration, reason: Reason, now: Instant) {
+        let is_there_already = self.seen().state == State::from(to);
+        let since = if is_there_already {
+            self.since()
+        } else {
+            Some(now)
+        };
+        self.forced = Some(Box::new(Forced {
+            to,
+            since,
+            until: after(now, ttl),
+            reason,
+        }));
+    }
+
+    pub(crate) fn unforce(&mut self, now: Instant) {
+        if let Some(forced) = self.forced.take() {
+            self.lift(&forced, now);
+        }
+    }
+
+    /// Ends an override whose time is over.
+    pub(super) fn expire_override(&mut self, now: Instant) {
+        if let Some(forced) = self.forced.take_if(|forced| now >= forced.until) {
+            self.lift(&forced, forced.until);
+        }
+    }
+
+    /// Forced → the phase beneath. The state's age goes on if the state is the same.
+    fn lift(&mut self, forced: &Forced, at: Instant) {
+        let was_there_already = self.seen().state == State::from(forced.to);
+        self.since = if was_there_already {
+            forced.since
+        } else {
+            Some(at)
+        };
+    }
+}

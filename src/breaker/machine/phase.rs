@@ -1,0 +1,50 @@
+use tokio::time::Instant;
+
+use crate::view::Cause;
+
+/// The state of a breaker without its override.
+#[derive(Debug)]
+pub(super) enum Phase {
+    Closed,
+    // Boxed, because most of many providers are closed.
+    Open(Box<OpenWindow>),
+    HalfOpen(Box<OpenWindow>, HalfOpenRound),
+}
+
+/// An open window, which is kept while the breaker is half-open.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OpenWindow {
+    pub(super) cause: Cause,
+    /// The time of the trip or of the last failed trial, from which [`max_hold`](crate::Backoff::max_hold) counts.
+    pub(super) began: Instant,
+    pub(super) until: Instant,
+    /// The time that the provider asked for; no check and no granted trial ends the window earlier.
+    pub(super) requested_until: Option<Instant>,
+    /// A trial has failed in this outage, so a reachability check proves nothing.
+    pub(super) trial_failed: bool,
+}
+
+/// The progress of a half-open breaker.
+#[derive(Debug)]
+pub(super) struct HalfOpenRound {
+    /// The open window was cut short, for one trial only.
+    pub(super) granted: bool,
+    pub(super) successes: u32,
+}
+
+impl OpenWindow {
+    /// Whether the time that the provider asked for, if any, has come.
+    pub(super) fn may_end(&self, now: Instant) -> bool {
+        self.requested_until
+            .is_none_or(|requested_until| now >= requested_until)
+    }
+}
+
+impl HalfOpenRound {
+    pub(super) fn new(granted: bool) -> Self {
+        Self {
+            granted,
+            successes: 0,
+        }
+    }
+}

@@ -1,4 +1,4 @@
-//! What a caller gets instead of an answer, and how to find it.
+//! The crate's errors, and functions that find them inside other errors.
 
 use std::{any::Any, error::Error, sync::Arc};
 
@@ -18,11 +18,10 @@ use crate::{
     util::errors::{by_value_or_pointer, chain},
 };
 
-/// Whether circuit breakers refused a call, so that no provider was called: the error is a [`CircuitOpen`], or the
-/// [`NoHealthyProvider`] of a chain that called nobody.
+/// Returns whether circuit breakers refused the call, so that no provider was called.
 ///
-/// A retry at once would be refused too; the field `retry_in` of both errors tells how long to wait. So a retry policy leaves
-/// refusals alone:
+/// The error is a [`CircuitOpen`], or a [`NoHealthyProvider`] of a chain that called no provider. An immediate retry would be
+/// refused too: the field `retry_in` of both errors is the time to wait. So a retry policy should not retry refusals:
 ///
 /// ```
 /// use std::future::{Ready, ready};
@@ -65,14 +64,14 @@ pub fn is_refusal(error: &(dyn Error + 'static)) -> bool {
         let exhausted = || by_value_or_pointer::<NoHealthyProvider>(error);
         refusal.or_else(|| Some(exhausted()?.without_a_call() == Some(Kind::CircuitOpen)))
     };
-    // The outermost decides: beneath the end of a chain may be the refusal of one of its providers.
+    // The outermost error decides, because the source of a `NoHealthyProvider` may be the refusal of one of its providers.
     chain(error).find_map(is_refusal).unwrap_or(false)
 }
 
-// What the crate's own errors prove, which come from every room.
+// The following impls are here because they name errors of all modules.
 
 impl Kind {
-    /// The kind of an error, if it has one.
+    /// Returns the kind of an error or of its sources, if it has one.
     #[must_use]
     pub fn of(error: &(dyn Error + 'static)) -> Option<Self> {
         let mut known = None;
@@ -104,14 +103,14 @@ impl Kind {
         shown
     }
 
-    /// The error of a service whose error type is one of the crate's own.
+    /// Returns a service's error as `dyn Error` if its type is one of the crate's own.
     pub(crate) fn own_error(error: &dyn Any) -> Option<&(dyn Error + 'static)> {
         as_known::<CircuitOpen>(error).or_else(|| as_known::<NoHealthyProvider>(error))
     }
 }
 
 impl CircuitOpen {
-    /// Whether the breaker with this id has refused a call, as its own copy of the id shows.
+    /// Whether the breaker that owns this `Arc` of an id refused the call. The pointer is compared, not the text.
     pub(crate) fn is_within(error: &(dyn Error + 'static), id: &Arc<str>) -> bool {
         chain(error).any(|error| {
             let refusal = by_value_or_pointer::<Self>(error);
@@ -124,7 +123,7 @@ impl CircuitOpen {
 
 #[cfg(feature = "http")]
 impl Reason {
-    /// The reason that an error carries.
+    /// Returns the reason inside an error, if it has one.
     pub(crate) fn within<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Self> {
         PeekError::within(error)?.reason()
     }
@@ -132,7 +131,7 @@ impl Reason {
 
 #[cfg(feature = "http")]
 impl Outcome {
-    /// The pause that a provider asked for in a body that was peeked at.
+    /// Returns the throttle inside an error, if the provider asked for a pause in a peeked body.
     pub(crate) fn throttle_within(error: &(dyn Error + 'static)) -> Option<Self> {
         PeekError::within(error)?.throttle()
     }

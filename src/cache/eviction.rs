@@ -9,28 +9,27 @@ use crate::breaker::SharedBreaker;
 
 type ByKey = HashMap<Arc<str>, Arc<SharedBreaker>>;
 
-/// How many of the unhealthy are looked at for each eviction: where there are more, one that has recovered may
-/// be found some evictions late.
+/// Number of unhealthy providers that are checked at each eviction. If there are more, one that has recovered may be found some
+/// evictions later.
 const LOOKS: usize = 32;
 
-/// The providers that only keyed layers have asked for, or that were only restored: a new one takes the place of another where
-/// there are too many.
+/// The providers of keyed layers and of restored snapshots. If there are too many, a new one evicts an old one.
 ///
-/// They queue for their eviction. At its turn, one that was asked for since the last goes to the end
-/// of the queue, and one that is unhealthy is set aside. Each of these steps is paid for by a call that was
-/// made, so that an eviction takes a constant number of them on average. One that is removed leaves its
-/// place behind, to be passed over: looking for it would take the longer the more there are.
+/// They wait in a queue, as in the CLOCK algorithm. The first in the queue is evicted, with two exceptions: a provider that was
+/// used since its last turn goes to the end, and an unhealthy one goes to a second queue, which comes last. Each such step is due
+/// to an earlier call, so an eviction takes a constant number of steps on average. A removed provider stays in its queue and is
+/// skipped at its turn, because a search for it would be linear.
 #[derive(Default)]
 pub(super) struct KeyedBreakers {
     by_key: ByKey,
     queue: VecDeque<Arc<SharedBreaker>>,
-    /// Those that were unhealthy at their turn, which come after all others.
+    /// Providers that were unhealthy at their turn. They are evicted after all others.
     unhealthy: VecDeque<Arc<SharedBreaker>>,
-    /// Whoever of the unhealthy is looked at next.
+    /// Index of the unhealthy provider that is checked next.
     next_look: usize,
-    /// How many were added without another going, and may be too many.
+    /// Number of providers that were added without an eviction, and may exceed the bound.
     restored: usize,
-    /// How many places may be those of the removed.
+    /// Maximum number of removed providers still in the queues.
     removed: usize,
 }
 
@@ -47,7 +46,7 @@ impl KeyedBreakers {
         self.by_key.len()
     }
 
-    /// Adds one that is not there, in place of another where there are `bound` of them.
+    /// Adds a new provider, and evicts another if there are already `bound` of them. Returns the evicted ones.
     pub(super) fn insert(
         &mut self,
         breaker: Arc<SharedBreaker>,
@@ -58,7 +57,7 @@ impl KeyedBreakers {
         evicted
     }
 
-    /// Adds one that is not there; the next insertion makes room for it.
+    /// Adds a new provider without an eviction; the next [`insert`](Self::insert) makes up for it.
     pub(super) fn insert_restored(&mut self, breaker: Arc<SharedBreaker>) {
         self.restored += 1;
         self.add(breaker);
@@ -73,7 +72,7 @@ impl KeyedBreakers {
     pub(super) fn remove(&mut self, key: &str) -> Option<Arc<SharedBreaker>> {
         let removed = self.by_key.remove(key)?;
         self.removed += 1;
-        // Seldom enough to cost each removal a constant time on average.
+        // Rare enough that a removal takes constant time on average.
         if self.removed > self.by_key.len() {
             for breakers in [&mut self.queue, &mut self.unhealthy] {
                 breakers.retain(|breaker| is_known(&self.by_key, breaker));
@@ -83,7 +82,7 @@ impl KeyedBreakers {
         Some(removed)
     }
 
-    /// Evicts one where there are `bound` of them, and those that only a restore has put above that.
+    /// Evicts one provider if there are already `bound` of them, and also those that restores added beyond the bound.
     fn make_room(&mut self, bound: usize) -> Vec<Arc<SharedBreaker>> {
         let mut evicted = Vec::new();
         if self.len() < bound {
@@ -109,7 +108,7 @@ impl KeyedBreakers {
         evicted
     }
 
-    /// Lets those that were set aside, and are unhealthy no more, queue again.
+    /// Moves providers that have recovered from the unhealthy queue to the first one.
     fn recall(&mut self, now: Instant) {
         for _ in 0..self.unhealthy.len().min(LOOKS) {
             self.next_look %= self.unhealthy.len();
@@ -132,7 +131,7 @@ impl KeyedBreakers {
     }
 }
 
-/// The first that was not asked for since its last turn, or the first where all were.
+/// Takes the first provider that was not used since its last turn, or the first of all if all were used.
 fn next_unused(
     queue: &mut VecDeque<Arc<SharedBreaker>>,
     by_key: &ByKey,
@@ -150,7 +149,7 @@ fn next_unused(
     queue.pop_front()
 }
 
-/// Whether it was not removed; another may be there by its key since.
+/// Whether the breaker is still in the map. A removed one may have been replaced by a new breaker with the same key.
 fn is_known(by_key: &ByKey, breaker: &Arc<SharedBreaker>) -> bool {
     let known = by_key.get(breaker.id());
     known.is_some_and(|known| Arc::ptr_eq(known, breaker))

@@ -5,17 +5,17 @@ use std::{
 
 use crate::outcome::prefix;
 
-/// The longest id of a request or of a snapshot that is kept as it is, in bytes: longer than any origin with a valid
-/// host name.
+/// Maximum length in bytes of an id that is not shortened, if it comes from a request or a snapshot. Longer than any origin with a
+/// valid host name.
 pub(crate) const LONGEST: usize = 320;
 
-/// How many bytes of a longer one are kept, in front of its hash.
+/// Number of bytes of a longer id that stay in front of its hash.
 const READABLE: usize = 192;
 
-/// The id, or a short one in its place: who sends requests decides how long keys are, and must not fill our memory.
+/// Returns the id, or a short form of a long one, so that clients cannot fill the memory with long keys.
 ///
-/// The hash is the same in every process, so that a snapshot fits the next one. It therefore has no secret, and can be made to
-/// collide. That lets no more happen than a key does that is copied: it moves the breaker of the key that it collides with.
+/// The hash is the same in every process, so that a snapshot fits the next process. So it has no secret, and a client can make ids
+/// collide. It gains nothing: by sending the other key itself, it reaches the same breaker.
 pub(super) fn bounded(id: &str) -> Cow<'_, str> {
     if id.len() <= LONGEST {
         return id.into();
@@ -46,6 +46,6 @@ mod tests {
         assert_ne!(one, other);
         assert_eq!(one.len(), READABLE + 3 + 16);
         assert!(one.starts_with("éé"), "{one}");
-        assert_eq!(bounded(&one), one, "once is enough");
+        assert_eq!(bounded(&one), one, "a short form is not shortened again");
     }
 }

@@ -1,3 +1,11 @@
+//! The registry of all providers and their breakers.
+//!
+//! [`HealthCache`] finds or creates the breaker of an id, and [`Provider`] is a handle to it. Named providers stay until they are
+//! removed. Providers of keyed layers and of restored snapshots are limited: `eviction` chooses which one a new provider
+//! replaces, and `id` shortens long ids. [`Snapshot`] is a copy of every provider's health, and [`Transitions`] a subscription to
+//! changes. No foreign code runs under the registry's lock; a breaker announces its own changes when it is read, so it is read
+//! after the lock is released.
+
 mod eviction;
 mod id;
 mod provider;
@@ -24,13 +32,13 @@ use crate::{
     view::ProviderHealth,
 };
 
-/// With so many providers that nobody has asked for by name, no new ones are restored.
+/// Number of providers not requested by name from which `restore` creates no more.
 const MAX_RESTORED: usize = 10_000;
 
-/// The health of every provider: the one thing that layers, probes, chains and status pages share.
+/// The health of every provider, shared by layers, probes, chains and status pages.
 ///
-/// A cheap handle: a clone is the same cache. Make it first, and hand its
-/// [providers](Self::provider) to whatever calls them.
+/// Create it first, and pass its [providers](Self::provider) to the layers that call them. It is a cheap handle: all clones share
+/// one cache.
 ///
 /// ```
 /// use tower_health::HealthCache;
@@ -48,7 +56,7 @@ pub struct HealthCache {
     registry: Arc<Registry>,
 }
 
-/// What a task holds that must end with the last cache.
+/// A weak handle for tasks that end when the cache is dropped.
 #[derive(Clone, Debug)]
 pub(crate) struct WeakCache {
     registry: Weak<Registry>,
@@ -58,23 +66,22 @@ pub(crate) struct WeakCache {
 struct Registry {
     breakers: RwLock<Breakers>,
     listeners: Arc<Listeners>,
-    /// Of all that keyed layers make.
+    /// Shared by all providers of keyed layers.
     keyed_meters: OnceLock<Meters>,
     alive: watch::Sender<()>,
 }
 
 struct Breakers {
-    /// The rules of those that are not given rules of their own.
+    /// The policy of providers without their own.
     policy: Arc<Policy>,
-    /// Those that were asked for by name: they stay until they are removed.
+    /// Providers requested by name. They stay until they are removed.
     named: BTreeMap<Arc<str>, Arc<SharedBreaker>>,
-    /// Those that only keyed layers have asked for, or that were only restored: others take their places. Their
-    /// ids are [bounded](id::bounded).
+    /// Providers of keyed layers and of restored snapshots. They can be evicted, and their ids are [bounded](id::bounded).
     keyed: KeyedBreakers,
 }
 
 impl HealthCache {
-    /// Creates an empty cache, whose providers follow `policy` unless they are given one of their own.
+    /// Creates an empty cache. Its providers use `policy`, unless they have their own.
     #[must_use]
     pub fn new(policy: Policy) -> Self {
         Self {
@@ -91,8 +98,10 @@ impl HealthCache {
         }
     }
 
-    /// The provider of this id; closed and well, where it is new. It stays until it is
-    /// [removed](Self::remove), also where a [keyed layer](crate::KeyedHealthLayer) had made it.
+    /// Returns the provider with this id, and creates it if it is unknown. A new provider is closed and healthy.
+    ///
+    /// It stays in the cache until it is [removed](Self::remove). This is also true for a provider that a
+    /// [keyed layer](crate::KeyedHealthLayer) created: it can no longer be evicted.
     #[must_use]
     pub fn provider(&self, id: impl Into<Arc<str>>) -> Provider {
         let id = id.into();
@@ -125,7 +134,8 @@ impl HealthCache {
             breaker.meter(&Meters::of(breaker.id()));
         }
         if let Some(shortened) = shortened {
-            // Names of the application are kept as they are, and who has the other asks again.
+            // A named id is never shortened, so the long id gets a breaker of its own, with the same health. Keyed layers then
+            // request it again.
             shortened.forget();
             shortened.unmeter();
             let row = shortened.health();
@@ -134,8 +144,7 @@ impl HealthCache {
         breaker
     }
 
-    /// The provider of a request's key. Where it is new, and keyed layers have made `bound` others,
-    /// it takes the place of one of them.
+    /// Returns the provider of a request's key. A new one evicts another if there are already `bound` of them.
     pub(crate) fn keyed_provider(&self, key: &str, bound: usize) -> Provider {
         let known = self.read(|breakers| breakers.get(key).cloned());
         Provider::new(match known {
@@ -154,7 +163,7 @@ impl HealthCache {
     ) -> Arc<SharedBreaker> {
         let mut is_new = false;
         let (breaker, evicted) = self.write(|breakers| {
-            // Somebody may have been faster.
+            // Another thread may have added it meanwhile.
             if let Some(breaker) = breakers.get(key) {
                 return (Arc::clone(breaker), Vec::new());
             }
@@ -175,24 +184,24 @@ impl HealthCache {
     fn keyed_meters(&self) -> &Meters {
         let meters = &self.registry.keyed_meters;
         meters.get().unwrap_or_else(|| {
-            // Made outside, for a recorder may come back here.
+            // Created outside `get_or_init`, because a recorder may call back into this crate.
             let made = Meters::of_keyed();
             meters.get_or_init(|| made)
         })
     }
 
-    /// A provider that is not known, nor will be: that of calls which nobody judges.
+    /// Returns a provider outside the cache, for calls that no breaker counts.
     pub(crate) fn nobody(&self) -> Provider {
         Provider::new(self.new_cell("".into(), &self.shared_policy()))
     }
 
-    /// Under the registry's lock, where it is to be known: a policy that is set meanwhile is then its own too.
+    /// Creates a breaker. To be added to the cache, it must be created under the registry's lock, or it could miss a new policy.
     fn new_cell(&self, id: Arc<str>, policy: &Arc<Policy>) -> Arc<SharedBreaker> {
         let listeners = Arc::clone(&self.registry.listeners);
         SharedBreaker::new(id, Arc::clone(policy), listeners)
     }
 
-    /// Returns the rules of the providers that were not given rules of their own.
+    /// Returns the policy of providers without their own.
     pub fn policy(&self) -> Policy {
         Policy::clone(&self.shared_policy())
     }
@@ -201,11 +210,11 @@ impl HealthCache {
         self.read(|breakers| Arc::clone(&breakers.policy))
     }
 
-    /// Changes the rules of every provider that was not given rules of its own, by [`provider_with`](Self::provider_with) or
-    /// [`Provider::set_policy`]: of those that are known, those of keyed layers among them, and of those to come.
+    /// Sets the policy of all present and future providers, including those of keyed layers.
     ///
-    /// Each keeps its state: an open window ends when it would have. A handle of a provider that was
-    /// [removed](Self::remove) keeps its rules.
+    /// A provider keeps its own policy if it has one, by [`provider_with`](Self::provider_with) or [`Provider::set_policy`].
+    /// States do not change: an open window ends when it would have. A handle of a [removed](Self::remove) provider keeps its
+    /// policy.
     ///
     /// ```
     /// use tower_health::{HealthCache, Policy, Trip};
@@ -214,7 +223,7 @@ impl HealthCache {
     /// let groq = cache.provider("groq");
     /// let local = cache.provider_with("local", Policy::new().trip(Trip::consecutive(1)));
     ///
-    /// // The configuration was read anew.
+    /// // The configuration was reloaded.
     /// cache.set_policy(Policy::new().trip(Trip::consecutive(5)));
     /// assert_eq!(groq.policy(), cache.policy());
     /// assert_eq!(cache.provider("new").policy(), cache.policy());
@@ -224,11 +233,11 @@ impl HealthCache {
         let mut policy = Arc::new(policy);
         self.write(|breakers| breakers.policy = Arc::clone(&policy));
         loop {
-            // Outside the lock, for a breaker announces what it finds.
+            // Outside the lock, because a breaker announces its changes when it is updated.
             for breaker in self.breakers() {
                 breaker.update(|breaker, now| breaker.follow_policy(Arc::clone(&policy), now));
             }
-            // Another may have set its policy meanwhile, and some providers have got this one after it.
+            // Another thread may have set its policy meanwhile, and this loop may have overwritten it in some providers.
             let latest = self.shared_policy();
             if Arc::ptr_eq(&latest, &policy) {
                 return;
@@ -237,8 +246,9 @@ impl HealthCache {
         }
     }
 
-    /// Returns the provider of this id, with rules of its own; one that is known keeps its state.
-    /// [`set_policy`](Self::set_policy) no longer changes its rules.
+    /// Returns the provider with this id, and sets its own policy. A known provider keeps its state.
+    ///
+    /// [`HealthCache::set_policy`](Self::set_policy) no longer changes its policy.
     #[must_use]
     pub fn provider_with(&self, id: impl Into<Arc<str>>, policy: Policy) -> Provider {
         let provider = self.provider(id);
@@ -246,22 +256,21 @@ impl HealthCache {
         provider
     }
 
-    /// The provider of this id, if it is known. Creates nothing.
+    /// Returns the provider with this id, if it is known.
     #[must_use]
     pub fn get(&self, id: &str) -> Option<Provider> {
         self.read(|breakers| breakers.get(id).cloned())
             .map(Provider::new)
     }
 
-    /// Whether a call to this provider would be admitted now. One that is unknown is healthy, and
-    /// stays unknown.
+    /// Returns whether a call to this provider would be admitted now. An unknown provider is healthy, and is not created.
     #[must_use]
     pub fn is_healthy(&self, id: &str) -> bool {
         self.read(|breakers| breakers.get(id).cloned())
             .is_none_or(|breaker| breaker.is_healthy())
     }
 
-    /// The health of every known provider, as a copy. Each row is true at its own instant.
+    /// Returns a copy of every known provider's health. The rows are taken one after another, not at one instant.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let providers = self
@@ -270,14 +279,15 @@ impl HealthCache {
             .map(|breaker| breaker.health())
             .collect();
         Snapshot {
-            // Last, so that nothing in it is of later.
+            // Taken last, so that no row is newer.
             at: Instant::now(),
             providers,
         }
     }
 
-    /// A [`snapshot`](Self::snapshot) with a row for each of the `expected` ids, so that its shape
-    /// is stable: one that is unknown is healthy, with all counts zero, and stays unknown.
+    /// Returns a [`snapshot`](Self::snapshot) that also has a row for each unknown `expected` id, so that its shape is stable.
+    ///
+    /// The row of an unknown provider is healthy with all counts zero. The provider is not created.
     #[must_use]
     pub fn snapshot_of<I>(&self, expected: I) -> Snapshot
     where
@@ -287,7 +297,7 @@ impl HealthCache {
         let mut snapshot = self.snapshot();
         let rows = expected.into_iter().map(Into::into);
         snapshot.providers.extend(rows.map(ProviderHealth::unknown));
-        // Stable, so that of two rows of one id the real one comes first.
+        // A stable sort, so that the real row of an id comes before the placeholder.
         snapshot
             .providers
             .sort_by(|one, other| one.id.cmp(&other.id));
@@ -297,28 +307,28 @@ impl HealthCache {
         snapshot
     }
 
-    /// Takes over the open windows and the overrides of a snapshot: for the start of a process, so that what was
-    /// down before is not found out anew.
+    /// Restores the open windows and the overrides of a snapshot, so that a new process does not call providers that were down.
     ///
-    /// Each lasts for as long as was left of it at the time of the snapshot. What has passed since is not deducted:
-    /// two processes share no clock but the wall's, which jumps. All is as if it had stood still meanwhile.
+    /// Each lasts for the time that remained when the snapshot was taken. The time since then is not deducted, because the
+    /// processes share only the wall clock, which can jump.
     ///
-    /// | a row that is | makes the provider |
+    /// | row | provider after the restore |
     /// |---|---|
-    /// | open, of a breaker that [only observes](crate::Policy::observe_only) | half-open |
-    /// | open | open for [`retry_in`](ProviderHealth::retry_in), but no longer than its own [policy](crate::Policy) allows for; nothing ends the wait before [`not_before`](ProviderHealth::not_before); the backoff goes on from [`failed_trials`](ProviderHealth::failed_trials) |
-    /// | half-open | half-open, with no trial under way |
-    /// | forced | forced, for [`forced_for`](ProviderHealth::forced_for), but for 7 days at most; not what was beneath |
-    /// | closed | what it was: failures that had not opened its breaker are forgotten, and a provider that this cache does not know stays unknown |
+    /// | open, and the breaker [only observes](crate::Policy::observe_only) | half-open |
+    /// | open | open for [`retry_in`](ProviderHealth::retry_in), limited by its own [policy](crate::Policy), and at least for [`not_before`](ProviderHealth::not_before); the backoff continues from [`failed_trials`](ProviderHealth::failed_trials) |
+    /// | half-open | half-open, with no trial in flight |
+    /// | forced | forced for [`forced_for`](ProviderHealth::forced_for), at most 7 days; the state beneath the override is not restored |
+    /// | closed | unchanged: failures that had not opened the breaker are dropped, and an unknown provider is not created |
     ///
-    /// Only what is untouched is restored: a provider of which anything has been heard in this cache, good or bad,
-    /// keeps its state. Changes of state are [announced](Self::subscribe) as any other, with the age that
-    /// they have in the snapshot. Where trials have failed, it counts as if it had been in this outage: a check for
-    /// reachability no longer ends the wait. Give providers their own policies first.
+    /// A provider keeps its state if this cache has already recorded a result, an override or a change of state for it. Set
+    /// providers' own policies before the restore.
     ///
-    /// A provider that this cache does not know yet is created as one of a [keyed layer](crate::KeyedHealthLayer) is: a new
-    /// key may evict it until it is [asked for by name](Self::provider), and its id is shortened in the same way. While the cache
-    /// holds 10,000 providers of this kind, further rows of unknown providers are skipped.
+    /// Changes of state are [announced](Self::subscribe), with the times of the snapshot. If `failed_trials` is not 0, a
+    /// reachability check does not end the open window early.
+    ///
+    /// An unknown provider is created like one of a [keyed layer](crate::KeyedHealthLayer): its id may be shortened, and it may be
+    /// evicted until it is [requested by name](Self::provider). While the cache has 10,000 such providers, rows of unknown
+    /// providers are skipped.
     ///
     /// ```
     /// # use tower_health::HealthCache;
@@ -326,7 +336,7 @@ impl HealthCache {
     /// before.provider("groq").mark_unhealthy("down");
     /// before.provider("groq").mark_unhealthy("down");
     ///
-    /// // With feature `serde`, a snapshot can be written to a file, and read in the next process.
+    /// // With feature `serde`, a snapshot can be written to a file and read by the next process.
     /// let cache = HealthCache::default();
     /// cache.restore(&before.snapshot());
     /// assert!(!cache.is_healthy("groq"));
@@ -341,14 +351,13 @@ impl HealthCache {
         }
     }
 
-    /// The provider that a row is to be restored to, if any.
+    /// Returns the breaker to restore a row to, if there is one.
     fn restored(&self, row: &ProviderHealth) -> Option<Arc<SharedBreaker>> {
         let (known, has_room) = self.read(|breakers| {
             let known = breakers.get(&row.id).cloned();
             (known, breakers.keyed.len() < MAX_RESTORED)
         });
-        // Where it is new, it stays as one of a keyed layer would, until it is asked for by name: who will do so
-        // is not known yet.
+        // A new provider is evictable until it is requested by name, because it may never be.
         let add = || {
             self.add_keyed(&row.id, |keyed, breaker| {
                 keyed.insert_restored(breaker);
@@ -358,16 +367,16 @@ impl HealthCache {
         known.or_else(|| (has_room && Breaker::is_restored_by(row)).then(add))
     }
 
-    /// Every transition from now on, of every provider, present and to come.
+    /// Subscribes to all transitions from now on, of present and future providers.
     pub fn subscribe(&self) -> Transitions {
         Transitions::new(self.registry.listeners.transitions.subscribe())
     }
 
-    /// Forgets a provider. Its handles go on working, on a breaker that the cache no longer knows;
-    /// asked for again, it is a new one.
+    /// Removes a provider. Existing handles still work, on a breaker that is no longer in the cache. A later request for this id
+    /// creates a new provider.
     pub fn remove(&self, id: &str) {
         let removed = self.write(|breakers| breakers.remove(id));
-        // Outside the lock.
+        // Outside the lock, because a recorder is foreign code.
         if let Some(removed) = removed {
             removed.unmeter();
         }
@@ -382,14 +391,15 @@ impl HealthCache {
         self.read(|breakers| breakers.named.len() + breakers.keyed.iter().len())
     }
 
-    /// A copy, in order, to be looked at outside the registry's lock: a breaker announces what it finds.
+    /// Returns all breakers by id. The caller reads them outside the registry's lock, because a breaker announces its changes when
+    /// it is read.
     fn breakers(&self) -> Vec<Arc<SharedBreaker>> {
         let mut breakers: Vec<_> = self.read(|breakers| breakers.all().cloned().collect());
         breakers.sort_by(|one, other| one.id().cmp(other.id()));
         breakers
     }
 
-    /// Told whenever an override moves the next change of a state without a transition.
+    /// Notified when an override moves the time of a state's next change without a transition.
     pub(crate) fn overrides(&self) -> watch::Receiver<()> {
         self.registry.listeners.overrides.subscribe()
     }
@@ -436,14 +446,14 @@ impl WeakCache {
         Some(HealthCache { registry })
     }
 
-    /// Ends when the last cache is gone.
+    /// Completes when the last handle of the cache is dropped.
     pub(crate) async fn gone(&mut self) {
-        // Nothing is ever sent: the only news is that the sender is gone.
+        // Nothing is ever sent, so the error means that the sender was dropped.
         let _ = self.gone.changed().await;
     }
 }
 
-/// A cache with the default [`Policy`].
+/// Creates a cache with the default [`Policy`].
 impl Default for HealthCache {
     fn default() -> Self {
         Self::new(Policy::default())

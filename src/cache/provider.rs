@@ -7,9 +7,10 @@ use crate::{
     view::{CircuitOpen, Override, ProviderHealth},
 };
 
-/// One thing that can be ill on its own, and its circuit breaker: a host, a model, a shard.
+/// A handle to one provider and its circuit breaker.
 ///
-/// A cheap handle; all handles of one id of one [`HealthCache`](crate::HealthCache) see one breaker.
+/// A provider is whatever can fail on its own: a host, a model, a shard. The handle is cheap to clone. In one
+/// [`HealthCache`](crate::HealthCache), all handles with the same id share one breaker.
 #[derive(Clone)]
 pub struct Provider {
     breaker: Arc<SharedBreaker>,
@@ -25,7 +26,7 @@ impl Provider {
         &self.breaker
     }
 
-    /// The name that it was asked for by.
+    /// Returns the provider's id.
     #[must_use]
     pub fn id(&self) -> &str {
         self.shared_id()
@@ -35,104 +36,109 @@ impl Provider {
         self.breaker().id()
     }
 
-    /// Asks to make one call.
+    /// Requests a permit for one call.
     ///
     /// # Errors
     ///
-    /// [`CircuitOpen`] while the breaker is open, or half-open with every trial's slot taken.
+    /// [`CircuitOpen`] if the breaker is open, or half-open with all trials in flight.
     #[inline]
     pub fn admit(&self) -> Result<Permit, CircuitOpen> {
         self.admit_to(LayerId::NONE)
     }
 
-    /// As [`admit`](Self::admit), of a call through a layer.
+    /// Like [`admit`](Self::admit), for a call through a layer.
     #[inline]
     pub(crate) fn admit_to(&self, layer: LayerId) -> Result<Permit, CircuitOpen> {
         let ticket = self.breaker().admit(layer)?;
         Ok(Permit::new(self.breaker().hot_slot(), ticket))
     }
 
-    /// Admits a call that another permit judges, or none.
+    /// Admits a call whose outcome another permit records, or none.
     pub(crate) fn admit_uncounted(&self) -> Permit {
         let hot_slot = self.breaker().hot_slot();
         Permit::new(hot_slot, Ticket::judged_elsewhere(hot_slot.state().epoch()))
     }
 
-    /// Admits a call that a chain makes although the breaker may refuse it: as a trial where one can be granted, otherwise
-    /// uncounted.
+    /// Admits a call of a chain even if failures opened the breaker. If a trial can be granted, the call is that trial; otherwise
+    /// its outcome does not count.
     pub(crate) fn admit_overridden(&self, layer: LayerId) -> Result<Permit, CircuitOpen> {
         let ticket = self.breaker().admit_overridden(layer)?;
         Ok(Permit::new(self.breaker().hot_slot(), ticket))
     }
 
-    /// Whether a chain may override the breaker: it admits calls, or refuses them because of failures alone.
+    /// Whether a chain may override the breaker: it admits calls, or refuses them only because of failures.
     pub(crate) fn may_fail_open(&self) -> bool {
         self.breaker().look(|breaker, now| {
             breaker.retry_in(now).is_none() || breaker.refuses_for_failures(now)
         })
     }
 
-    /// Whether a call now would be admitted.
+    /// Returns whether a call would be admitted now.
     #[inline]
     #[must_use]
     pub fn is_healthy(&self) -> bool {
         self.breaker().is_healthy()
     }
 
-    /// All that is known of its health, as a copy.
+    /// Returns a copy of the provider's health.
     #[must_use]
     pub fn health(&self) -> ProviderHealth {
         self.breaker().health()
     }
 
-    /// Closes the breaker and forgets all that was heard against the provider.
+    /// Closes the breaker and resets its counts, its backoff and its last error.
     ///
-    /// An operator's [`force`](Self::force) stands.
+    /// An override by [`force`](Self::force) stays in force.
     pub fn mark_healthy(&self) {
         self.breaker().update(Breaker::mark_healthy);
     }
 
-    /// Counts as a failed call; while the breaker is open it moves the deadline to a full backoff
-    /// from now, within [`Backoff::max_hold`](crate::Backoff::max_hold).
+    /// Records a failed call that was made elsewhere.
+    ///
+    /// If the breaker is open or half-open, it stays open for a full backoff from now, at most until
+    /// [`Backoff::max_hold`](crate::Backoff::max_hold) after it opened.
     pub fn mark_unhealthy(&self, reason: impl Into<Reason>) {
         let reason = reason.into();
         self.breaker()
             .update(|breaker, now| breaker.mark_unhealthy(reason, now));
     }
 
-    /// Ends an open window's wait so that one trial is admitted now. False, and nothing is changed,
-    /// where the provider [named a time](crate::Outcome::Throttled) that has not come, the state is
-    /// [forced](Self::force) or not open, [no live call may be a trial](crate::Trials::by_probe_only),
-    /// one is still in flight, or one was granted less than a second ago.
+    /// Ends an open window now, so that the next call is admitted as a trial. Returns whether it did.
+    ///
+    /// It returns false and changes nothing if:
+    /// - the breaker is not open, or is [forced](Self::force);
+    /// - the pause that the provider [asked for](crate::Outcome::Throttled) is not over;
+    /// - [`Trials::by_probe_only`](crate::Trials::by_probe_only) is set;
+    /// - a trial is still in flight, or one was granted less than a second ago.
     #[must_use = "false means that no trial was granted"]
     pub fn grant_trial(&self) -> bool {
         self.breaker().update(Breaker::grant_trial)
     }
 
-    /// Holds the breaker open or closed, whatever happens, until `ttl` has passed or
-    /// [`unforce`](Self::unforce) is called.
+    /// Holds the breaker open or closed for `ttl`, or until [`unforce`](Self::unforce) is called.
     ///
-    /// Verdicts are counted underneath; a call that only the override admitted does not count.
+    /// Outcomes are still counted, so the state beneath the override keeps changing. A call that only the override admits does
+    /// not count.
     pub fn force(&self, to: Override, ttl: Duration, reason: impl Into<Reason>) {
         let reason = reason.into();
         self.breaker()
             .update(|breaker, now| breaker.force(to, ttl, reason, now));
     }
 
-    /// Ends a [`force`](Self::force), if there is one.
+    /// Ends the override of [`force`](Self::force), if there is one.
     pub fn unforce(&self) {
         self.breaker().update(Breaker::unforce);
     }
 
-    /// The rules in force.
+    /// Returns the provider's policy.
     pub fn policy(&self) -> Policy {
         self.breaker()
             .look(|breaker, _| Policy::clone(breaker.policy()))
     }
 
-    /// Gives the provider rules of its own and keeps its state: an open window ends when it would have.
+    /// Sets a policy for this provider alone. Its state does not change: an open window ends when it would have.
     ///
-    /// From now on it no longer follows [`HealthCache::set_policy`](crate::HealthCache::set_policy).
+    /// [`HealthCache::set_policy`](crate::HealthCache::set_policy) no longer changes this provider's policy.
     pub fn set_policy(&self, policy: Policy) {
         let policy = Arc::new(policy);
         self.breaker()

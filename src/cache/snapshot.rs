@@ -2,19 +2,19 @@ use tokio::time::Instant;
 
 use crate::view::ProviderHealth;
 
-/// The health of many providers, in the order of their ids.
+/// A copy of the health of many providers.
 #[cfg_attr(feature = "serde", doc = include_str!("../serde/snapshot.md"))]
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Snapshot {
-    /// When it was taken: what [`ProviderHealth::since`] and [`ProviderHealth::last_check`] are measured against.
+    /// Time of the snapshot. The ages of [`ProviderHealth::since`] and [`ProviderHealth::last_check`] are relative to it.
     pub at: Instant,
-    /// One row a provider.
+    /// One row per provider, sorted by id.
     pub providers: Vec<ProviderHealth>,
 }
 
 impl Snapshot {
-    /// The row of one provider.
+    /// Returns the row of a provider.
     #[must_use]
     pub fn get(&self, id: &str) -> Option<&ProviderHealth> {
         let place = self.providers.binary_search_by(|row| (*row.id).cmp(id));

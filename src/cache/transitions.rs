@@ -5,16 +5,15 @@ use crate::{
     view::Transition,
 };
 
-/// Every transition of every provider of a cache, each once, in order per provider.
+/// A subscription to the transitions of all providers of a cache, each once, in order per provider.
 ///
-/// Made by [`HealthCache::subscribe`](crate::HealthCache::subscribe). A subscriber that is slow
-/// delays no call and no other subscriber: 1,024 transitions wait for it, then the oldest are
-/// dropped and [counted](Self::missed).
+/// [`HealthCache::subscribe`](crate::HealthCache::subscribe) returns it. A slow subscriber delays neither calls nor other
+/// subscribers: up to 1,024 transitions wait for it. Beyond that the oldest are dropped and [counted](Self::missed).
 ///
-/// As a `Stream`, with the `futures` crate:
+/// To get a `Stream`, use the `futures` crate:
 /// `stream::unfold(transitions, async |mut t| t.recv().await.map(|next| (next, t)))`.
 #[derive(Debug)]
-#[must_use = "transitions are seen by receiving them"]
+#[must_use = "a subscription that is dropped receives nothing"]
 pub struct Transitions {
     receiver: broadcast::Receiver<Transition>,
     missed: u64,
@@ -28,11 +27,11 @@ impl Transitions {
         }
     }
 
-    /// The next transition; `None` once the cache and all its providers are gone.
+    /// Waits for the next transition. Returns `None` once the cache and all its providers are dropped.
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: no transition is lost by dropping the future.
+    /// This method is cancel safe: dropping the future loses no transition.
     pub async fn recv(&mut self) -> Option<Transition> {
         loop {
             match with_safe_waker(self.receiver.recv()).await {
@@ -43,7 +42,7 @@ impl Transitions {
         }
     }
 
-    /// The next transition, if it has come.
+    /// Returns the next transition, if there is one already.
     #[cfg(feature = "status")]
     pub(crate) fn try_recv(&mut self) -> Option<Transition> {
         loop {
@@ -55,17 +54,16 @@ impl Transitions {
         }
     }
 
-    /// How many transitions were dropped because this subscriber lagged behind.
+    /// Returns the number of transitions that were dropped because this subscriber was too slow.
     #[must_use]
     pub fn missed(&self) -> u64 {
         self.missed
     }
 
-    /// Calls `listener` with each transition, until the cache and all its providers are gone: the
-    /// callback form, to be spawned.
+    /// Calls `listener` for each transition, until the cache and all its providers are dropped. Spawn the returned future.
     ///
-    /// The listener runs in the caller's task, so it can neither delay nor break a call, and may use
-    /// the cache freely. One that panics is called again with the next transition.
+    /// The listener runs in that task, so it cannot delay or fail a call, and may use the cache. If it panics, it is called
+    /// again for the next transition.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]

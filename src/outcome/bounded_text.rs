@@ -1,11 +1,11 @@
-//! Texts of others, of which only the beginning is kept.
+//! Foreign texts, cut to a maximum length.
 
 use std::fmt::{self, Write as _};
 
-/// The most that is kept, in bytes.
+/// Maximum length, in bytes.
 pub(super) const MAX_BYTES: usize = 256;
 
-/// The longest prefix of `text` that fits into `max` bytes.
+/// Returns the longest prefix of `text` that fits into `max` bytes.
 pub(crate) fn prefix(text: &str, max: usize) -> &str {
     let mut end = text.len().min(max);
     while !text.is_char_boundary(end) {
@@ -14,27 +14,27 @@ pub(crate) fn prefix(text: &str, max: usize) -> &str {
     &text[..end]
 }
 
-/// The beginning of what `value` displays.
+/// Returns the beginning of the text that `value` displays.
 pub(crate) fn beginning_of(value: impl fmt::Display) -> String {
     Bounded::of(value).0
 }
 
-/// Takes text until it is full, then ends the formatting with an error.
+/// A text of at most [`MAX_BYTES`]. When it is full, writing fails, which ends the formatting.
 pub(super) struct Bounded(pub(super) String);
 
 impl Bounded {
     pub(super) fn of(value: impl fmt::Display) -> Self {
         let mut text = Self(String::with_capacity(MAX_BYTES));
-        // The only error is that it is full, and has what it needs.
+        // An error only means that the text is full.
         let _ = write!(text, "{value}");
         text
     }
 
-    /// Adds what is not there yet: many errors repeat their source.
-    pub(super) fn add(&mut self, Self(said): &Self) {
-        if !self.0.contains(said) {
+    /// Appends a text, unless it is contained already: many errors repeat their source.
+    pub(super) fn add(&mut self, Self(added): &Self) {
+        if !self.0.contains(added) {
             let separator = if self.0.is_empty() { "" } else { ": " };
-            let _ = write!(self, "{separator}{said}");
+            let _ = write!(self, "{separator}{added}");
         }
     }
 }

@@ -1,8 +1,8 @@
 use std::fmt;
 
-/// What kind of error a call ended with: a word or two that stay as they are, fit for a metric's label.
+/// The kind of an error, with a stable label for metrics.
 ///
-/// | kind | label | shown by |
+/// | kind | label | errors |
 /// |---|---|---|
 /// | [`Dns`](Self::Dns) | `dns` | † `dns error` beneath a connect error of the client |
 /// | [`Connect`](Self::Connect) | `connect` | `io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable, NetworkDown, AddrNotAvailable}`; † any other connect error of the client; `ConnectError` of tonic, with feature `tonic` |
@@ -19,16 +19,15 @@ use std::fmt;
 /// | [`TooManyPings`](Self::TooManyPings) | `too many pings` | † `GOAWAY` with `ENHANCE_YOUR_CALM` and the debug data `too_many_pings` ([gRFC A8]) |
 /// | [`Unprocessed`](Self::Unprocessed) | `unprocessed` | † an HTTP/2 stream after the last of a `GOAWAY` with `NO_ERROR`, or reset with `REFUSED_STREAM` ([RFC 9113 §8.7]) |
 ///
-/// † With feature `hyper`: of `hyper::Error`, and of the error of hyper-util's legacy client, which is also
-/// reqwest's.
+/// † With feature `hyper`: `hyper::Error`, and the error of hyper-util's legacy client, which reqwest uses too.
 ///
-/// Of errors around each other the innermost tells most, save that whatever goes wrong while connecting
-/// is one of the first four, and that what is [neutral](Self::is_neutral) stays so: a request whose body
-/// breaks off is a `request`, though the error of that body is a `reset`.
+/// For an error with sources, the innermost kind counts, with two exceptions. An error while connecting is always one of the
+/// first four kinds. A [neutral](Self::is_neutral) kind stays neutral: a request whose body breaks off is a `request`, although
+/// the source is a `reset`.
 ///
-/// Tower, tower-http and reqwest are no dependencies of this crate, nor is tonic without its feature, so that their types
-/// cannot be named. They are known by what both `Debug` and `Display` print of them, the same in tower 0.4 and 0.5, in reqwest
-/// 0.12 and 0.13, in tower-http 0.6 and in tonic 0.14; an error that only reads the same is not taken for them.
+/// Tower, tower-http and reqwest are not dependencies of this crate, nor is tonic without its feature. Their errors are
+/// recognized by the texts of both `Debug` and `Display`, which are the same in tower 0.4 and 0.5, reqwest 0.12 and 0.13,
+/// tower-http 0.6 and tonic 0.14. An error with only the same `Display` text is not recognized.
 ///
 /// [gRFC A8]: https://github.com/grpc/proposal/blob/master/A8-client-side-keepalive.md
 /// [RFC 9113 §8.7]: https://www.rfc-editor.org/rfc/rfc9113#section-8.7
@@ -52,35 +51,35 @@ pub enum Kind {
     Dns,
     /// No connection could be made.
     Connect,
-    /// A connection was made, but not a secure one.
+    /// The connection was made, but the TLS handshake failed.
     Tls,
-    /// The time ran out.
+    /// A timeout elapsed.
     Timeout,
-    /// The provider broke the connection, or the stream, off.
+    /// The provider reset the connection or the stream.
     Reset,
     /// The connection was closed before the request was sent.
     Closed,
-    /// The connection was closed in the midst of a message, or before the response.
+    /// The connection was closed before the response, or in the middle of a message.
     Incomplete,
-    /// What came was no HTTP.
+    /// The response is not valid HTTP.
     Protocol,
-    /// A chain came to its end, and called a provider on its way.
+    /// No provider of a chain served the request, and at least one was called.
     NoHealthyProvider,
-    /// Refused on this side, by a breaker, or by every breaker of a chain.
+    /// A breaker refused the call, or every breaker of a chain did.
     CircuitOpen,
-    /// Refused on this side, by a stack that is full.
+    /// The local stack shed the call because it was full.
     Overloaded,
-    /// The request is at fault: its body broke off or is too large, or it cannot be sent at all.
+    /// The request is at fault: its body broke off, is too large, or cannot be sent.
     Request,
-    /// The provider closed the connection because this side sends keep-alive pings too often: the client's own setting.
+    /// The provider closed the connection because the client sends keep-alive pings too often, which is a client setting.
     TooManyPings,
-    /// The provider did not process the request, and says so: it shuts the connection down gracefully, or refused the
+    /// The provider reported that it did not process the request: it shuts down the connection gracefully, or refused the
     /// stream. The request can be sent again.
     Unprocessed,
 }
 
 impl Kind {
-    /// Whether the error arose on this side, so that it is [neutral](Self::is_neutral).
+    /// Returns whether the error arose in the client, so that it is [neutral](Self::is_neutral).
     #[must_use]
     pub fn is_local(self) -> bool {
         match self {
@@ -98,15 +97,14 @@ impl Kind {
         }
     }
 
-    /// Whether the error says nothing about the provider's health: it is [local](Self::is_local), or
-    /// [the provider did not process the request](Self::Unprocessed). [`Outcome::Neutral`](crate::Outcome::Neutral) by
-    /// default.
+    /// Returns whether the error proves nothing about the provider's health: it is [local](Self::is_local), or the provider
+    /// [did not process](Self::Unprocessed) the request. By default such a call is [`Outcome::Neutral`](crate::Outcome::Neutral).
     #[must_use]
     pub fn is_neutral(self) -> bool {
         self.is_local() || self == Self::Unprocessed
     }
 
-    /// The word.
+    /// Returns the label.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -127,11 +125,11 @@ impl Kind {
         }
     }
 
-    /// Whether it tells more than the kind of an error around it.
+    /// Whether this kind replaces `known`, the kind of an error around it.
     pub(crate) fn adds_to(self, known: Option<Self>) -> bool {
         match known {
             Some(Self::Dns) => self.is_neutral(),
-            // What refused last does not undo the call that failed before.
+            // A refusal at the end of a chain does not cancel an earlier failure.
             Some(Self::NoHealthyProvider) => !self.is_neutral(),
             Some(Self::Connect) => {
                 self.is_neutral() || matches!(self, Self::Dns | Self::Tls | Self::Timeout)

@@ -1,7 +1,7 @@
-//! What the errors of hyper, and of hyper-util's legacy client, show. Feature `hyper`.
+//! Kinds of the errors of hyper and of hyper-util's legacy client. Feature `hyper`.
 //!
-//! Texts are read only beneath an error of a type that is known, and where there is nothing else. Should
-//! one be worded otherwise some day, then the kind is a broader one, or none.
+//! An error's text is read only if its type is private, and only beneath an error of a known type. If a text changes in a later
+//! version, the kind becomes a broader one, or none.
 
 use std::{error::Error, io};
 
@@ -10,7 +10,7 @@ use hyper_util::client::legacy;
 use super::{bounded_text::beginning_of, kind::Kind};
 use crate::util::errors::by_value_or_pointer;
 
-/// What one error shows, without those beneath it; those around it have shown `known`.
+/// Returns the kind of one error, without its sources. `known` is the kind of the errors around it.
 pub(crate) fn by_hyper(error: &(dyn Error + 'static), known: Option<Kind>) -> Option<Kind> {
     if let Some(error) = by_value_or_pointer::<hyper::Error>(error) {
         of_hyper(error)
@@ -24,7 +24,7 @@ pub(crate) fn by_hyper(error: &(dyn Error + 'static), known: Option<Kind>) -> Op
 }
 
 fn of_hyper(error: &hyper::Error) -> Option<Kind> {
-    // First: a request that waits for a connection which goes away is canceled.
+    // Checked first: hyper cancels a request that waits for a connection which is shut down.
     let beneath = error.source().and_then(beneath_hyper);
     if beneath.is_some_and(Kind::is_neutral) {
         beneath
@@ -51,7 +51,7 @@ fn beneath_hyper(error: &(dyn Error + 'static)) -> Option<Kind> {
     }
 }
 
-/// By the text: hyper does not name `h2` as what is beneath it, and may replace it.
+/// Recognizes errors by their text, because `h2` is not part of hyper's public API.
 fn of_http2(text: &str) -> Option<Kind> {
     const REFUSED_STREAM: &str = "stream error received: refused stream";
     const GRACEFUL: &str = "connection error received: not a result of an error";
@@ -68,7 +68,7 @@ fn of_http2(text: &str) -> Option<Kind> {
         Some(Kind::Closed)
     } else if begins("stream error detected") || begins("connection error detected") {
         Some(Kind::Protocol)
-    // What hyper makes of a request body's error.
+    // hyper resets the stream this way if the request body fails.
     } else if begins("stream error sent by user") {
         Some(Kind::Request)
     } else {
@@ -79,7 +79,7 @@ fn of_http2(text: &str) -> Option<Kind> {
 fn of_client(error: &legacy::Error) -> Option<Kind> {
     if error.is_connect() {
         Some(Kind::Connect)
-    // `UserUnsupportedVersion` and its like, for which there is no method.
+    // `UserUnsupportedVersion` and similar, which have no method.
     } else if beginning_of(error).starts_with("client error (User") {
         Some(Kind::Request)
     } else {
@@ -87,7 +87,7 @@ fn of_client(error: &legacy::Error) -> Option<Kind> {
     }
 }
 
-/// By the text: the error of an `HttpConnector` is of a private type.
+/// Recognizes errors by their text, because the error type of `HttpConnector` is private.
 fn of_connector(error: &(dyn Error + 'static)) -> Option<Kind> {
     match &*beginning_of(error) {
         "dns error" => Some(Kind::Dns),

@@ -1,4 +1,4 @@
-//! The kinds of errors of other crates.
+//! Kinds of errors of other crates.
 
 use std::{any::Any, error::Error, io};
 
@@ -9,7 +9,7 @@ use super::kind_hyper::by_hyper;
 use super::{bounded_text::beginning_of, kind::Kind};
 use crate::util::errors::{BoxError, by_value_or_pointer};
 
-/// What one error of another crate shows, without those beneath it; those around it have shown `known`.
+/// Returns the kind of one error, without its sources. `known` is the kind of the errors around it.
 pub(crate) fn shown_by_others(error: &(dyn Error + 'static), known: Option<Kind>) -> Option<Kind> {
     let shown = by_io(error, known).or_else(|| is::<Elapsed>(error).then_some(Kind::Timeout));
     #[cfg(feature = "hyper")]
@@ -35,13 +35,13 @@ fn by_io(error: &(dyn Error + 'static), known: Option<Kind>) -> Option<Kind> {
         | io::ErrorKind::BrokenPipe => Some(Kind::Reset),
         io::ErrorKind::TimedOut => Some(Kind::Timeout),
         io::ErrorKind::UnexpectedEof => Some(Kind::Incomplete),
-        // Elsewhere it is anything that cannot be parsed.
+        // Without a connect error around it, this can be any parse error.
         io::ErrorKind::InvalidData if known == Some(Kind::Connect) => Some(Kind::Tls),
         _ => None,
     }
 }
 
-/// By all that can be seen of errors whose types cannot be named here.
+/// Recognizes errors by `Display` and `Debug`, because their crates are no dependencies.
 fn by_prints(error: &(dyn Error + 'static)) -> Option<Kind> {
     let text = beginning_of(error);
     let (debug, kind) = match &*text {
@@ -52,7 +52,7 @@ fn by_prints(error: &(dyn Error + 'static)) -> Option<Kind> {
             ("TimeoutError(())", Kind::Timeout)
         }
         "service overloaded" => ("Overloaded", Kind::Overloaded),
-        // Its URL and source follow.
+        // The text goes on with the URL and the source.
         _ if text.starts_with("builder error") => ("reqwest::Error { kind: Builder", Kind::Request),
         _ => return None,
     };
@@ -61,8 +61,8 @@ fn by_prints(error: &(dyn Error + 'static)) -> Option<Kind> {
     (rest.is_empty() || rest.starts_with([',', ' '])).then_some(kind)
 }
 
-/// The error of a service, which may be in a box or of a type of its own, of which only these are
-/// known to be errors: of the others there is nothing but their text.
+/// Returns a service's error as `dyn Error`, if it is boxed or of a known type. Of other types only the text can be used, because
+/// a service's error type need not implement `Error`.
 pub(crate) fn as_error(error: &dyn Any) -> Option<&(dyn Error + 'static)> {
     let boxed = error.downcast_ref::<BoxError>();
     let known = boxed

@@ -1,4 +1,9 @@
-//! What a finished call proves: its outcome, the reason for it, and the kind of error that it ended with.
+//! The outcome of a call, the reason for it, and the kind of its error.
+//!
+//! A classifier turns a result into an [`Outcome`], which the breaker counts. A [`Reason`] is a short text with a label; metrics
+//! and viewers without access see only the label. [`Kind`] classifies errors by their types, or by their texts where a type is
+//! private: `kind_hyper` for hyper and its client, `kind_of_others` for the other crates. `Kind::of` itself is in `crate::error`,
+//! because it knows the crate's own errors too.
 
 mod bounded_text;
 mod kind;
@@ -13,47 +18,55 @@ pub(crate) use self::bounded_text::prefix;
 use self::kind_of_others::as_error;
 pub use self::{kind::Kind, reason::Reason};
 
-/// What a finished call says about its provider's health.
+/// The outcome of a call, as the breaker of its provider counts it.
 ///
-/// Whether a [chain](crate::FallbackChain) should go on to the next provider is another question,
-/// which the chain asks of its own [rule](crate::Advance).
+/// It does not decide whether a [chain](crate::FallbackChain) tries the next provider: the chain's [rule](crate::Advance) does.
+///
+/// | outcome | closed breaker | trial |
+/// |---|---|---|
+/// | `Success` | ends the streak of failures | counts towards closing |
+/// | `Failure` | counts towards a trip | opens the breaker again |
+/// | `Fatal` | trips at once | opens the breaker again |
+/// | `Throttled` | opens at once, without a failure | opens the breaker again |
+/// | `Answered` | three in a row end the streak | three in a row count as one success |
+/// | `Neutral` | changes nothing | frees the trial's slot |
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// The provider is well: the streak of failures ends, a trial counts towards closing.
+    /// The provider served the call.
     Success,
-    /// The provider is ill: counts towards a trip; a trial opens the breaker again.
+    /// The provider failed.
     Failure {
-        /// What went wrong.
+        /// The error.
         reason: Reason,
-        /// Should this open the breaker, then at least for so long: the provider named a time.
+        /// Minimum time for which the breaker stays open, if this failure opens it: the time that the provider named, for example
+        /// in `Retry-After`.
         retry_after: Option<Duration>,
     },
-    /// The provider is of no use, and waiting would not make it so: a revoked key, an unpaid bill.
-    /// A [`Failure`](Self::Failure) that opens the breaker at once, whatever the [rule](crate::Trip).
+    /// The provider failed, and a retry would fail too: a revoked key, an unpaid bill. It opens the breaker at once, whatever
+    /// the [`Trip`](crate::Trip) rule says.
     Fatal {
-        /// What went wrong.
+        /// The error.
         reason: Reason,
     },
-    /// The provider is well but wants a pause: the breaker opens at once, without a strike.
+    /// The provider asked for a pause. The breaker opens for that time; it counts as neither failure nor failed trial.
     Throttled {
-        /// For how long; [`Throttle`](crate::Throttle) sets its bounds, and the wait where none is named.
+        /// Length of the pause. [`Throttle`](crate::Throttle) sets the maximum, and the length if this is `None`.
         retry_after: Option<Duration>,
-        /// What the provider said.
+        /// The error that asked for the pause.
         reason: Reason,
     },
-    /// The provider answered, and its answer is about the request: not found, not allowed, not valid. It is up, though
-    /// this does not prove that it can serve.
+    /// The provider answered, but the answer concerns only the request: not found, not allowed, not valid. The provider is up,
+    /// though this does not prove that it can serve valid requests.
     ///
-    /// Counts as a call in a [failure rate](crate::Trip::failure_rate), but not as a failure. Three in a row end a streak of
-    /// failures; three in a row of trials count as one success.
+    /// It counts as a call without a failure in a [failure rate](crate::Trip::failure_rate).
     Answered,
-    /// No answer: the caller left, or the call never reached the provider. It changes nothing, and frees a trial's slot.
+    /// The call proves nothing: the caller dropped it, or it never reached the provider.
     Neutral,
 }
 
 impl Outcome {
-    /// A [`Failure`](Self::Failure) without a named time.
+    /// Creates a [`Failure`](Self::Failure) without a `retry_after`.
     pub fn failure(reason: impl Into<Reason>) -> Self {
         Self::Failure {
             reason: reason.into(),
@@ -61,13 +74,13 @@ impl Outcome {
         }
     }
 
-    /// Whether the provider did not serve the call.
+    /// Whether this is a failure, a fatal failure or a throttle.
     #[cfg(feature = "http")]
     pub(crate) fn speaks_against(&self) -> bool {
         !matches!(self, Self::Success | Self::Answered | Self::Neutral)
     }
 
-    /// The same, with a wait that is no shorter, where it can have one.
+    /// Raises `retry_after` to at least `wait`, if the outcome has one.
     #[cfg(feature = "http")]
     pub(crate) fn waiting_for(mut self, wait: Option<Duration>) -> Self {
         match &mut self {
@@ -79,8 +92,8 @@ impl Outcome {
         self
     }
 
-    /// The outcome of an error by default: a failure, except that an error of a [neutral](Kind::is_neutral) kind is neutral,
-    /// and that a pause which the provider asked for in its body is a throttle.
+    /// Returns the default outcome of an error. An error of a [neutral](Kind::is_neutral) kind is neutral, a pause that the
+    /// provider asked for in its body is a throttle, and any other error is a failure.
     pub(crate) fn of_error<E: fmt::Display + 'static>(error: &E) -> Self {
         let known = as_error(error);
         if known.and_then(Kind::of).is_some_and(Kind::is_neutral) {
@@ -91,14 +104,14 @@ impl Outcome {
             .unwrap_or_else(|| Self::failure(Reason::of(error)))
     }
 
-    /// A [`Fatal`](Self::Fatal).
+    /// Creates a [`Fatal`](Self::Fatal).
     pub fn fatal(reason: impl Into<Reason>) -> Self {
         Self::Fatal {
             reason: reason.into(),
         }
     }
 
-    /// A [`Throttled`](Self::Throttled).
+    /// Creates a [`Throttled`](Self::Throttled).
     pub fn throttled(retry_after: Option<Duration>, reason: impl Into<Reason>) -> Self {
         Self::Throttled {
             retry_after,
@@ -107,7 +120,7 @@ impl Outcome {
     }
 }
 
-/// An [`Outcome`] as a label of metrics.
+/// An [`Outcome`] as a metrics label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OutcomeLabel {
     Success,
@@ -117,9 +130,9 @@ pub(crate) enum OutcomeLabel {
     Neutral,
 }
 
-/// What became of a finished call.
+/// The recorded result of a call, for metrics.
 #[derive(Clone, Copy, Debug)]
-#[allow(dead_code, reason = "only metrics ask")]
+#[allow(dead_code, reason = "only metrics read it")]
 pub(crate) struct Judged {
     pub(crate) outcome: OutcomeLabel,
     pub(crate) is_trial: bool,

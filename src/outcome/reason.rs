@@ -16,13 +16,13 @@ use super::{
 };
 use crate::util::{errors::sources, line::Line};
 
-/// Why a provider is thought ill, in at most [`Reason::MAX_BYTES`] bytes.
+/// The reason of a failure, in at most [`Reason::MAX_BYTES`] bytes of text.
 ///
-/// Longer text is cut at a character boundary, and formatting stops there: a provider that answers
-/// with a megabyte of error text fills neither memory nor a log line. Cloning allocates nothing.
+/// Longer text is cut at a character boundary, and formatting stops there, so that a megabyte of error text fills neither memory
+/// nor a log line. Cloning does not allocate.
 ///
-/// A reason may begin with a [label](Self::label): a word or two of a small set, for metrics and for
-/// strangers. The whole text is for logs and operators.
+/// A reason may begin with a [label](Self::label): a short name from a small set, for metrics and for viewers who must not see
+/// error texts. The whole text is for logs and operators.
 ///
 /// ```
 /// use std::io;
@@ -42,26 +42,26 @@ use crate::util::{errors::sources, line::Line};
 #[derive(Clone)]
 pub struct Reason(Text);
 
-/// The label of those that have none.
+/// The label of a reason without one.
 const NO_LABEL: &str = "error";
 
 #[derive(Clone)]
 enum Text {
     Fixed(&'static str),
-    /// The label is the first so many bytes.
+    /// The text, and the length of the label at its beginning.
     Shared(Arc<str>, u16),
 }
 
 impl Reason {
-    /// The most that is kept of a text: 256 bytes.
+    /// Maximum length of a text: 256 bytes.
     pub const MAX_BYTES: usize = MAX_BYTES;
 
-    /// The beginning of what `value` displays.
+    /// Creates a reason from the text that `value` displays, without a label.
     pub fn display(value: impl fmt::Display) -> Self {
         Self::shared(Bounded::of(value), 0)
     }
 
-    /// A [label](Self::label), and the beginning of what there is to say beyond it, which may be nothing.
+    /// Creates a reason from a [label](Self::label) and a detail, which may be empty.
     pub fn labelled(label: impl fmt::Display, detail: impl fmt::Display) -> Self {
         let mut text = Bounded::of(label);
         let label = text.0.len();
@@ -69,9 +69,10 @@ impl Reason {
         Self::shared(text, label)
     }
 
-    /// The beginning of what `error` says, and of what the errors beneath it add to that; labelled
-    /// with the error's [kind](Kind), where it has one, or with the label of the reason that a provider
-    /// gave in a body that was [peeked at](crate::http::PeekError).
+    /// Creates a reason from the texts of an error and of its sources, without repetitions.
+    ///
+    /// The label is the error's [kind](Kind), if it has one. Otherwise it is the label of the reason that the provider gave in a
+    /// [peeked](crate::http::PeekError) body.
     ///
     /// ```
     /// # use std::{error::Error, fmt, io};
@@ -89,8 +90,8 @@ impl Reason {
         };
         let mut text = Bounded::of(error);
         if !begins_with_word(&text.0, label) {
-            let said = mem::replace(&mut text, Bounded::of(label));
-            text.add(&said);
+            let unlabelled = mem::replace(&mut text, Bounded::of(label));
+            text.add(&unlabelled);
         }
         for source in sources(error) {
             text.add(&Bounded::of(source));
@@ -98,8 +99,8 @@ impl Reason {
         Self::shared(text, label.len())
     }
 
-    /// [`error`](Self::error) for what a service or a check calls an error, where it is known to be one;
-    /// a reason is one already.
+    /// Creates a reason from the error of a service or a check. If its type does not show that it is an error, only its text is
+    /// used; a `Reason` is cloned.
     pub(crate) fn of<E: fmt::Display + 'static>(error: &E) -> Self {
         if let Some(reason) = (error as &dyn Any).downcast_ref::<Self>() {
             return reason.clone();
@@ -112,7 +113,7 @@ impl Reason {
         Self(Text::Shared(text.into(), label))
     }
 
-    /// The text.
+    /// Returns the text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         match &self.0 {
@@ -121,11 +122,10 @@ impl Reason {
         }
     }
 
-    /// What a metric can be labelled with, and a stranger be told: not the text of an error, of which
-    /// there is no end and which may say too much.
+    /// Returns a label for metrics and for viewers who must not see error texts. It has few values and no details.
     ///
-    /// It is the [kind](Kind) of an error, a status such as `503`, the label of
-    /// [`labelled`](Self::labelled), or all of a constant text; of any other reason it is `error`.
+    /// The label is the [kind](Kind) of an error, a status such as `503`, the label of [`labelled`](Self::labelled), or the whole
+    /// of a constant text. For any other reason it is `error`.
     #[must_use]
     pub fn label(&self) -> &str {
         match &self.0 {
@@ -136,7 +136,7 @@ impl Reason {
     }
 }
 
-/// The label of a reason that the error carries.
+/// Returns the label of the reason inside an error, or nothing.
 fn label_within<'a>(error: &'a (dyn Error + 'static)) -> &'a str {
     let label = Reason::within(error).map_or("", Reason::label);
     if label == NO_LABEL { "" } else { label }
@@ -159,7 +159,7 @@ impl From<String> for Reason {
     }
 }
 
-/// Copied even where it is borrowed, and without a label: it may come from outside, as by [`String::from_utf8_lossy`].
+/// Copies the text, without a label, because it may be foreign, for example from [`String::from_utf8_lossy`].
 impl From<Cow<'_, str>> for Reason {
     fn from(text: Cow<'_, str>) -> Self {
         Self(Text::Shared(prefix(&text, Self::MAX_BYTES).into(), 0))
@@ -206,7 +206,7 @@ impl PartialEq<&str> for Reason {
     }
 }
 
-/// The text in one line: control characters are escaped.
+/// Displays the text in one line, with control characters escaped.
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Line(self).fmt(f)

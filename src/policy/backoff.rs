@@ -8,8 +8,8 @@ use crate::util::{
 
 /// How long a breaker stays open.
 ///
-/// The default is 60 s each time. An exponential backoff grows with each failed trial; it falls
-/// back to its beginning once the provider has stayed closed as long as it was last open.
+/// The default is 60 s each time. An exponential backoff grows with each failed trial. It starts again at its first wait once the
+/// breaker has stayed closed for as long as its last open window lasted.
 ///
 /// ```
 /// use std::time::Duration;
@@ -30,18 +30,18 @@ pub struct Backoff {
     pub(crate) max_hold: Duration,
 }
 
-/// How much of a wait is left to chance, so that many replicas do not come back at one instant.
+/// Randomness of a wait, so that replicas do not retry a provider at the same instant.
 ///
-/// The terms are those of "Exponential Backoff And Jitter" (AWS Architecture Blog, 2015).
+/// The names are from "Exponential Backoff And Jitter" (AWS Architecture Blog, 2015).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Jitter {
-    /// Nothing.
+    /// The whole wait, without randomness.
     #[default]
     None,
-    /// Half of it: between half of the wait and the whole.
+    /// Between half of the wait and the whole wait.
     Equal,
-    /// All of it: between nothing and the whole wait.
+    /// Between zero and the whole wait.
     Full,
 }
 
@@ -56,7 +56,7 @@ impl fmt::Display for Jitter {
 }
 
 impl Backoff {
-    /// The same wait each time. Default: 60 s.
+    /// Waits for the same time after each trip and failed trial. Default: 60 s.
     ///
     /// # Panics
     ///
@@ -67,7 +67,7 @@ impl Backoff {
         Self::growing(wait, wait, 1.0)
     }
 
-    /// `first`, then twice as long after each failed trial, up to `max`.
+    /// Waits for `first` after a trip, and twice as long after each failed trial, up to `max`.
     ///
     /// # Panics
     ///
@@ -89,7 +89,7 @@ impl Backoff {
         }
     }
 
-    /// How much longer each wait is than the one before it. Default: 2 for an exponential backoff.
+    /// Sets the factor by which the wait grows with each failed trial. Default: 2 for an exponential backoff.
     ///
     /// # Panics
     ///
@@ -102,15 +102,16 @@ impl Backoff {
         }
     }
 
-    /// How much of each wait is left to chance. Default: [`Jitter::None`].
+    /// Sets the randomness of each wait. Default: [`Jitter::None`].
     pub fn jitter(self, jitter: Jitter) -> Self {
         Self { jitter, ..self }
     }
 
-    /// How long after an open window began it can be lengthened, and half-open be put off, by
-    /// anything but a live call. Default: 10 minutes.
+    /// Sets the maximum time that failed checks and [marks](crate::Provider::mark_unhealthy) can keep a provider out. Default:
+    /// 10 minutes.
     ///
-    /// After it a live trial decides, so that a broken probe cannot keep a good provider out for ever.
+    /// The time counts from the trip or the last failed trial. After it a live call is admitted as a trial, so that a broken
+    /// probe cannot keep a healthy provider out for ever.
     ///
     /// # Panics
     ///
@@ -153,15 +154,15 @@ impl Backoff {
         self.max_hold
     }
 
-    /// As long as anything but the provider itself can have a window last.
+    /// The longest open window, except for a pause that the provider asked for.
     pub(crate) fn longest(&self) -> Duration {
         self.max.max(self.max_hold)
     }
 
-    /// The wait after `level` failed trials; `chance` is a number in `[0, 1)`.
+    /// Returns the wait after `level` failed trials; `chance` is a random number in `[0, 1)`.
     pub(crate) fn wait(&self, level: u32, chance: f64) -> Duration {
         let grown = self.first.as_secs_f64() * self.factor.powf(f64::from(level));
-        // Above `max` without a conversion: a grown wait can be infinite.
+        // Compared before the conversion, because the product can be infinite.
         let wait = if grown < self.max.as_secs_f64() {
             Duration::from_secs_f64(grown)
         } else {

@@ -1,4 +1,7 @@
-//! The rules of a breaker, as values.
+//! The settings of a breaker, as plain values.
+//!
+//! [`Policy`] has four parts: [`Trip`] decides when a closed breaker opens, [`Backoff`] and [`Throttle`] how long it stays open,
+//! and [`Trials`] how it closes again. The state machine in `breaker` reads them; nothing here has state.
 
 mod backoff;
 mod throttle;
@@ -13,10 +16,10 @@ pub use self::{
     trip::Trip,
 };
 
-/// The rules of one provider's breaker: when it trips, how long it stays open, how it comes back.
+/// Settings of a provider's breaker: when it trips, how long it stays open, and how it closes again.
 ///
-/// The default trips at the second failure in a row, stays open for 60 s, then lets one trial
-/// decide; a provider that names a time itself is left alone until then.
+/// By default it trips at the second failure in a row and stays open for 60 s. Then one trial decides. If the provider asks for a
+/// pause, the breaker stays open until the pause is over.
 ///
 /// ```
 /// use std::time::Duration;
@@ -32,8 +35,7 @@ pub use self::{
 /// # let _ = (defaults, customized);
 /// ```
 ///
-/// A setter of a policy and of its parts is named after its setting; the getter has `get_` before that name, as in
-/// [`std::process::Command`].
+/// A setter has the name of its setting. The getter has the prefix `get_`, as in [`std::process::Command`].
 ///
 /// ```
 /// # use std::time::Duration;
@@ -54,34 +56,35 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// The default of every rule.
+    /// Returns the default policy.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// What counts as a failure, and how many are too many. Default: [`Trip::default`].
+    /// Sets when the breaker trips. Default: [`Trip::default`], at the second failure in a row.
     pub fn trip(self, trip: Trip) -> Self {
         Self { trip, ..self }
     }
 
-    /// How long the breaker stays open. Default: [`Backoff::default`].
+    /// Sets how long the breaker stays open. Default: [`Backoff::default`], 60 s.
     pub fn backoff(self, backoff: Backoff) -> Self {
         Self { backoff, ..self }
     }
 
-    /// How the breaker comes back. Default: [`Trials::default`].
+    /// Sets how the breaker closes again. Default: [`Trials::default`], after one successful trial.
     pub fn trials(self, trials: Trials) -> Self {
         Self { trials, ..self }
     }
 
-    /// How long to leave a provider alone that asks for it. Default: [`Throttle::default`].
+    /// Sets how long the breaker stays open if the provider asks for a pause. Default: [`Throttle::default`], the time that the
+    /// provider names, at most 1 hour.
     pub fn throttle(self, throttle: Throttle) -> Self {
         Self { throttle, ..self }
     }
 
-    /// Computes every state and refuses nothing: shadow mode, to learn what a policy would do. Default: false.
+    /// Computes states without refusing calls, to try a policy on live traffic (shadow mode). Default: false.
     ///
-    /// A call that would have been refused is made, and its result does not count.
+    /// A call that the breaker would have refused is made, and its outcome does not count.
     pub fn observe_only(self, observe_only: bool) -> Self {
         Self {
             observe_only,

@@ -2,10 +2,10 @@ use std::time::Duration;
 
 use crate::util::settings::positive;
 
-/// The wait of throttles that name no time grows to this.
+/// Limit to which the wait grows for throttles that name no time.
 const LONGEST_UNNAMED: Duration = Duration::from_secs(5 * 60);
 
-/// How long to leave a provider alone that asks for it.
+/// How long a breaker stays open if the provider asks for a pause, for example with HTTP 429.
 ///
 /// ```
 /// use std::time::Duration;
@@ -25,8 +25,9 @@ pub struct Throttle {
 }
 
 impl Throttle {
-    /// The wait where the provider named no time. It doubles with each further throttle in a row that names none, up to
-    /// 5 minutes or this wait, whichever is longer. Default: 15 s.
+    /// Sets the wait if the provider names no time. Default: 15 s.
+    ///
+    /// The wait doubles with each further throttle in a row that names none, up to 5 minutes or this wait, whichever is longer.
     ///
     /// # Panics
     ///
@@ -39,7 +40,7 @@ impl Throttle {
         }
     }
 
-    /// The longest wait, whatever the provider says. Default: 1 hour.
+    /// Sets the maximum wait, also for times that the provider names. Default: 1 hour.
     ///
     /// # Panics
     ///
@@ -64,7 +65,7 @@ impl Throttle {
         self.max_wait
     }
 
-    /// How long to wait; `in_a_row` throttles before this one named no time either.
+    /// Returns the wait; `in_a_row` throttles before this one named no time either.
     pub(crate) fn wait(&self, named: Option<Duration>, in_a_row: u32) -> Duration {
         let unnamed = || {
             let factor = 2_u32.saturating_pow(in_a_row);

@@ -5,9 +5,9 @@ use crate::util::{
     settings::{positive, within},
 };
 
-/// How a breaker comes back: how many calls may try a half-open provider, and what they must show.
+/// How a half-open breaker closes: how many trials it admits, and how many must succeed.
 ///
-/// The default is one trial at a time; its success closes.
+/// By default it admits one trial at a time, and the first success closes the breaker. A failed trial opens it again.
 ///
 /// ```
 /// use std::time::Duration;
@@ -28,7 +28,7 @@ pub struct Trials {
 }
 
 impl Trials {
-    /// At most `at_once` trials are in flight, and 1,048,575 in any case. Default: 1.
+    /// Admits at most `at_once` trials at the same time, and never more than 1,048,575. Default: 1.
     ///
     /// # Panics
     ///
@@ -44,7 +44,7 @@ impl Trials {
         }
     }
 
-    /// How many trials must succeed before the breaker closes. Default: 1.
+    /// Sets how many trials must succeed before the breaker closes. Default: 1.
     ///
     /// # Panics
     ///
@@ -57,7 +57,8 @@ impl Trials {
         }
     }
 
-    /// How long a trial may keep its slot; then the next is admitted, whatever became of it. Default: 60 s.
+    /// Sets how long a trial keeps its slot. After that the next trial is admitted, even if the first is still in flight.
+    /// Default: 60 s.
     ///
     /// # Panics
     ///
@@ -70,8 +71,8 @@ impl Trials {
         }
     }
 
-    /// How long the slot of a dropped trial stays taken, so that callers who give up early cannot
-    /// hammer the provider. Default: 1 s; zero for none.
+    /// Sets how long the slot of a dropped trial stays in use, so that callers with short timeouts do not flood the provider with
+    /// trials. Default: 1 s; zero frees it at once.
     pub fn pause(self, wait: Duration) -> Self {
         Self {
             pause: wait,
@@ -79,10 +80,11 @@ impl Trials {
         }
     }
 
-    /// No live call is a trial: only a [functional](crate::Check::functional) check closes the breaker. Default: false.
+    /// Admits no live call as a trial, so that only a [functional](crate::Check::functional) check closes the breaker. Default:
+    /// false.
     ///
-    /// A live call is tried all the same once the provider has been out for
-    /// [`Backoff::max_hold`](crate::Backoff::max_hold), so that a broken probe is no prison.
+    /// After [`Backoff::max_hold`](crate::Backoff::max_hold) a live call is admitted as a trial all the same, so that a broken
+    /// probe cannot keep a healthy provider out for ever.
     pub fn by_probe_only(self, by_probe_only: bool) -> Self {
         Self {
             by_probe_only,

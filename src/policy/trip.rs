@@ -5,9 +5,9 @@ use crate::util::{
     settings::{positive, within},
 };
 
-/// What counts as a failure, and how many are too many.
+/// When a closed breaker trips, and which calls count as failures.
 ///
-/// The default trips at the second failure in a row, unless more than 5 minutes lie between them.
+/// By default it trips at the second failure in a row, if at most 5 minutes lie between the two.
 ///
 /// ```
 /// use std::time::Duration;
@@ -52,12 +52,12 @@ impl Trip {
         cancelled_after: None,
     };
 
-    /// Trips at `failures` in a row. Default: 2; with 1, the first failure trips.
+    /// Trips at this many failures in a row. Default: 2; with 1, the first failure trips.
     ///
-    /// Where errors are random and calls are many, two failures in a row come by chance: with 5 % of errors at 100 calls/s,
-    /// every few seconds. So a streak must outgrow the noise. A streak that a success ends without a trip is a *blip*. Blips are
-    /// counted with a half-life of 10 minutes. At 2 blips the breaker trips at one failure more than `failures`, and at one more
-    /// with each doubling; at 16 in all at most, or at `failures` where that is more. [`exact`](Self::exact) switches this off.
+    /// Random errors make failures in a row by chance: with 5 % of errors at 100 calls/s, two in a row come every few seconds. So
+    /// the breaker measures this noise, and needs more failures the more there is. A streak that a success ends before it trips
+    /// is a *blip*. Blips are counted with a half-life of 10 minutes. At 2 blips one more failure is needed, and one more at each
+    /// doubling: 4, 8, 16. The total never exceeds 16, or `failures` if that is greater. [`exact`](Self::exact) disables this.
     ///
     /// # Panics
     ///
@@ -73,8 +73,7 @@ impl Trip {
         }
     }
 
-    /// Trips at the count of [`consecutive`](Self::consecutive), however often a streak has come to nothing. Default: noise raises
-    /// the count.
+    /// Always trips at the number of [`consecutive`](Self::consecutive) failures. Default: blips raise that number.
     pub fn exact(self) -> Self {
         Self {
             is_exact: true,
@@ -82,11 +81,10 @@ impl Trip {
         }
     }
 
-    /// Trips when `ratio` of the calls of the last `window` failed, and there were at least
-    /// [`min_calls`](Self::min_calls) of them. Failures in a row then do not matter.
+    /// Trips if at least this ratio of the calls in the last `window` failed, and there were at least
+    /// [`min_calls`](Self::min_calls) calls. Failures in a row do not trip.
     ///
-    /// The window moves in tenths: a call is forgotten once it is between nine tenths of `window`
-    /// and the whole of it old.
+    /// The window moves in steps of a tenth: a call leaves it at an age between nine tenths of `window` and `window`.
     ///
     /// # Panics
     ///
@@ -96,11 +94,11 @@ impl Trip {
         Self::NEVER.or_failure_rate(ratio, window)
     }
 
-    /// Trips at a [`failure_rate`](Self::failure_rate) too, whichever comes first.
+    /// Adds a [`failure_rate`](Self::failure_rate): the breaker trips at whichever comes first.
     ///
     /// # Panics
     ///
-    /// As [`failure_rate`](Self::failure_rate).
+    /// Like [`failure_rate`](Self::failure_rate).
     #[track_caller]
     pub fn or_failure_rate(self, ratio: f64, window: Duration) -> Self {
         let ratio = within("`Trip::failure_rate`: the ratio", limits::ratio(ratio));
@@ -119,22 +117,22 @@ impl Trip {
         }
     }
 
-    /// How many calls the window must hold before the rate means anything. Default: 20.
+    /// Sets the number of calls in the window below which the failure rate does not trip. Default: 20.
     ///
     /// # Panics
     ///
-    /// If `calls` is 0, or no failure rate is set that it could belong to.
+    /// If `calls` is 0, or no failure rate is set.
     #[track_caller]
     pub fn min_calls(mut self, calls: u32) -> Self {
         let Some(rate) = &mut self.failure_rate else {
-            panic!("`Trip::min_calls` belongs to a failure rate: set `or_failure_rate` first");
+            panic!("`Trip::min_calls` requires a failure rate: set `or_failure_rate` first");
         };
         rate.min_calls = within("`Trip::min_calls`", limits::at_least_one(calls));
         self
     }
 
-    /// Failures further apart than this are not in a row. Default: 5 minutes. A failure rate has a
-    /// window of its own, and does not mind.
+    /// Sets the maximum time between two failures in a row. Default: 5 minutes. It does not apply to a failure rate, which has
+    /// its own window.
     ///
     /// # Panics
     ///
@@ -147,10 +145,10 @@ impl Trip {
         }
     }
 
-    /// A success that took at least this long, from permit to verdict, is a failure. Default: none is too slow.
+    /// Counts a success as a failure if the call took at least this long, from permit to outcome. Default: no limit.
     ///
-    /// For an answer that comes bit by bit, such as a streamed body, what counts is the time to its
-    /// first bit: the clock stops at [`Permit::release_slot`](crate::Permit::release_slot).
+    /// For a streamed answer, only the time to its beginning counts, up to
+    /// [`Permit::release_slot`](crate::Permit::release_slot).
     ///
     /// # Panics
     ///
@@ -163,11 +161,10 @@ impl Trip {
         }
     }
 
-    /// A call that was dropped after it had run for this long is a failure. Default: a dropped call says nothing.
+    /// Counts a call as a failure if it is dropped after at least this long. Default: a dropped call is neutral.
     ///
-    /// For stacks with a timeout *outside* the layer, which cancels calls instead of failing them.
-    /// Zero makes every dropped call a failure. A call whose answer has begun to come when it is dropped, such as that
-    /// of a streamed body, is none: see [`Permit::release_slot`](crate::Permit::release_slot).
+    /// Use it if a timeout *outside* the layer cancels calls. With zero, every dropped call is a failure. A call whose answer has
+    /// begun, such as a streamed body, stays neutral: see [`Permit::release_slot`](crate::Permit::release_slot).
     pub fn cancelled_after(self, limit: Duration) -> Self {
         Self {
             cancelled_after: Some(limit),
@@ -175,7 +172,7 @@ impl Trip {
         }
     }
 
-    /// Returns how many failures in a row trip; `None`: only a [`failure_rate`](Self::failure_rate) does.
+    /// Returns the number of failures in a row that trip; `None` if only a [`failure_rate`](Self::failure_rate) trips.
     #[must_use]
     pub fn get_consecutive(&self) -> Option<u32> {
         self.consecutive
@@ -193,36 +190,36 @@ impl Trip {
         self.within
     }
 
-    /// Returns the ratio and the window of [`failure_rate`](Self::failure_rate); `None`: there is none.
+    /// Returns the ratio and the window of [`failure_rate`](Self::failure_rate); `None` if there is none.
     #[must_use]
     pub fn get_failure_rate(&self) -> Option<(f64, Duration)> {
         self.failure_rate.map(|rate| (rate.ratio, rate.window))
     }
 
-    /// Returns the value of [`min_calls`](Self::min_calls); `None`: there is no failure rate.
+    /// Returns the value of [`min_calls`](Self::min_calls); `None` if there is no failure rate.
     #[must_use]
     pub fn get_min_calls(&self) -> Option<u32> {
         self.failure_rate.map(|rate| rate.min_calls)
     }
 
-    /// Returns the value of [`slow_call`](Self::slow_call); `None`: no call is too slow.
+    /// Returns the value of [`slow_call`](Self::slow_call); `None` if there is no limit.
     #[must_use]
     pub fn get_slow_call(&self) -> Option<Duration> {
         self.slow_call
     }
 
-    /// Returns the value of [`cancelled_after`](Self::cancelled_after); `None`: a dropped call is neutral.
+    /// Returns the value of [`cancelled_after`](Self::cancelled_after); `None` if a dropped call is neutral.
     #[must_use]
     pub fn get_cancelled_after(&self) -> Option<Duration> {
         self.cancelled_after
     }
 
-    /// Failed checks in a row at which a probe trips: a rate alone names no count, so the default's holds.
+    /// The number of failed checks in a row that trip: the default's number if only a failure rate is set.
     pub(crate) fn failed_checks(&self) -> u32 {
         self.consecutive.unwrap_or(Self::CONSECUTIVE)
     }
 
-    /// Whether a call's duration matters, so that its start must be known.
+    /// Whether the start of a call must be recorded.
     pub(crate) fn is_timed(&self) -> bool {
         self.slow_call.is_some() || self.cancelled_after.is_some()
     }

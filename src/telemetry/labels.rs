@@ -1,4 +1,4 @@
-//! What the values of labels can be.
+//! All values of the metrics' labels.
 
 use crate::{
     outcome::OutcomeLabel,

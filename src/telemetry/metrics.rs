@@ -15,8 +15,7 @@ use crate::{
     view::{Cause, State, Transition},
 };
 
-/// Whose series are those of all providers that keyed layers have made: their names come from requests, and there is
-/// no end of them.
+/// The `provider` label that all providers of keyed layers share, because their ids come from requests and are unlimited.
 const KEYED: &str = "keyed";
 
 /// The handles of one provider's series.
@@ -55,7 +54,7 @@ impl Handles {
         let call = |outcome: &'static str| counter!("tower_health_calls_total", "provider" => provider.clone(), "outcome" => outcome);
         let trial = |outcome: &'static str| counter!("tower_health_trials_total", "provider" => provider.clone(), "outcome" => outcome);
         let state = |state: &'static str| gauge!("tower_health_state", "provider" => provider.clone(), "state" => state);
-        // Nobody keeps these: it is for the exporter to show them from 0 on, or a rate would miss the first of each.
+        // Registered only so that the exporter shows them as 0. Otherwise a rate would miss the first transition of each.
         for to in State::ALL {
             for cause in Cause::ALL {
                 let _ = transitions(&provider, to, cause.as_str());
@@ -72,7 +71,7 @@ impl Handles {
         }
     }
 
-    /// Where the recorder would not give any.
+    /// Used if the recorder panicked.
     fn noop() -> Self {
         Self {
             provider: SharedString::const_str(""),
@@ -90,22 +89,21 @@ fn transitions(provider: &SharedString, to: State, cause: &'static str) -> Count
     counter!("tower_health_transitions_total", "provider" => provider.clone(), "to" => to.as_str(), "cause" => cause)
 }
 
-/// The meters of whichever breaker uses a slot.
+/// The meters of the breaker that uses a slot.
 #[derive(Default)]
 pub(crate) struct SlotMeters(ArcSwapOption<Metered>);
 
-/// A permit refers to it, and is unwind safe without this feature too. Nothing is half done in it: a counter that
-/// panics has counted or not.
+/// Keeps permits unwind safe, which they are without this feature too. A panic in a recorder leaves nothing inconsistent here.
 impl RefUnwindSafe for SlotMeters {}
 
 struct Metered {
     meters: Meters,
-    /// The state that the gauges show; `None`: no longer any.
+    /// The state that the gauges show; `None` once the meters are replaced or removed.
     shown: Mutex<Option<State>>,
 }
 
 impl SlotMeters {
-    /// From now on these count what happens to a breaker, in place of others if there are any.
+    /// Counts on these meters, which replace earlier ones.
     pub(crate) fn start(&self, meters: &Meters, state: impl Fn() -> State) {
         let metered = Metered::new(meters, state());
         if let Some(others) = self.0.swap(Some(Arc::clone(&metered))) {
@@ -114,7 +112,7 @@ impl SlotMeters {
         metered.catch_up(state);
     }
 
-    /// From now on these count, unless others do.
+    /// Counts on these meters, unless there are others.
     pub(crate) fn start_if_none(&self, meters: &Meters, state: impl Fn() -> State) {
         let metered = Metered::new(meters, state());
         let others = self
@@ -126,7 +124,7 @@ impl SlotMeters {
         metered.catch_up(state);
     }
 
-    /// The provider is not known any more, and in no state.
+    /// Stops counting, because the cache has removed the provider.
     pub(crate) fn end(&self) {
         if let Some(metered) = self.0.swap(None) {
             metered.show(None);
@@ -137,7 +135,7 @@ impl SlotMeters {
         self.count(|meters| meters.calls[OutcomeLabel::Success as usize].increment(1));
     }
 
-    /// A call that was no trial ended without a verdict.
+    /// Counts a call without an outcome that was no trial.
     pub(crate) fn neutral(&self) {
         self.count(|meters| meters.calls[OutcomeLabel::Neutral as usize].increment(1));
     }
@@ -205,7 +203,7 @@ impl Metered {
         })
     }
 
-    /// The state may have changed before anybody counted here.
+    /// Shows a state that changed before these meters were installed.
     fn catch_up(&self, state: impl Fn() -> State) {
         let mut shown = None;
         while shown != Some(state()) {
@@ -214,12 +212,12 @@ impl Metered {
         }
     }
 
-    /// Moves the gauges on. Nothing brings back what has ended.
+    /// Moves the gauges to another state, or to none. Does nothing once they show none.
     fn show(&self, state: Option<State>) {
         let Some(before) = self.step(state) else {
             return;
         };
-        // Without the lock, for a recorder may come back here: steps can be taken in any order.
+        // Without the lock, because a recorder may call back into this crate. The order of increments does not matter.
         catch(|| {
             let states = &self.meters.0.states;
             states[before as usize].decrement(1);
@@ -229,7 +227,7 @@ impl Metered {
         });
     }
 
-    /// The state that was shown before, if any was.
+    /// Sets the shown state and returns the one before, if there was one.
     fn step(&self, state: Option<State>) -> Option<State> {
         let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
         let before = (*shown)?;
@@ -238,7 +236,7 @@ impl Metered {
     }
 }
 
-/// How long a breaker was open, of which whole seconds are counted.
+/// The time for which a breaker was open, counted in whole seconds.
 #[derive(Default)]
 pub(crate) struct OpenTime {
     until: Option<Instant>,
@@ -246,7 +244,7 @@ pub(crate) struct OpenTime {
 }
 
 impl OpenTime {
-    /// Until `now` the breaker was in this state.
+    /// Adds the time until `now`, during which the breaker was in `state`.
     pub(crate) fn pass(&mut self, state: State, now: Instant) {
         let since = self.until.replace(now).unwrap_or(now);
         if state == State::Open {
@@ -261,7 +259,8 @@ impl OpenTime {
     }
 }
 
-/// What one entry of a chain has left to others. In an outage every call counts here, so handles are kept.
+/// Counters of the requests that one entry of a chain left to others. The handles are kept, because in an outage every call
+/// counts here.
 #[derive(Default)]
 pub(crate) struct Fallbacks(Mutex<Vec<Fallback>>);
 
@@ -271,7 +270,7 @@ struct Fallback {
     counter: Counter,
 }
 
-/// How many handles an entry keeps; a rule with more reasons than that has them looked up each time.
+/// Maximum number of handles that an entry keeps; further reasons are looked up in the recorder each time.
 const KEPT: usize = 64;
 
 impl Fallbacks {
@@ -303,14 +302,14 @@ impl Fallbacks {
     }
 }
 
-/// By hand: a copy of an entry finds its own.
+/// Written by hand: a copy of an entry starts without handles.
 impl Clone for Fallbacks {
     fn clone(&self) -> Self {
         Self::default()
     }
 }
 
-/// A chain is made: its ends are shown from 0 on.
+/// Registers the counter of a new chain, so that it is shown as 0.
 pub(crate) fn chain() {
     catch(|| {
         describe();
@@ -318,7 +317,7 @@ pub(crate) fn chain() {
     });
 }
 
-/// A chain has come to its end without an answer.
+/// Counts a request that no provider of a chain served.
 pub(crate) fn exhausted() {
     catch(|| ends().increment(1));
 }
@@ -327,13 +326,13 @@ fn ends() -> Counter {
     counter!("tower_health_exhausted_total")
 }
 
-/// As the exporter shows them; the whole table is in `docs/metrics.md`.
+/// Describes the metrics for the exporter. The full table is in `docs/metrics.md`.
 fn describe() {
     use metrics::{describe_counter, describe_gauge, describe_histogram};
 
     describe_counter!(
         "tower_health_calls_total",
-        "Calls, by what they say of the provider's health."
+        "Calls, by their outcome for the provider's health."
     );
     describe_gauge!(
         "tower_health_state",
@@ -341,20 +340,20 @@ fn describe() {
     );
     describe_counter!(
         "tower_health_transitions_total",
-        "Changes of state, by the state entered and what opened the breaker."
+        "Changes of state, by the new state and by what opened the breaker."
     );
     describe_counter!(
         "tower_health_open_seconds_total",
         Unit::Seconds,
-        "How long the circuit breaker was open."
+        "Time for which the circuit breaker was open."
     );
     describe_counter!(
         "tower_health_trials_total",
-        "Calls that were to decide over a half-open breaker, by their outcome."
+        "Trial calls of a half-open breaker, by their outcome."
     );
     describe_counter!(
         "tower_health_late_results_total",
-        "Results of calls from before the last change of state, which move nothing."
+        "Results of calls from before the last change of state, which are ignored."
     );
     describe_counter!(
         "tower_health_probes_total",
@@ -363,14 +362,14 @@ fn describe() {
     describe_histogram!(
         "tower_health_probe_duration_seconds",
         Unit::Seconds,
-        "How long background checks took."
+        "Duration of background checks."
     );
     describe_counter!(
         "tower_health_fallbacks_total",
-        "Requests that a chain took from one provider to another, and why."
+        "Requests that a chain moved from one provider to another, by reason."
     );
     describe_counter!(
         "tower_health_exhausted_total",
-        "Requests that no provider of a chain could serve."
+        "Requests that no provider of a chain served."
     );
 }

@@ -1,7 +1,8 @@
-//! What operators see of breakers, probes and chains: the only place that names `tracing` and `metrics`.
+//! Events and metrics of breakers, probes and chains. No other module uses `tracing` or `metrics`.
 //!
-//! Each of the two has a twin that does nothing and takes no room, for when its feature is off. Code of
-//! others runs in here, recorders and subscribers: never under a breaker's lock.
+//! `tracing` and `metrics` each have a no-op twin of the same interface and no size, for when the feature is off. Both run foreign
+//! code, recorders and subscribers, so they are never called under a breaker's lock, and a panic in them is caught. A breaker's
+//! meters are in its `HotSlot` ([`SlotMeters`]), where a healthy call finds them without the breaker.
 
 #[cfg(feature = "metrics")]
 mod labels;
@@ -15,7 +16,7 @@ pub(crate) use self::{
     tracing::{Refusals, attempted, changed},
 };
 
-/// Whether somebody may want to see transitions though nobody subscribes to them.
+/// Whether transitions are reported even if nobody subscribes to them.
 pub(crate) const IS_ON: bool = IS_METERED || cfg!(feature = "tracing");
 
 /// Whether calls are counted.

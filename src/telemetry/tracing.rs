@@ -16,10 +16,10 @@ use crate::{
 
 const TARGET: &str = "tower_health";
 
-/// Of one provider's refusals one event in so long says how many there were.
+/// Minimum time between two events about the refusals of a provider.
 const REFUSALS_PAUSE: Duration = Duration::from_secs(1);
 
-/// A circuit breaker has changed its state.
+/// Logs a change of state of a circuit breaker.
 pub(crate) fn changed(transition: &Transition) {
     let Transition {
         provider,
@@ -32,7 +32,7 @@ pub(crate) fn changed(transition: &Transition) {
     } = transition;
     let provider = Line(provider);
     let reason = reason.as_ref().map(Reason::to_string);
-    macro_rules! say {
+    macro_rules! log {
         ($level:expr, $($message:tt)+) => {
             event!(
                 target: TARGET,
@@ -48,13 +48,13 @@ pub(crate) fn changed(transition: &Transition) {
         };
     }
     catch(|| match to {
-        State::Open => say!(Level::WARN, "circuit breaker opened"),
-        State::HalfOpen => say!(Level::INFO, "circuit breaker is half-open"),
-        State::Closed => say!(Level::INFO, "circuit breaker closed"),
+        State::Open => log!(Level::WARN, "circuit breaker opened"),
+        State::HalfOpen => log!(Level::INFO, "circuit breaker is half-open"),
+        State::Closed => log!(Level::INFO, "circuit breaker closed"),
     });
 }
 
-/// A chain has passed by a provider, in the span of its caller.
+/// Logs, in the caller's span, that a provider of a chain did not serve the request.
 pub(crate) fn attempted(provider: &Arc<str>, reason: &Reason, elapsed: Duration) {
     catch(|| {
         let (provider, reason) = (Line(provider), &*reason.to_string());
@@ -62,27 +62,27 @@ pub(crate) fn attempted(provider: &Arc<str>, reason: &Reason, elapsed: Duration)
     });
 }
 
-/// The refusals of one provider, as far as they are still to be told.
+/// The refusals of one provider that are not yet logged.
 #[derive(Default)]
 pub(crate) struct Refusals {
-    untold: AtomicU64,
+    unlogged: AtomicU64,
     /// As [`MonotonicNanos::bits`].
-    told_at: AtomicU64,
+    logged_at: AtomicU64,
 }
 
 impl Refusals {
     pub(crate) fn refused(&self, refusal: &CircuitOpen) {
         catch(|| {
             if enabled!(target: TARGET, Level::DEBUG) {
-                self.untold.fetch_add(1, Ordering::Relaxed);
+                self.unlogged.fetch_add(1, Ordering::Relaxed);
                 if self.takes_turn() {
-                    self.tell(refusal);
+                    self.log(refusal);
                 }
             }
         });
     }
 
-    fn tell(&self, refusal: &CircuitOpen) {
+    fn log(&self, refusal: &CircuitOpen) {
         let CircuitOpen {
             provider,
             state,
@@ -97,22 +97,22 @@ impl Refusals {
             cause = cause.map(field::display),
             reason = last_error.as_ref().map(Reason::to_string),
             ?retry_in,
-            refused = self.untold.swap(0, Ordering::Relaxed),
+            refused = self.unlogged.swap(0, Ordering::Relaxed),
             "calls refused",
         );
     }
 
-    /// One of those that come at once does.
+    /// Returns true for one thread per [`REFUSALS_PAUSE`].
     fn takes_turn(&self) -> bool {
         let now = MonotonicNanos::of(Instant::now()).bits();
-        let told_at = self.told_at.load(Ordering::Relaxed);
+        let logged_at = self.logged_at.load(Ordering::Relaxed);
         let is_due =
-            told_at == 0 || Duration::from_nanos(now.saturating_sub(told_at)) >= REFUSALS_PAUSE;
+            logged_at == 0 || Duration::from_nanos(now.saturating_sub(logged_at)) >= REFUSALS_PAUSE;
         let (order, on_failure) = (Ordering::Relaxed, Ordering::Relaxed);
         is_due
             && self
-                .told_at
-                .compare_exchange(told_at, now, order, on_failure)
+                .logged_at
+                .compare_exchange(logged_at, now, order, on_failure)
                 .is_ok()
     }
 }

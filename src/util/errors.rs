@@ -1,13 +1,13 @@
-//! Errors in boxes, and those beneath them.
+//! Boxed errors, and the errors inside them.
 
 use std::{error::Error, io, iter, sync::Arc};
 
-/// Any error, as [`tower::BoxError`](https://docs.rs/tower/latest/tower/type.BoxError.html).
+/// Any error, like [`tower::BoxError`](https://docs.rs/tower/latest/tower/type.BoxError.html).
 pub type BoxError = Box<dyn Error + Send + Sync>;
 
-/// Finds an error of type `T`: `error` itself, or one of the first 64 beneath it, through wrappers of any kind.
+/// Finds an error of type `T`: `error` itself, or one of its first 64 sources. Also looks inside boxes, `Arc`s and `io::Error`s.
 ///
-/// For a [`BoxError`], write `find(&*error)`, and for a reference to one `find(&**error)`.
+/// Write `find(&*error)` for a [`BoxError`], and `find(&**error)` for a reference to one.
 ///
 /// ```
 /// use tower_health::{BoxError, HealthCache, error::{self, CircuitOpen}};
@@ -25,24 +25,24 @@ pub fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<
     chain(error).find_map(by_value_or_pointer)
 }
 
-/// How many errors beneath another are looked at: a chain of sources may lead back to itself.
+/// Maximum number of sources that are followed, because a chain of sources may be cyclic.
 const LINKS: usize = 64;
 
-/// The error, and those beneath it.
+/// The error, its sources, and the errors that `io::Error`s and `Arc`s wrap.
 pub(crate) fn chain<'a>(
     error: &'a (dyn Error + 'static),
 ) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     iter::successors(Some(error), |error| wrapped_by(*error)).take(1 + LINKS)
 }
 
-/// The sources of an error, as it gives them itself.
+/// The sources of an error, by [`Error::source`] alone.
 pub(crate) fn sources<'a>(
     error: &'a (dyn Error + 'static),
 ) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     iter::successors(error.source(), |error| (*error).source()).take(LINKS)
 }
 
-/// A pointer to an error is an error of another type, and leaves the one it points to out of its sources.
+/// Downcasts an error, also inside a `Box` or an `Arc`. These are errors of their own, and not in the source chain.
 pub(crate) fn by_value_or_pointer<'a, T: Error + 'static>(
     error: &'a (dyn Error + 'static),
 ) -> Option<&'a T> {
@@ -51,7 +51,8 @@ pub(crate) fn by_value_or_pointer<'a, T: Error + 'static>(
     error.downcast_ref().or_else(in_box).or_else(in_arc)
 }
 
-/// Its source, save that an `io::Error` and a shared error leave what they wrap out of their sources.
+/// The next error inward. An `io::Error` and an `Arc` leave the error that they wrap out of their sources, so it is returned
+/// first.
 fn wrapped_by<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
     if let Some(shared) = error.downcast_ref::<Arc<dyn Error + Send + Sync>>() {
         return Some(&**shared);

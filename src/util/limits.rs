@@ -1,5 +1,5 @@
-//! What settings must be. A value that is within its limit is given back; the error is the end
-//! of a sentence that begins with the name of the setting.
+//! Limits of settings. Each function returns a valid value unchanged. The error text follows the name of the setting: "must be
+//! at least 1, got 0".
 
 use std::{fmt, time::Duration};
 
@@ -38,8 +38,8 @@ pub(crate) fn factor(factor: f64) -> Result<f64, String> {
     must(factor.is_finite() && factor >= 1.0, factor, limit)
 }
 
-fn must<T>(is_so: bool, value: T, limit: fmt::Arguments<'_>) -> Result<T, String> {
-    if is_so {
+fn must<T>(is_valid: bool, value: T, limit: fmt::Arguments<'_>) -> Result<T, String> {
+    if is_valid {
         Ok(value)
     } else {
         Err(format!("must be {limit}"))

@@ -1,9 +1,11 @@
-//! Text of others in a line of ours.
+//! Foreign text inside one line of output.
 
 use std::fmt;
 
-/// Displays a text with its control characters escaped as in Rust, such as `\n` and `\u{1b}`, so that it can neither
-/// end a line of a log, nor command a terminal, nor turn the direction of what follows. All else is as it is.
+/// Displays a text with control characters escaped as in Rust, such as `\n` and `\u{1b}`.
+///
+/// The text cannot end a log line, send commands to a terminal, or reverse the direction of the text after it. All other
+/// characters are unchanged.
 pub(crate) struct Line<'a>(pub(crate) &'a str);
 
 impl fmt::Display for Line<'_> {
@@ -22,7 +24,7 @@ impl fmt::Display for Line<'_> {
     }
 }
 
-/// Unicode's line breaks and bidirectional controls are no `char::is_control`.
+/// Includes Unicode's line breaks and bidirectional controls, which `char::is_control` does not.
 fn is_control(char: char) -> bool {
     char.is_control()
         || matches!(char, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

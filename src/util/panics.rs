@@ -1,4 +1,4 @@
-//! Code of others that runs in the midst of ours: listeners, wakers, the drop of what they panicked with.
+//! Runs foreign code that may panic: listeners, wakers, and the drop of panic payloads.
 
 use std::{
     future::poll_fn,
@@ -12,20 +12,20 @@ use std::{
 
 use tokio::{runtime::Handle, time::sleep};
 
-/// Runs it; should it panic, then the panic hook has reported it, and that is the end of it.
+/// Runs code and stops its panic, which the panic hook has reported.
 pub(crate) fn catch(code: impl FnOnce()) {
-    if let Err(said) = catch_unwind(AssertUnwindSafe(code)) {
-        drop_quietly(said);
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(code)) {
+        drop_quietly(payload);
     }
 }
 
-/// Drops what may panic when it is dropped.
-pub(crate) fn drop_quietly<T>(remains: T) {
-    // What that panics with may panic in its turn, and so on: there it is left.
-    mem::forget(catch_unwind(AssertUnwindSafe(|| drop(remains))));
+/// Drops a value whose `Drop` may panic.
+pub(crate) fn drop_quietly<T>(value: T) {
+    // The payload's `Drop` may panic too, so it is leaked.
+    mem::forget(catch_unwind(AssertUnwindSafe(|| drop(value))));
 }
 
-/// Whether timers can be made here. A runtime may have none, and tells only by a panic.
+/// Whether the current runtime has timers. A runtime without them panics at the first one.
 pub(crate) fn has_timers() -> bool {
     let mut has_timers = false;
     if Handle::try_current().is_ok() {
@@ -37,8 +37,7 @@ pub(crate) fn has_timers() -> bool {
     has_timers
 }
 
-/// Polls `future` with a waker that does not panic, so that whoever wakes many wakes them all: tokio
-/// forgets those whose turn has not come.
+/// Polls `future` with a waker that does not panic. If one of many wakers panics, tokio drops the rest without waking them.
 pub(crate) async fn with_safe_waker<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
     poll_fn(|cx| {

@@ -1,4 +1,4 @@
-//! Deadlines that cannot overflow, and the randomness that spreads them.
+//! Deadlines that cannot overflow, and random numbers for jitter.
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -9,22 +9,23 @@ use std::{
 
 use tokio::time::Instant;
 
-/// As far ahead as a deadline reaches: thirty years, which every platform's clock can hold.
+/// Maximum distance of a deadline: thirty years, which the clock of every platform can represent.
 pub(crate) const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 
-/// `start + wait`, or [`FAR`] ahead where that is sooner.
+/// Returns `start + wait`, at most [`FAR`] ahead.
 pub(crate) fn after(start: Instant, wait: Duration) -> Instant {
     start + wait.min(FAR)
 }
 
-/// An instant as a number, which an atomic can hold: to the nanosecond, for five centuries.
+/// An instant in nanoseconds since [`ORIGIN`], which fits into an atomic and lasts for five centuries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct MonotonicNanos(NonZeroU64);
 
-/// What stamps count from: before any clock of this process was started, or stopped by a test.
+/// The zero of [`MonotonicNanos`]: up to a day before its first use, so that no instant in use lies before it, even in tests
+/// with a paused clock.
 static ORIGIN: LazyLock<Instant> = LazyLock::new(|| {
     let now = std::time::Instant::now();
-    // As long as the platform's clock reaches back.
+    // Some platforms' clocks cannot represent a time before the boot.
     let mut hours = (0..=24)
         .rev()
         .map(|hours| Duration::from_secs(hours * 60 * 60));
@@ -39,7 +40,7 @@ impl MonotonicNanos {
         Self(NonZeroU64::new(nanos).unwrap_or(NonZeroU64::MIN))
     }
 
-    /// Greater for what is later.
+    /// Returns a number that is greater for a later instant.
     pub(crate) fn bits(self) -> u64 {
         self.0.get()
     }
@@ -49,9 +50,9 @@ impl MonotonicNanos {
     }
 }
 
-/// A number in `[0, 1)`: enough to spread deadlines, not to keep secrets.
+/// Returns a random number in `[0, 1)`, good enough for jitter but not for secrets.
 pub(crate) fn random() -> f64 {
-    // Each `RandomState` is seeded anew; 53 bits are what an `f64` holds exactly.
+    // Each `RandomState` has a new seed. An `f64` represents 53 bits exactly.
     let bits = RandomState::new().hash_one(()) >> 11;
     #[allow(clippy::cast_precision_loss)]
     let unit = bits as f64 / (1_u64 << 53) as f64;

@@ -3,22 +3,22 @@ use std::{error::Error, fmt, sync::Arc, time::Duration};
 use super::state::{Cause, State};
 use crate::{outcome::Reason, util::line::Line};
 
-/// A call was refused: the provider's circuit breaker is open, or half-open and on trial already.
+/// The error of a call that a circuit breaker refused: it is open, or half-open with all trials in flight.
 ///
-/// The provider was not called. [`find`](crate::error::find) finds this error beneath those of other layers.
+/// The provider was not called. [`find`](crate::error::find) finds this error inside the errors of other layers.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct CircuitOpen {
-    /// Who was not called.
+    /// The provider's id.
     pub provider: Arc<str>,
-    /// [`State::Open`], or [`State::HalfOpen`] with no slot left for a trial. Any other is that of a
-    /// service which was ready to refuse the call, and whose breaker has come back since.
+    /// The state: [`State::Open`], or [`State::HalfOpen`] with all trials in flight. [`State::Closed`] is possible if the breaker
+    /// closed after the service had decided to refuse the call.
     pub state: State,
-    /// What opened the breaker.
+    /// The cause for which the breaker opened.
     pub cause: Option<Cause>,
-    /// How long until a call is admitted, as far as can be known now. A trial that ends early makes it sooner.
+    /// Time until a call is admitted, as known now. It can become shorter, for example when a trial ends early.
     pub retry_in: Duration,
-    /// The last thing that was heard against the provider.
+    /// The provider's last error.
     pub last_error: Option<Reason>,
 }
 

@@ -1,4 +1,7 @@
-//! What callers and operators see of a circuit breaker: plain values, which nothing changes afterwards.
+//! The health of a breaker as callers and operators see it, in plain values that are copies.
+//!
+//! `SharedBreaker` creates all of them: [`ProviderHealth`] for a snapshot, [`Transition`] for subscribers, and [`CircuitOpen`] for
+//! a refused call. [`State`], [`Cause`] and [`Override`] have names that are displayed and parsed alike.
 
 mod circuit_open;
 mod provider_health;

@@ -5,45 +5,44 @@ use tokio::time::Instant;
 use super::state::{Cause, State};
 use crate::{outcome::Reason, util::time::after};
 
-/// The health of one provider at one instant: a copy, which nothing changes afterwards.
+/// A copy of a provider's health at one instant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ProviderHealth {
-    /// Who.
+    /// The provider's id.
     pub id: Arc<str>,
-    /// The state of its circuit breaker. An open window that has run out reads half-open.
+    /// The state of the circuit breaker. It is half-open as soon as the open window has ended.
     pub state: State,
-    /// A call at that instant would have been admitted.
+    /// Whether a call at that instant would have been admitted.
     pub healthy: bool,
-    /// What opened the breaker, or [`Cause::Forced`]; `None` while it is closed of itself.
+    /// The cause for which the breaker opened, or [`Cause::Forced`]. `None` while it is closed and not forced.
     pub cause: Option<Cause>,
-    /// Why it is in this state: what was heard last, or an operator's words while it is
+    /// The reason for the state: the last error, or the reason of the override while the breaker is
     /// [forced](crate::Provider::force).
     pub reason: Option<Reason>,
-    /// Failures of live calls in a row.
+    /// Number of live calls that failed in a row.
     pub consecutive_failures: u32,
-    /// Trials that failed: how far an exponential backoff has grown. They count until the provider has stayed
-    /// closed as long as it was last open.
+    /// Number of failed trials, with which an exponential backoff grows. It returns to 0 once the breaker has stayed closed for as
+    /// long as its last open window lasted.
     pub failed_trials: u32,
-    /// The last thing that was heard against it.
+    /// The last error of a call or a check.
     pub last_error: Option<Reason>,
-    /// When something last told of its health, be it a check or a live call: the end of a check, a failure, a throttle or a
-    /// trial of a live call, or a [mark](crate::Provider::mark_unhealthy). Other successes of live calls do not set it, since
-    /// they write nothing.
+    /// Time of the last result of a check, of a trial, or of a failed or throttled call, or of the last
+    /// [mark](crate::Provider::mark_unhealthy). Other successes of calls do not set it, because they write nothing.
     pub last_check: Option<Instant>,
-    /// Since when it is in this state; `None`: from the beginning.
+    /// Time at which the state was entered. `None` if it is the first state.
     pub since: Option<Instant>,
-    /// How long until a call is admitted; `None`: one would be admitted now.
+    /// Time until a call is admitted. `None` if it would be admitted now.
     pub retry_in: Option<Duration>,
-    /// How long until the time that the provider itself [named](crate::Outcome::Throttled), before which
-    /// nothing ends the wait; `None`: it named none, or the time has come.
+    /// Time until the moment that the provider itself [asked for](crate::Outcome::Throttled). No check and no granted trial ends
+    /// the wait earlier. `None` if the provider asked for none, or the moment has passed.
     pub not_before: Option<Duration>,
-    /// How long an override still lasts; `None`: the state is not [forced](crate::Provider::force).
+    /// Remaining time of the override. `None` if the breaker is not [forced](crate::Provider::force).
     pub forced_for: Option<Duration>,
 }
 
 impl ProviderHealth {
-    /// As it would be shown so much later, if it had stood still meanwhile.
+    /// Moves the row's times by the age of its snapshot.
     pub(crate) fn later(self, by: Duration) -> Self {
         Self {
             last_check: self.last_check.map(|at| after(at, by)),
@@ -52,7 +51,7 @@ impl ProviderHealth {
         }
     }
 
-    /// The health of a provider of which nothing is known.
+    /// Returns the health of an unknown provider: closed, without any result.
     pub(crate) fn unknown(id: Arc<str>) -> Self {
         Self {
             id,

@@ -6,7 +6,7 @@ use crate::outcome::Reason;
 macro_rules! named {
     ($type:ident, $what:literal, { $($variant:ident => $name:literal),+ $(,)? }) => {
         impl $type {
-            /// Returns the name, which is also what it displays.
+            /// Returns the name, which `Display` prints too.
             #[must_use]
             pub fn as_str(self) -> &'static str {
                 match self {
@@ -21,7 +21,7 @@ macro_rules! named {
             }
         }
 
-        /// By the name that it displays.
+        /// Parses the name that `Display` prints.
         impl FromStr for $type {
             type Err = ParseStateError;
 
@@ -39,30 +39,30 @@ macro_rules! named {
     };
 }
 
-/// What a provider's circuit breaker does with the next call: `closed`, `open` or `half-open`.
+/// State of a circuit breaker: `closed`, `open` or `half-open`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum State {
-    /// Calls pass.
+    /// Calls are admitted.
     Closed,
     /// Calls are refused until a deadline.
     Open,
-    /// A few trial calls pass; they decide.
+    /// A few calls are admitted as trials, which decide whether the breaker closes or opens again.
     HalfOpen,
 }
 
 named!(State, "state", { Closed => "closed", Open => "open", HalfOpen => "half-open" });
 
-/// What opened a provider's circuit breaker: `failures`, `throttled`, `probe` or `forced`.
+/// The cause of an open circuit breaker: `failures`, `throttled`, `probe` or `forced`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Cause {
-    /// Calls failed, or the application said so by [`mark_unhealthy`](crate::Provider::mark_unhealthy).
+    /// Calls failed, or the application called [`mark_unhealthy`](crate::Provider::mark_unhealthy).
     Failures,
     /// The provider asked for a pause.
     Throttled,
     /// Checks of a [`HealthProbe`](crate::HealthProbe) failed.
     Probe,
-    /// An operator decided it by [`force`](crate::Provider::force).
+    /// An operator called [`force`](crate::Provider::force).
     Forced,
 }
 
@@ -73,7 +73,7 @@ named!(Cause, "cause", {
     Forced => "forced",
 });
 
-/// What an operator holds a breaker at, `open` or `closed`; see [`Provider::force`](crate::Provider::force).
+/// The state at which an operator holds a breaker, `open` or `closed`: see [`Provider::force`](crate::Provider::force).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Override {
     /// Refuse every call.
@@ -85,7 +85,7 @@ pub enum Override {
 named!(Override, "override", { Open => "open", Closed => "closed" });
 
 impl Override {
-    /// The longest time that is accepted from outside the program: from requests of control and from snapshots.
+    /// Maximum duration of an override that comes from a control request or a snapshot: 7 days.
     pub(crate) const LONGEST_FROM_OUTSIDE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 }
 
@@ -98,7 +98,7 @@ impl From<Override> for State {
     }
 }
 
-/// A text is not the name of a [`State`], a [`Cause`] or an [`Override`].
+/// The error of parsing a [`State`], a [`Cause`] or an [`Override`] from an unknown name.
 ///
 /// ```
 /// use tower_health::State;
@@ -113,7 +113,7 @@ impl From<Override> for State {
 pub struct ParseStateError {
     what: &'static str,
     names: &'static [&'static str],
-    /// Its beginning: it may be of any length.
+    /// The beginning of the text, which may have any length.
     text: Reason,
 }
 

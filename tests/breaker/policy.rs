@@ -151,7 +151,7 @@ fn ratios_that_nobody_can_mean_are_refused() {
     }
     assert_eq!(
         refusal(|| Trip::consecutive(2).min_calls(5)),
-        "`Trip::min_calls` belongs to a failure rate: set `or_failure_rate` first"
+        "`Trip::min_calls` requires a failure rate: set `or_failure_rate` first"
     );
 }
 

@@ -1,7 +1,7 @@
-//! loom's atomics, of which it tries more orders.
+//! loom's atomics, with more interleavings.
 //!
-//! When loom 0.7 comes to a store it knows one load before it, the last. Where that is the thread's own, and
-//! it often is, no order is tried in which another thread loads what was stored.
+//! At a store, loom 0.7 remembers only the last load before it. If that load is of the same thread, as is often the case, loom
+//! tries no interleaving in which another thread loads the new value.
 
 use std::ops::Deref;
 
@@ -12,7 +12,7 @@ pub(crate) type AtomicU8 = InTurn<atomic::AtomicU8>;
 pub(crate) type AtomicU64 = InTurn<atomic::AtomicU64>;
 pub(crate) type AtomicUsize = InTurn<atomic::AtomicUsize>;
 
-/// An atomic of which all accesses, loads too, are tried in every order.
+/// An atomic whose accesses, loads included, loom tries in every order.
 #[derive(Debug, Default)]
 pub(crate) struct InTurn<A> {
     turn: AtomicBool,
@@ -31,12 +31,12 @@ impl<A> InTurn<A> {
     }
 }
 
-/// On the way to each access.
+/// Dereferenced before each access.
 impl<A> Deref for InTurn<A> {
     type Target = A;
 
     fn deref(&self) -> &A {
-        // A write, of which none is forgotten; relaxed, so that nothing happens before it or after.
+        // A write, because loom remembers all writes. Relaxed, so that it adds no happens-before relation.
         self.turn.swap(true, Ordering::Relaxed);
         &self.atomic
     }

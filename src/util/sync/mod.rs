@@ -1,8 +1,6 @@
-//! What threads meet at: the standard library's, or [loom](https://docs.rs/loom)'s, which has them meet in every order.
+//! Locks and atomics: the standard library's, or [loom](https://docs.rs/loom)'s, which tries every interleaving of threads.
 //!
-//! What loom has nothing for is left to the standard library and to tokio in either case: references
-//! that are counted, what is made once, and how others are told. There loom tries no other order than
-//! those that the rest leads to.
+//! `Arc`, `OnceLock`, `ArcSwap` and tokio's channels are not replaced, so loom tries no interleavings inside them.
 
 #[cfg(loom)]
 pub(crate) mod atomic;
@@ -12,7 +10,7 @@ pub(crate) use loom::sync::{Mutex, MutexGuard, RwLock};
 #[cfg(not(loom))]
 pub(crate) use std::sync::{Mutex, MutexGuard, RwLock, atomic};
 
-/// A static; under loom each execution has its own.
+/// Declares a static. Under loom, each execution has its own.
 macro_rules! global {
     ($(#[$attribute:meta])* static $name:ident: $type:ty = $value:expr;) => {
         #[cfg(loom)]
@@ -22,7 +20,7 @@ macro_rules! global {
     };
 }
 
-/// A static of each thread.
+/// Declares a thread local.
 macro_rules! local {
     (static $name:ident: $type:ty = const $value:block;) => {
         #[cfg(loom)]
@@ -34,7 +32,7 @@ macro_rules! local {
 
 pub(crate) use {global, local};
 
-/// How many of something there are; under loom few, or there were too many orders.
+/// Returns `many`, or `few` under loom, where more would give too many interleavings.
 pub(crate) const fn many_or_few(many: usize, few: usize) -> usize {
     if cfg!(loom) { few } else { many }
 }

@@ -2,12 +2,14 @@ use super::{classify::ErrorsAsFailures, future::ResponseFuture, reentrancy};
 use crate::{breaker::LayerId, cache::Provider, util::errors::BoxError};
 
 impl Provider {
-    /// Runs `future` as one call to this provider, and records what came of it: for what is not a tower service.
+    /// Runs `future` as one call to this provider and records its outcome. Use it for calls that are not made by a tower service.
     ///
-    /// The call is admitted when the returned future is first polled; where it is refused, `future` is dropped without having
-    /// been polled. Its result is judged by [`ErrorsAsFailures`]: `Ok` is a success, an error a failure with the error's
-    /// [kind](crate::error::Kind) in its reason, except that an error of this side is neutral. For another judgement, take
-    /// a [`Permit`](crate::Permit) from [`admit`](Self::admit).
+    /// The breaker admits or refuses the call when the returned future is first polled. If it refuses, `future` is dropped
+    /// unpolled.
+    ///
+    /// The result is judged by [`ErrorsAsFailures`]: `Ok` is a success, and an error is a failure with its
+    /// [kind](crate::error::Kind) in the reason. Errors of a [neutral](crate::error::Kind::is_neutral) kind are neutral. To judge
+    /// results yourself, take a [`Permit`](crate::Permit) from [`admit`](Self::admit).
     ///
     /// ```
     /// use std::io;
@@ -29,13 +31,12 @@ impl Provider {
     ///
     /// # Errors
     ///
-    /// [`CircuitOpen`](crate::error::CircuitOpen) where the call is refused, and otherwise the error of `future`, unchanged in
-    /// its box.
+    /// [`CircuitOpen`](crate::error::CircuitOpen) if the call is refused; otherwise the error of `future`, boxed.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future drops `future`: the call is neutral, unless
-    /// [`Trip::cancelled_after`](crate::Trip::cancelled_after) says otherwise.
+    /// Dropping the returned future drops `future`. The call is then neutral, unless
+    /// [`Trip::cancelled_after`](crate::Trip::cancelled_after) counts it as a failure.
     pub fn call<F, T, E>(
         &self,
         future: F,

@@ -2,14 +2,14 @@ use std::fmt;
 
 use crate::{breaker::Permit, outcome::Outcome, util::errors::BoxError};
 
-/// Gives the verdict on a finished call.
+/// Decides the [`Outcome`] of a finished call.
 ///
-/// It takes the result *and the permit*: the verdict may be given at once, or later by something
-/// that the response carries, such as a body that is still flowing.
+/// A classifier takes the result *and the permit*. It may record the outcome at once, or move the permit into the response and
+/// record it later, for example when a streamed body ends.
 ///
-/// Closures are classifiers through [`HealthLayer::classify_with`](crate::HealthLayer::classify_with).
+/// To use a closure as a classifier, see [`HealthLayer::classify_with`](crate::HealthLayer::classify_with).
 ///
-/// The classifiers of feature `http` judge an `http::Response`. Reqwest's response is another type; it becomes one with
+/// The classifiers of feature `http` judge `http::Response`. Reqwest's response is a different type; convert it with
 /// `MapResponse`:
 ///
 /// ```
@@ -28,7 +28,7 @@ use crate::{breaker::Permit, outcome::Outcome, util::errors::BoxError};
 /// # }
 /// ```
 ///
-/// Without it, the compiler says so:
+/// Without the conversion, the code does not compile:
 ///
 /// ```compile_fail,E0277
 /// use tower::{Service, ServiceBuilder};
@@ -41,32 +41,32 @@ use crate::{breaker::Permit, outcome::Outcome, util::errors::BoxError};
 /// is_service(client);
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` does not judge a call that ends with `Result<{Res}, {E}>`",
-    label = "this classifier does not judge `Result<{Res}, {E}>`",
+    message = "`{Self}` cannot judge a call that returns `Result<{Res}, {E}>`",
+    label = "this classifier cannot judge `Result<{Res}, {E}>`",
     note = "the classifiers of `tower_health::http` judge `http::Response<B>` where `B: http_body::Body` and the errors of call and body are `Display + 'static`",
-    note = "the response of reqwest is not an `http::Response`: put `.map_response(http::Response::<reqwest::Body>::from)` between `HealthLayer` and the client",
+    note = "reqwest's response is not an `http::Response`: put `.map_response(http::Response::<reqwest::Body>::from)` between `HealthLayer` and the client",
     note = "for responses of another type, use `HealthLayer::classify_with` with a closure `|result: Result<&Res, &E>| -> Outcome`"
 )]
 pub trait Classify<Res, E> {
-    /// What the caller receives.
+    /// The response that the caller receives.
     type Response;
 
-    /// Records the outcome on `permit`, or hands the permit on.
+    /// Records the outcome on `permit`, or moves the permit into the response.
     ///
     /// # Errors
     ///
-    /// The error of `result`, for the caller.
+    /// The error of `result`, passed to the caller.
     fn classify(&self, result: Result<Res, E>, permit: Permit) -> Result<Self::Response, E>;
 
-    /// [`classify`](Self::classify) for a caller that receives the error in a box. The layers call this one.
+    /// Like [`classify`](Self::classify), but returns the error boxed. The layers call this method.
     ///
-    /// The default boxes the error after `classify`. The crate's own classifiers box it first: an `E` can be any type, and
-    /// only a boxed error has sources to read its [kind](crate::error::Kind) from. A classifier that leaves errors to one of them calls
-    /// its `classify_boxed`, as the example of [`HealthBody`](crate::http::HealthBody) does.
+    /// The default calls `classify`, then boxes the error. The crate's own classifiers box it first, because only a boxed error
+    /// exposes the sources from which its [kind](crate::error::Kind) is read. A classifier that delegates to one of them should
+    /// call its `classify_boxed`, as in the example of [`HealthBody`](crate::http::HealthBody).
     ///
     /// # Errors
     ///
-    /// The error of `result`, for the caller.
+    /// The error of `result`, passed to the caller.
     #[inline]
     fn classify_boxed(
         &self,
@@ -79,21 +79,23 @@ pub trait Classify<Res, E> {
         self.classify(result, permit).map_err(Into::into)
     }
 
-    /// What the caller of a refused call receives. The layers ask it about their own refusals.
+    /// Maps a refusal by the layer to the error that the caller receives.
     ///
-    /// Default: the [`CircuitOpen`](crate::error::CircuitOpen) itself. A wrapper must have it among its sources, where
-    /// [`find`](crate::error::find) looks for it.
+    /// Default: returns the [`CircuitOpen`](crate::error::CircuitOpen) unchanged. An error that wraps it must keep it among its
+    /// sources, where [`find`](crate::error::find) looks for it.
     fn refused(&self, refusal: BoxError) -> BoxError {
         refusal
     }
 }
 
-/// The default: every `Ok` is a success, every error a failure; except that errors of a
-/// [neutral](crate::error::Kind::is_neutral) kind are neutral, such as the [`CircuitOpen`](crate::error::CircuitOpen) of a
-/// breaker beneath: the provider was not called.
+/// The default classifier: every `Ok` is a success, and every error a failure unless its kind is
+/// [neutral](crate::error::Kind::is_neutral).
 ///
-/// The layers box an error before it is judged, so that its [kind](crate::error::Kind) does not depend on the type that the inner
-/// service gives it.
+/// For example, the [`CircuitOpen`](crate::error::CircuitOpen) of another breaker further in is neutral: the provider was not
+/// called.
+///
+/// The layers box an error before it is judged, so its [kind](crate::error::Kind) does not depend on the error type of the inner
+/// service.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ErrorsAsFailures;
 
@@ -118,7 +120,7 @@ impl<Res, E: fmt::Display + 'static> Classify<Res, E> for ErrorsAsFailures {
     }
 }
 
-/// A closure as a classifier; see [`HealthLayer::classify_with`](crate::HealthLayer::classify_with).
+/// A classifier made from a closure; see [`HealthLayer::classify_with`](crate::HealthLayer::classify_with).
 #[derive(Clone, Copy)]
 pub struct ClassifyWith<F>(pub(crate) F);
 

@@ -15,12 +15,12 @@ use super::{
 use crate::{breaker::Permit, util::errors::BoxError};
 
 pin_project! {
-    /// The response of [`Health`](crate::Health).
+    /// Response future of [`Health`](crate::Health) and [`KeyedHealth`](crate::KeyedHealth).
     ///
     /// # Cancel safety
     ///
-    /// Dropping it before it is done drops the call, and the permit with it: the verdict is neutral,
-    /// unless [`Trip::cancelled_after`](crate::Trip::cancelled_after) says otherwise.
+    /// Dropping it before completion drops the call and its permit. The call is then neutral, unless
+    /// [`Trip::cancelled_after`](crate::Trip::cancelled_after) counts it as a failure.
     pub struct ResponseFuture<F, C> {
         #[pin]
         state: State<F, C>,
@@ -35,7 +35,7 @@ pin_project! {
     }
 }
 
-const DONE: &str = "polled after it was done";
+const COMPLETED: &str = "`ResponseFuture` polled after completion";
 
 impl<F, C> ResponseFuture<F, C> {
     #[inline]
@@ -47,7 +47,7 @@ impl<F, C> ResponseFuture<F, C> {
         }
     }
 
-    /// Calls a service that is ready; `permit` judges what comes of it.
+    /// Calls `service`, which must be ready. The outcome is recorded on `permit`.
     #[inline]
     pub(crate) fn called<S, Req>(
         service: &mut S,
@@ -64,7 +64,7 @@ impl<F, C> ResponseFuture<F, C> {
         Self::new(future, permit, classifier)
     }
 
-    /// A call that is under way; `permit` judges what comes of it.
+    /// Wraps a call that is already in flight. The outcome is recorded on `permit`.
     #[inline]
     pub(crate) fn new(future: F, permit: Permit, classifier: C) -> Self {
         Self {
@@ -93,16 +93,16 @@ where
                 permit,
                 classifier,
             } => {
-                let running = Running::enter(permit.as_ref().expect(DONE));
+                let running = Running::enter(permit.as_ref().expect(COMPLETED));
                 let result = ready!(future.poll(cx));
                 drop(running);
-                let permit = permit.take().expect(DONE);
+                let permit = permit.take().expect(COMPLETED);
                 if result.is_err() && permit.is_trial() {
                     return Poll::Ready(reentrancy::judge_failed_trial(classifier, result, permit));
                 }
                 Poll::Ready(classifier.classify_boxed(result, permit))
             }
-            StateProj::Refused { refusal } => Poll::Ready(Err(refusal.take().expect(DONE))),
+            StateProj::Refused { refusal } => Poll::Ready(Err(refusal.take().expect(COMPLETED))),
         }
     }
 }

@@ -6,10 +6,9 @@ use super::{
 };
 use crate::{cache::Provider, outcome::Outcome};
 
-/// Wraps services in [`Health`]: refuses calls while the provider's breaker is open, and records
-/// what came of the others.
+/// Wraps services in [`Health`], which refuses calls while the provider's breaker is open and records the outcome of all others.
 ///
-/// Every service that it wraps, and every other layer of the same [`Provider`], shares one breaker.
+/// All services that it wraps share one breaker, as do all layers of the same [`Provider`].
 ///
 /// ```
 /// use std::{io, time::Duration};
@@ -25,7 +24,7 @@ use crate::{cache::Provider, outcome::Outcome};
 ///     .layer(TimeoutLayer::new(Duration::from_secs(3)))
 ///     .service(tower::service_fn(send));
 ///
-/// // A wrong password says nothing of the database's health.
+/// // A wrong password does not count against the database.
 /// let database = ServiceBuilder::new()
 ///     .layer(HealthLayer::new(cache.provider("database")).classify_with(
 ///         |result: Result<&String, &io::Error>| match result {
@@ -45,7 +44,7 @@ pub struct HealthLayer<C = ErrorsAsFailures> {
 }
 
 impl HealthLayer {
-    /// Guards calls to `provider`. Default classifier: [`ErrorsAsFailures`].
+    /// Creates a layer that guards calls to `provider`. Default classifier: [`ErrorsAsFailures`].
     pub fn new(provider: Provider) -> Self {
         Self {
             provider,
@@ -55,7 +54,7 @@ impl HealthLayer {
 }
 
 impl<C> HealthLayer<C> {
-    /// Judges calls by `classifier`.
+    /// Sets the classifier that judges calls. Default: [`ErrorsAsFailures`].
     pub fn classify<D>(self, classifier: D) -> HealthLayer<D> {
         HealthLayer {
             provider: self.provider,
@@ -63,7 +62,7 @@ impl<C> HealthLayer<C> {
         }
     }
 
-    /// Judges calls by a closure.
+    /// Sets a closure that judges calls. Default: [`ErrorsAsFailures`].
     pub fn classify_with<Res, E, F>(self, classifier: F) -> HealthLayer<ClassifyWith<F>>
     where
         F: Fn(Result<&Res, &E>) -> Outcome,

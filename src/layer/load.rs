@@ -2,12 +2,12 @@ use tower::load::Load;
 
 use super::service::Health;
 
-/// What a [`Health`] service weighs in tower's balancers: any that would refuse the next call weighs
-/// more than all that would make it. Feature `load`.
+/// Load of a [`Health`] service for tower's balancers. Feature `load`.
 ///
-/// Refusals end at once. So an endpoint that is down has nothing pending and the best of latencies,
-/// and a balancer that went by those alone would choose it again and again. For this to help,
-/// the layer must be around the service that measures, as `PendingRequests` and `PeakEwma` do:
+/// A service that would refuse the next call weighs more than any service that would admit it. Otherwise, a balancer would keep
+/// choosing an endpoint that is down: refusals return at once, so it would have the fewest pending calls and the lowest latency.
+///
+/// Put the layer around the service that measures load, such as `PendingRequests` or `PeakEwma`:
 ///
 /// ```
 /// use std::time::Duration;
@@ -38,12 +38,12 @@ use super::service::Health;
 /// # let _ = (balancer, customized);
 /// ```
 ///
-/// Of two that refuse, either may be called: where the balancer finds no other among those that it
-/// compares, the call ends with [`CircuitOpen`](crate::error::CircuitOpen).
+/// If all endpoints that the balancer compares would refuse, it picks any of them, and the call fails with
+/// [`CircuitOpen`](crate::error::CircuitOpen).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum HealthMetric<M> {
-    /// The breaker would admit a call; of two, the one whose wrapped service weighs less is lighter.
-    // First, so that the derived order makes it the lighter.
+    /// The breaker would admit a call. Two such services compare by the load of their wrapped services.
+    // First, so that the derived order makes it less than `Refusing`.
     Admitting(M),
     /// The breaker would refuse a call.
     Refusing,

@@ -1,4 +1,4 @@
-//! The breaker around a tower service.
+//! Middleware that puts a breaker around a tower service.
 
 mod call;
 mod classify;

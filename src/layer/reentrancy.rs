@@ -1,7 +1,7 @@
-//! Tells a layer that it is inside another of the same provider, which judges the call already.
+//! Detects a layer that runs inside another layer of the same provider, which already judges the call.
 //!
-//! A router that layers what was layered before makes such a stack. Without this each failure would
-//! count twice, and an outer layer's trial would be refused by the inner one, for ever.
+//! Such a stack arises when a router layers services that are already layered. Without the detection, each failure would count
+//! twice, and the inner layer would refuse every trial of the outer one.
 
 use std::{
     cell::{Cell, RefCell},
@@ -17,31 +17,31 @@ use crate::{
     view::CircuitOpen,
 };
 
-/// How many calls around the innermost are kept without an allocation.
+/// Number of enclosing calls stored without an allocation.
 const DEPTH: usize = 8;
 
 thread_local! {
     static RUNNING: Calls = const { Calls::none() };
-    /// The breaker that a chain overrides on this thread, by its slot.
+    /// The slot of the breaker that a fallback chain overrides on this thread.
     static OVERRIDDEN: Cell<Option<&'static HotSlot>> = const { Cell::new(None) };
-    /// The calls further in than [`DEPTH`]. On its own, because a thread local with a destructor is slower to read.
+    /// Enclosing calls beyond [`DEPTH`]. Separate, because a thread local with a destructor is slower to read.
     static DEEPER: RefCell<Vec<Call>> = const { RefCell::new(Vec::new()) };
 }
 
-/// The calls that are running on this thread, from inside a layer to inside a layer.
+/// The guarded calls that run on this thread, each inside the one before it.
 ///
-/// The innermost is kept apart, since most calls have no other around them: those write what does
-/// not depend on anything read, so that no call waits for the one before it.
+/// The innermost has its own fields, because most calls are not nested. The values that such a call writes do not depend on
+/// values that it reads, so the CPU does not stall on the previous call.
 struct Calls {
     innermost: Cell<Option<&'static HotSlot>>,
-    /// The word of its ticket. Apart from the slot, so that a call that is not nested only writes it.
+    /// Apart from the slot, so that a call that is not nested writes it without reading it.
     innermost_ticket: Cell<u64>,
-    /// The others, outermost first.
+    /// Enclosing calls, outermost first.
     around: [Cell<Option<Call>>; DEPTH],
     depth: Cell<usize>,
 }
 
-/// A slot is used by one breaker after another, so that only the ticket tells whose call it is.
+/// Identifies a running call. Slots are reused by other breakers, so the ticket is needed to tell whose call it is.
 #[derive(Clone, Copy)]
 struct Call {
     hot_slot: &'static HotSlot,
@@ -83,7 +83,7 @@ impl Calls {
         Call { hot_slot, ticket }
     }
 
-    /// Keeps the innermost, which is about to be another.
+    /// Stores the innermost call among the enclosing ones, before a new call replaces it.
     #[cold]
     fn push(&self, innermost: &'static HotSlot) {
         let call = self.innermost_call(innermost);
@@ -95,7 +95,7 @@ impl Calls {
         self.depth.set(depth + 1);
     }
 
-    /// Makes the call around the innermost the innermost.
+    /// Restores the enclosing call as the innermost.
     #[cold]
     #[inline]
     fn pop(&self) {
@@ -112,7 +112,7 @@ impl Calls {
     }
 }
 
-/// Cannot panic, since what could would make every healthy call longer.
+/// Uses only methods that cannot panic: a panicking path here would add instructions to every healthy call.
 #[inline]
 fn pop_deeper() -> Option<Call> {
     DEEPER
@@ -124,7 +124,7 @@ fn has_deeper(hot_slot: &'static HotSlot) -> bool {
     DEEPER.with_borrow(|deeper| deeper.iter().any(|call| call.is_of(hot_slot)))
 }
 
-/// A stretch of a call on this thread, until it is dropped.
+/// Guard that marks a call as running on this thread.
 #[must_use]
 pub(crate) struct Running {
     is_nested: bool,
@@ -160,7 +160,7 @@ impl Drop for Running {
     }
 }
 
-/// A stretch in which a chain calls a provider whatever its breaker says, until it is dropped.
+/// Guard that marks a provider's breaker as overridden by a fallback chain on this thread.
 #[must_use]
 pub(crate) struct Overriding {
     outer: Option<&'static HotSlot>,
@@ -191,26 +191,27 @@ fn is_overridden(provider: &Provider) -> bool {
     OVERRIDDEN.get().is_some_and(|it| ptr::eq(it, hot_slot))
 }
 
-/// Whether a call would be made. An outer layer of the provider, or a chain that overrides its breaker, may have decided so
-/// already.
+/// Returns whether a call would be admitted now, by the breaker itself, by an outer layer of the same provider, or by a chain
+/// that overrides the breaker.
 #[inline]
 pub(crate) fn is_admitting(provider: &Provider) -> bool {
-    provider.is_healthy() || is_let_through(provider)
+    provider.is_healthy() || is_admitted_outside(provider)
 }
 
 #[inline]
-fn is_let_through(provider: &Provider) -> bool {
+fn is_admitted_outside(provider: &Provider) -> bool {
     is_inside(provider) || may_fail_open(provider)
 }
 
-/// Whether a call that this breaker judges is running around this one.
+/// Returns whether this thread is inside a call that the provider's breaker already judges.
 #[inline]
 pub(crate) fn is_inside(provider: &Provider) -> bool {
     let hot_slot = provider.breaker().hot_slot();
     RUNNING.with(|calls| calls.has(hot_slot))
 }
 
-/// Admits a call, which an outer layer of the provider has then admitted already.
+/// Admits or refuses a call. Inside an outer layer of the same provider it always admits, because that layer has admitted the
+/// call.
 #[inline]
 pub(crate) fn admit(provider: &Provider, layer: LayerId) -> Result<Permit, BoxError> {
     let hot_slot = provider.breaker().hot_slot();
@@ -218,12 +219,12 @@ pub(crate) fn admit(provider: &Provider, layer: LayerId) -> Result<Permit, BoxEr
     if word.admits_without_notes() && !is_inside(provider) {
         return Ok(Permit::new(hot_slot, Ticket::live(word.epoch())));
     }
-    admit_otherwise(provider, layer)
+    admit_slow(provider, layer)
 }
 
-// Out of line, so that what is inlined into a healthy call stays small.
+// Out of line, so that the code inlined into a healthy call stays small.
 #[inline(never)]
-fn admit_otherwise(provider: &Provider, layer: LayerId) -> Result<Permit, BoxError> {
+fn admit_slow(provider: &Provider, layer: LayerId) -> Result<Permit, BoxError> {
     if is_inside(provider) {
         return Ok(provider.admit_uncounted());
     }
@@ -233,7 +234,8 @@ fn admit_otherwise(provider: &Provider, layer: LayerId) -> Result<Permit, BoxErr
     Ok(provider.admit_to(layer)?)
 }
 
-/// Judges a trial that has failed. Should its own breaker have refused it, beneath, then its layer stands back from now on.
+/// Judges a failed trial. If an inner layer of the same breaker refused it, the trial's layer is recorded as an outer layer,
+/// which leaves the trial slots to the inner layer from now on.
 #[cold]
 pub(crate) fn judge_failed_trial<Res, E, C>(
     classifier: &C,
@@ -252,7 +254,7 @@ where
     result
 }
 
-/// A trial that has its slot, and the layer that asked for it.
+/// A trial that holds a slot, and the layer that requested it.
 struct Trial {
     breaker: Arc<SharedBreaker>,
     layer: LayerId,

@@ -18,39 +18,38 @@ use crate::{
     util::errors::BoxError,
 };
 
-/// A service whose calls are refused while its provider's breaker is open; made by
-/// [`HealthLayer`](crate::HealthLayer).
+/// Service that refuses calls while its provider's breaker is open. Created by [`HealthLayer`](crate::HealthLayer).
 ///
-/// It is ready whenever its breaker would refuse the next call, since that costs the inner service
-/// nothing; otherwise when the inner service is.
+/// While the breaker would refuse the next call, the service is ready, and the inner service is not polled. Otherwise it is ready
+/// when the inner service is.
 ///
 /// # Errors
 ///
-/// Calls fail with [`CircuitOpen`](crate::error::CircuitOpen) where they are refused, and otherwise
-/// with the inner service's error, unchanged in its box. An error of the inner service's readiness is
-/// recorded as the error of a call is by default: as a failure, or as neutral where its kind is
-/// [neutral](crate::error::Kind::is_neutral).
+/// [`CircuitOpen`](crate::error::CircuitOpen) if the call is refused; otherwise the inner service's error, boxed.
+///
+/// If `poll_ready` of the inner service fails, the error is recorded as a failure, or as neutral if its kind is
+/// [neutral](crate::error::Kind::is_neutral). The classifier is not asked.
 ///
 /// # Panics
 ///
-/// Calls panic where `poll_ready` has not returned `Ready(Ok(()))` before.
+/// `call` panics unless `poll_ready` has returned `Ready(Ok(()))` first.
 pub struct Health<S, C = ErrorsAsFailures> {
     inner: S,
     provider: Provider,
     layer: LayerId,
     classifier: C,
     readiness: Readiness,
-    /// Wakes a task that waits for the inner service when there is no need to any more.
+    /// Wakes a task that waits for the inner service, once the breaker would refuse.
     admission_changed: Option<AdmissionChanged>,
 }
 
-/// What has been found ready since the last call.
-// Together, so that a call clears both at once.
+/// Readiness reported since the last call.
+// One struct, so that a call clears both flags at once.
 #[derive(Clone, Copy, Debug, Default)]
 struct Readiness {
-    /// The inner service has said that it is ready.
+    /// The inner service is ready.
     is_inner: bool,
-    /// This service has said that it is ready, because it would refuse the call: it must stay so.
+    /// This service reported ready because it would refuse the call, and must stay ready.
     is_to_refuse: bool,
 }
 
@@ -70,22 +69,22 @@ impl<S, C> Health<S, C> {
         }
     }
 
-    /// Whose calls these are.
+    /// Returns the provider that this service calls.
     pub fn provider(&self) -> &Provider {
         &self.provider
     }
 
-    /// The wrapped service.
+    /// Returns a reference to the inner service.
     pub fn get_ref(&self) -> &S {
         &self.inner
     }
 
-    /// The wrapped service, to be changed; one that was ready must stay so.
+    /// Returns a mutable reference to the inner service. If it was ready, it must stay ready.
     pub fn get_mut(&mut self) -> &mut S {
         &mut self.inner
     }
 
-    /// The wrapped service alone.
+    /// Returns the inner service.
     pub fn into_inner(self) -> S {
         self.inner
     }
@@ -105,7 +104,7 @@ impl<S, C> Health<S, C> {
         }
     }
 
-    /// A window that ran out since `poll_ready` does not make an unready service callable.
+    /// Refuses even if the open window has ended since `poll_ready`: the inner service is not ready.
     #[cold]
     fn refuse(&self) -> BoxError {
         assert!(
@@ -115,14 +114,14 @@ impl<S, C> Health<S, C> {
         self.provider.breaker().refuse().into()
     }
 
-    /// Ends when there is no need to wait for the inner service any more, because the breaker would refuse.
+    /// Completes when the breaker would refuse, so that waiting for the inner service is no longer needed.
     fn poll_admission_changed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let breaker = self.provider.breaker();
-        // Taken out, so that one whose timer panics is not polled again.
+        // Taken out, so that a future whose timer panicked is not polled again.
         let changed = self.admission_changed.take();
         let mut changed = changed.unwrap_or_else(|| Arc::clone(breaker).admission_changed());
         let is_unchanged = changed.as_mut().poll(cx).is_pending();
-        // Looked at once more, now that no change can be missed.
+        // Checked again, in case the breaker changed before the future was registered.
         if is_unchanged && self.is_admitting() {
             self.admission_changed = Some(changed);
             return Poll::Pending;
@@ -130,7 +129,7 @@ impl<S, C> Health<S, C> {
         Poll::Ready(())
     }
 
-    /// The inner service will never be ready again.
+    /// Records an error of the inner service's `poll_ready`, after which it is never ready again.
     fn fail(&mut self, error: BoxError) -> BoxError {
         self.readiness.is_inner = false;
         if let Ok(permit) = reentrancy::admit(&self.provider, self.layer) {
@@ -152,8 +151,8 @@ where
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        // Not polled while the breaker refuses: what is down may never be ready, and its error would
-        // be taken for the end of this service.
+        // Not polled while the breaker refuses: a provider that is down may never be ready, and callers discard a service whose
+        // `poll_ready` fails.
         while self.is_admitting() {
             match self.inner.poll_ready(cx) {
                 Poll::Ready(Ok(())) => {
@@ -180,7 +179,7 @@ where
                 let classifier = self.classifier.clone();
                 ResponseFuture::called(&mut self.inner, request, permit, classifier)
             }
-            // The inner service stays ready, where it is: it was not called.
+            // The inner service was not called; if it was ready, it still is.
             Err(refusal) => {
                 self.readiness.is_to_refuse = false;
                 ResponseFuture::refused(self.classifier.refused(refusal))
@@ -189,7 +188,7 @@ where
     }
 }
 
-/// By hand: a clone of a service that is ready is not.
+/// Not derived: the clone of a ready service is not ready.
 impl<S: Clone, C: Clone> Clone for Health<S, C> {
     fn clone(&self) -> Self {
         let inner = self.inner.clone();

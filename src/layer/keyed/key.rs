@@ -1,7 +1,7 @@
-/// Tells from a request whose call it is; see [`KeyedHealthLayer`](super::KeyedHealthLayer).
+/// Extracts a provider's id from a request; see [`KeyedHealthLayer`](super::KeyedHealthLayer).
 ///
-/// Closures that borrow the key from the request are keys. What has to put it together implements
-/// this instead, and goes to [`KeyedHealthLayer::new`](super::KeyedHealthLayer::new):
+/// Closures that borrow the id from the request implement this trait. To build an id from several parts, implement it yourself
+/// and pass the value to [`KeyedHealthLayer::new`](super::KeyedHealthLayer::new):
 ///
 /// ```
 /// use tower_health::{HealthCache, Key, KeyedHealthLayer};
@@ -21,9 +21,9 @@
 /// # let _ = layer;
 /// ```
 pub trait Key<Req> {
-    /// Gives the id of the request's provider to `look_up`; an empty one: the request has none.
+    /// Calls `look_up` with the id of the request's provider, or with an empty string if the request has none.
     ///
-    /// It is asked at every call.
+    /// Runs once for every call.
     fn with_key<R>(&self, request: &Req, look_up: impl FnOnce(&str) -> R) -> R;
 }
 

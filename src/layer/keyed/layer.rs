@@ -15,10 +15,10 @@ use crate::{
 };
 
 impl HealthLayer {
-    /// Guards a service that calls many providers: `key` borrows the id of the provider from each
-    /// request. Default classifier: [`ErrorsAsFailures`].
+    /// Guards a service that calls many providers. `key` borrows the provider's id from each request. Default classifier:
+    /// [`ErrorsAsFailures`].
     ///
-    /// See [`KeyedHealthLayer`] for all that there is to say, and an example.
+    /// For limits, costs and an example, see [`KeyedHealthLayer`].
     pub fn keyed<Req, F>(cache: &HealthCache, key: F) -> KeyedHealthLayer<ErrorsAsFailures, F>
     where
         F: Fn(&Req) -> &str,
@@ -27,9 +27,9 @@ impl HealthLayer {
     }
 }
 
-/// Wraps services in [`KeyedHealth`]: one client, many providers, a breaker each.
+/// Wraps a client that calls many providers in [`KeyedHealth`], with one breaker per provider.
 ///
-/// Made by [`HealthLayer::keyed`] or, over HTTP, by [`HealthLayer::per_authority`].
+/// Created by [`HealthLayer::keyed`] or, over HTTP, by [`HealthLayer::per_authority`].
 ///
 /// ```
 /// use std::io;
@@ -40,12 +40,12 @@ impl HealthLayer {
 /// # async fn ask(prompt: Prompt) -> io::Result<String> { Ok(prompt.model) }
 /// let cache = HealthCache::default();
 ///
-/// // A model that fails is refused, and the others are not.
+/// // A model that fails is refused; calls to other models are not.
 /// let models = ServiceBuilder::new()
 ///     .layer(HealthLayer::keyed(&cache, |prompt: &Prompt| prompt.model.as_str()))
 ///     .service(tower::service_fn(ask));
 ///
-/// // At most a hundred models are remembered; that there is none of this name says nothing.
+/// // At most 100 models have a breaker. A model that does not exist is neutral.
 /// let customized = ServiceBuilder::new()
 ///     .layer(
 ///         HealthLayer::keyed(&cache, |prompt: &Prompt| prompt.model.as_str())
@@ -62,37 +62,38 @@ impl HealthLayer {
 ///
 /// # Providers
 ///
-/// The key of a request is the id of its provider in the [`HealthCache`], which the layer keeps
-/// alive. One that is new is made, with the cache's policy; one that
-/// [is known](HealthCache::provider_with) is used as it is. A request whose key is empty is not
-/// guarded: it is called, and what comes of it counts for nobody.
+/// The key of a request is the id of its provider in the [`HealthCache`], which the layer keeps alive. A new id creates a
+/// provider with the cache's policy. An existing provider keeps its own policy, such as one from
+/// [`provider_with`](HealthCache::provider_with).
 ///
-/// # Bounds
+/// A request whose key is empty is not guarded: the inner service is called, and no outcome is recorded.
 ///
-/// Keys come from requests, so that both their length and their number are bounded.
+/// # Limits
 ///
-/// A key of up to 320 bytes is the id of its provider. The id of a longer one is its first 192 bytes and a hash of the whole,
-/// the same in each process. The hash resists chance, not intent: a caller who chooses such keys can make two of them share a
+/// Keys come from requests, so their length and their number are limited.
+///
+/// A key of up to 320 bytes is the provider's id. For a longer key, the id is its first 192 bytes and a hash of the whole key,
+/// which is the same in every process. The hash is not cryptographic: a caller who chooses keys can make two of them share a
 /// breaker.
 ///
-/// Only so many providers are
-/// [remembered](Self::max_providers); each new one then takes the place of another. First goes one
-/// that is well and was not called lately. An ill one goes only where nobody well is found: one that
-/// is open, half-open or forced, or has failed and not succeeded since. It is ill until an hour after
-/// its open window ended, or as long as [its streak counts](crate::Trip::within). Of the ill, too, one
-/// that nobody asks for goes first: otherwise, a client that has met enough of the dead would guard
-/// nobody else ever again.
+/// Beyond [`max_providers`](Self::max_providers), each new provider evicts another. Healthy providers are evicted before
+/// unhealthy ones, and in each group those not called recently before the rest. Unhealthy providers are evicted too: otherwise, a
+/// client that has met enough of them could guard no new provider.
 ///
-/// A provider that goes is forgotten: called again, it is new. One that the application asks for by
-/// [`HealthCache::provider`] stays, now and later, and does not count.
+/// Here a provider is unhealthy if it is open, half-open or forced, or if it has failed and not succeeded since. It counts as
+/// unhealthy until one hour after its open window ended, or for as long as [its streak counts](crate::Trip::within).
+///
+/// An evicted provider loses its state; the next call to it creates it anew. A provider that the application obtains through
+/// [`HealthCache::provider`], at any time, is never evicted and does not count towards the limit.
 ///
 /// # Cost
 ///
-/// Each service has handles of its own on up to 256 providers that it has called. To find one of these takes
-/// no lock, no allocation, and no write that another thread could see. A clone starts without them, and
-/// has to ask the cache for each provider once. So a clone for each task or connection is cheaper than one
-/// for each request; where it must be one for each request, they take a few small allocations, and
-/// a lock for reading. So does each call with a key that is too long to be an id.
+/// Each service keeps handles to up to 256 providers that it has called. For these, a lookup takes no lock, no allocation, and no
+/// write visible to other threads.
+///
+/// A clone starts without handles and asks the cache for each provider once. Prefer one clone per task or connection to one per
+/// request: the first call through a clone takes a read lock and a few small allocations. So does every call with a key of more
+/// than 320 bytes.
 #[derive(Clone)]
 #[must_use]
 pub struct KeyedHealthLayer<C, K> {
@@ -103,10 +104,9 @@ pub struct KeyedHealthLayer<C, K> {
 }
 
 impl<K> KeyedHealthLayer<ErrorsAsFailures, K> {
-    /// Guards a service that calls many providers, whose ids `key` tells. Default classifier:
-    /// [`ErrorsAsFailures`].
+    /// Creates a layer that takes provider ids from `key`. Default classifier: [`ErrorsAsFailures`].
     ///
-    /// For keys that are not borrowed from the request; for those that are, see [`HealthLayer::keyed`].
+    /// For ids that are not borrowed from the request. To borrow them, use [`HealthLayer::keyed`].
     pub fn new(cache: &HealthCache, key: K) -> Self {
         Self {
             cache: cache.clone(),
@@ -118,7 +118,7 @@ impl<K> KeyedHealthLayer<ErrorsAsFailures, K> {
 }
 
 impl<C, K> KeyedHealthLayer<C, K> {
-    /// Judges calls by `classifier`.
+    /// Sets the classifier that judges calls. Default: [`ErrorsAsFailures`].
     pub fn classify<D>(self, classifier: D) -> KeyedHealthLayer<D, K> {
         KeyedHealthLayer {
             cache: self.cache,
@@ -128,7 +128,7 @@ impl<C, K> KeyedHealthLayer<C, K> {
         }
     }
 
-    /// Judges calls by a closure.
+    /// Sets a closure that judges calls. Default: [`ErrorsAsFailures`].
     pub fn classify_with<Res, E, F>(self, classifier: F) -> KeyedHealthLayer<ClassifyWith<F>, K>
     where
         F: Fn(Result<&Res, &E>) -> Outcome,
@@ -136,8 +136,8 @@ impl<C, K> KeyedHealthLayer<C, K> {
         self.classify(ClassifyWith(classifier))
     }
 
-    /// Maximum number of providers that keyed layers may create; beyond it, a new provider evicts an old one. Those that
-    /// were [restored](HealthCache::restore) count too. Default: 10,000.
+    /// Sets the maximum number of providers that keyed layers may create; beyond it, a new provider evicts an old one.
+    /// [Restored](HealthCache::restore) providers count too. Default: 10,000.
     ///
     /// # Panics
     ///

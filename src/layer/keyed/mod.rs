@@ -1,4 +1,4 @@
-//! One service that calls many providers, with a breaker for each.
+//! Middleware for one service that calls many providers, with one breaker per provider.
 
 mod key;
 mod layer;

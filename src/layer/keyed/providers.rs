@@ -7,18 +7,17 @@ use crate::{
     util::errors::BoxError,
 };
 
-/// How many providers a service finds without asking the cache. A handle on one that the cache has
-/// forgotten keeps it in memory, so there may not be many of these either.
-const CALLED: usize = 256;
+/// Maximum number of handles per service. A handle keeps an evicted provider in memory, so their number is limited too.
+const MAX_HANDLES: usize = 256;
 
-/// The providers of one service's calls: those that it has called before are found without a lock.
+/// The providers that one service calls. Those that it has called before are found without a lock.
 pub(super) struct Providers {
     cache: HealthCache,
     bound: usize,
     layer: LayerId,
-    called: HashMap<Arc<str>, Provider>,
-    /// In whose name calls without a key are made.
-    nobody: Option<Provider>,
+    handles: HashMap<Arc<str>, Provider>,
+    /// The placeholder provider of calls without a key.
+    unguarded: Option<Provider>,
 }
 
 impl Providers {
@@ -31,48 +30,48 @@ impl Providers {
             cache,
             bound,
             layer,
-            called: HashMap::new(),
-            nobody: None,
+            handles: HashMap::new(),
+            unguarded: None,
         }
     }
 
     pub(super) fn admit(&mut self, key: &str) -> Result<Permit, BoxError> {
         if key.is_empty() {
-            return Ok(self.admit_nobody());
+            return Ok(self.admit_unguarded());
         }
-        match self.called.get(key) {
+        match self.handles.get(key) {
             Some(provider) if provider.breaker().touch() => reentrancy::admit(provider, self.layer),
-            _ => self.admit_first(key),
+            _ => self.admit_without_handle(key),
         }
     }
 
-    /// Admits the first call to a provider, as far as this service can remember.
-    fn admit_first(&mut self, key: &str) -> Result<Permit, BoxError> {
+    /// Admits a call to a provider for which this service has no handle.
+    fn admit_without_handle(&mut self, key: &str) -> Result<Permit, BoxError> {
         let provider = self.cache.keyed_provider(key, self.bound);
         let permit = reentrancy::admit(&provider, self.layer);
-        // A key that is too long to be an id is not one to keep.
+        // The id of a long key is not the key, so a handle by id would never be found.
         if provider.id() == key {
-            self.remember(provider);
+            self.keep(provider);
         }
         permit
     }
 
-    fn remember(&mut self, provider: Provider) {
-        if self.called.len() >= CALLED {
-            self.called.clear();
+    fn keep(&mut self, provider: Provider) {
+        if self.handles.len() >= MAX_HANDLES {
+            self.handles.clear();
         }
-        self.called
+        self.handles
             .insert(Arc::clone(provider.shared_id()), provider);
     }
 
-    fn admit_nobody(&mut self) -> Permit {
-        self.nobody
+    fn admit_unguarded(&mut self) -> Permit {
+        self.unguarded
             .get_or_insert_with(|| self.cache.nobody())
             .admit_uncounted()
     }
 }
 
-/// By hand: a clone has handles of its own, as they come to be needed.
+/// Not derived: a clone starts without handles.
 impl Clone for Providers {
     fn clone(&self) -> Self {
         Self::of_layer(self.layer, self.cache.clone(), self.bound)

@@ -11,21 +11,20 @@ use crate::{
     util::errors::BoxError,
 };
 
-/// A service that calls many providers, and whose calls to one are refused while its breaker is
-/// open; made by [`KeyedHealthLayer`](crate::KeyedHealthLayer).
+/// Service that calls many providers, and refuses calls to a provider while its breaker is open. Created by
+/// [`KeyedHealthLayer`](crate::KeyedHealthLayer).
 ///
-/// It is ready when the inner service is. Which provider the next call is for is not known before, so
-/// that an error of the inner service's readiness counts against nobody, and a refusal waits for it.
+/// It is ready when the inner service is. The provider of the next call is not known before the call. So an error from the inner
+/// service's `poll_ready` counts against no provider, and even a call that will be refused waits for the inner service.
 ///
 /// # Errors
 ///
-/// Calls fail with [`CircuitOpen`](crate::error::CircuitOpen) where they are refused, and otherwise
-/// with the inner service's error, unchanged in its box.
+/// [`CircuitOpen`](crate::error::CircuitOpen) if the call is refused; otherwise the inner service's error, boxed.
 ///
 /// # Panics
 ///
-/// A call before `poll_ready` has returned `Ready(Ok(()))` reaches the inner service, which may panic, as
-/// most of tower's do.
+/// A call before `poll_ready` has returned `Ready(Ok(()))` is passed to the inner service, which may panic, as most of tower's
+/// services do.
 #[derive(Clone)]
 pub struct KeyedHealth<S, C, K> {
     inner: S,
@@ -44,17 +43,17 @@ impl<S, C, K> KeyedHealth<S, C, K> {
         }
     }
 
-    /// The wrapped service.
+    /// Returns a reference to the inner service.
     pub fn get_ref(&self) -> &S {
         &self.inner
     }
 
-    /// The wrapped service, to be changed; one that was ready must stay so.
+    /// Returns a mutable reference to the inner service. If it was ready, it must stay ready.
     pub fn get_mut(&mut self) -> &mut S {
         &mut self.inner
     }
 
-    /// The wrapped service alone.
+    /// Returns the inner service.
     pub fn into_inner(self) -> S {
         self.inner
     }
@@ -84,7 +83,7 @@ where
                 let classifier = self.classifier.clone();
                 ResponseFuture::called(&mut self.inner, request, permit, classifier)
             }
-            // The inner service stays ready: it was not called.
+            // The inner service was not called, so it stays ready.
             Err(refusal) => ResponseFuture::refused(self.classifier.refused(refusal)),
         }
     }

@@ -14,23 +14,25 @@ use crate::{
     view::CircuitOpen,
 };
 
-/// Walks providers in order of preference, and serves from the first that can.
+/// Service that tries providers in order of preference and returns the first acceptable result.
 ///
-/// Each entry is a provider and that provider's whole stack as a service: request mapping and timeouts are ordinary
-/// layers of that stack. [`guard`](Self::guard) puts the provider's [`HealthLayer`](crate::HealthLayer) around it;
-/// [`entry`](Self::entry) takes a stack that brings its own.
+/// Each entry is a provider and its stack: the service that calls it, with request mapping and timeouts as ordinary layers.
+/// [`guard`](Self::guard) adds the provider's [`HealthLayer`](crate::HealthLayer) to the stack; [`entry`](Self::entry) takes a
+/// stack that already has it.
 ///
-/// One pass: an entry whose breaker would refuse is skipped, and its service neither cloned nor polled; the others are
-/// called in turn, until the [rule](crate::Advance) returns a result to the caller. Where none did, and some were skipped,
-/// [`when_exhausted`](Self::when_exhausted) decides. The request is cloned only if another entry may still take it.
+/// For each request, the chain goes through the entries in order:
 ///
-/// A clone is cheap, and is the same chain: the entries are shared. So the future is `Send` only if the
-/// services are `Sync` too. The entries' stacks are of one type; stacks of different types go into tower's
-/// `BoxCloneSyncService`.
+/// 1. It skips an entry whose breaker would refuse, without cloning or polling its service.
+/// 2. It calls any other entry. The [rule](crate::Advance) then decides whether to return the result or to go on.
+/// 3. If no entry is left and some breakers refused, [`when_exhausted`](Self::when_exhausted) decides.
 ///
-/// The chain is always ready, so that it can be called without being asked; it waits for an entry's
-/// readiness when it comes to it. A stack that can be full should have a `LoadShed`, so that being full
-/// is an error, from which the chain goes on.
+/// The request is cloned only if another entry may still need it.
+///
+/// Clones are cheap and share the entries. Therefore, the future is `Send` only if the services are `Sync` too. All stacks have
+/// the same type; to mix types, box them with tower's `BoxCloneSyncService`.
+///
+/// The chain is always ready, so `call` does not need `poll_ready` first. It waits for an entry to be ready when it reaches that
+/// entry. Put a `LoadShed` into a stack that can be full: the chain then gets an error and goes on.
 ///
 /// ```
 /// use std::{io, time::Duration};
@@ -49,14 +51,14 @@ use crate::{
 ///     .layer(TimeoutLayer::new(Duration::from_secs(3)))
 ///     .service_fn(ask_groq);
 ///
-/// // Every error is a failure, and goes on to the next provider.
+/// // Every error is a failure, and the chain goes on to the next provider.
 /// let mut chain = FallbackChain::new()
 ///     .guard(groq.clone(), BoxCloneSyncService::new(groq_stack.clone()))
 ///     .guard(together, BoxCloneSyncService::new(service_fn(ask_together).map_err(BoxError::from)));
 /// let answer = chain.call("6 * 7".to_owned()).await?;
 /// assert_eq!(answer, "6 * 7: 42");
 ///
-/// // Only for short prompts, and no longer than 10 s; a bad request is returned to the caller.
+/// // Short prompts only, at most 10 s in total. A bad request is returned to the caller.
 /// let mut customized = FallbackChain::new()
 ///     .guard_if(groq, groq_stack, |prompt: &String| prompt.len() < 1_000)
 ///     .advance_when(|result| match result {
@@ -75,13 +77,12 @@ use crate::{
 ///
 /// # Errors
 ///
-/// [`NoHealthyProvider`](crate::error::NoHealthyProvider) where no entry is left, or the time is up; otherwise the error of an entry
-/// that the rule returns, unchanged.
+/// [`NoHealthyProvider`](crate::error::NoHealthyProvider) if no entry is left or the deadline has passed; otherwise an entry's
+/// error that the rule returns to the caller, boxed.
 ///
 /// # Cancel safety
 ///
-/// Dropping the future drops the call that is running; its permit is neutral, and its trial's slot
-/// free again.
+/// Dropping the future drops the call in flight and its permit. That call is then neutral, and a trial's slot is freed.
 #[must_use]
 pub struct FallbackChain<S, Req, R = ErrorsAdvance> {
     pub(super) entries: Arc<Vec<Entry<S, Req>>>,
@@ -92,37 +93,40 @@ pub struct FallbackChain<S, Req, R = ErrorsAdvance> {
     pub(super) last_answer: bool,
 }
 
-/// What a chain does when it has come to its end, and providers were skipped because their breakers refused.
+/// Decides what a chain does if no entry has served and some breakers refused.
 ///
-/// | variant | calls to providers that refuse | suits |
+/// | variant | calls to providers whose breakers refused | use for |
 /// |---|---|---|
-/// | `LastResort` | one trial per provider and second | most chains |
-/// | `Fail` | none | callers who can wait and ask again |
+/// | `LastResort` | at most one trial per second and provider | most chains |
+/// | `Fail` | none | callers that retry later |
 /// | `Wait` | one, once a breaker admits it | background work |
-/// | `FailOpen` | all | a chain whose providers must never all be kept out by a false alarm |
+/// | `FailOpen` | all | chains where a false alarm must never keep out all providers at once |
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Exhausted {
-    /// Asks the providers that refused, in order, for [a trial before its time](Provider::grant_trial), and calls the first
-    /// that grants one: at most once a second each, and never before a time that the provider itself named.
+    /// Requests an [early trial](Provider::grant_trial) from each provider that refused, in order, and calls the first that
+    /// grants it. Each provider grants at most one per second, and none before a retry time that the provider named.
     ///
-    /// The default, because one bad request that was sent to every provider must not silence them all for a minute: the
-    /// next request finds out that they are healthy.
+    /// The default. Suppose one bad request opens the breakers of all providers: without early trials, every request would then
+    /// fail for a minute. With them, the next good request closes a breaker.
     #[default]
     LastResort,
     /// Fails at once.
     Fail,
-    /// Waits, for so long at most, until the first of these providers would admit a call, and calls it, once. Where another
-    /// caller was faster it waits on.
+    /// Waits until one of the providers that refused would admit a call, and calls it once. The duration is the maximum wait. If
+    /// another caller takes the trial first, it keeps waiting.
     Wait(Duration),
-    /// Where all that refused did so because of failures ([`Cause::Failures`](crate::Cause::Failures) and
-    /// [`Cause::Probe`](crate::Cause::Probe)), calls them in order as if they were closed: Envoy's [panic mode]. Where one of
-    /// them is throttled or forced, or named a time that has not come, does what [`LastResort`](Self::LastResort) does.
+    /// Calls all providers that refused, in order, as if their breakers were closed: Envoy's [panic mode].
     ///
-    /// The layer of the entry's provider lets these calls through, if it runs in the same task as the chain: a `Buffer` or a
-    /// spawned task between them hides the chain from it, and it refuses as ever. One of these calls a second for each
-    /// provider is a trial, whose success can close the breaker. The others are counted in metrics and listed among the
-    /// attempts, but move no breaker, unless the provider asks for a pause.
+    /// This applies only if all of them refused because of failures ([`Cause::Failures`](crate::Cause::Failures) or
+    /// [`Cause::Probe`](crate::Cause::Probe)). If one is throttled or forced, or named a retry time that has not passed, the
+    /// chain does what [`LastResort`](Self::LastResort) does.
+    ///
+    /// Each entry's layer admits these calls only if it runs in the same task as the chain. With a `Buffer` or a spawned task in
+    /// between, it refuses as usual.
+    ///
+    /// At most one of these calls per second and provider is a trial, whose success can close the breaker. The others appear in
+    /// metrics and among the attempts, but change no breaker, unless the provider throttles.
     ///
     /// [panic mode]: https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/load_balancing/panic_threshold
     FailOpen,
@@ -133,14 +137,14 @@ pub(super) struct Entry<S, Req> {
     pub(super) provider: Provider,
     pub(super) service: S,
     predicate: Option<Arc<Predicate<Req>>>,
-    /// What it has left to the entries behind it.
+    /// Counts requests that went on from this entry to a later one.
     pub(super) fallbacks: Fallbacks,
 }
 
 type Predicate<Req> = dyn Fn(&Req) -> bool + Send + Sync;
 
 impl<S, Req> FallbackChain<S, Req> {
-    /// A chain without entries, whose default rule is [`ErrorsAdvance`].
+    /// Creates a chain without entries. Default rule: [`ErrorsAdvance`].
     pub fn new() -> Self {
         telemetry::chain();
         Self {
@@ -155,13 +159,14 @@ impl<S, Req> FallbackChain<S, Req> {
 }
 
 impl<S, Req, R: GuardRule> FallbackChain<Health<S, R::Classifier>, Req, R> {
-    /// Adds the provider that comes next in preference, with a [`HealthLayer`](crate::HealthLayer) around its `stack`.
+    /// Appends a provider with its `stack`, and puts a [`HealthLayer`](crate::HealthLayer) around the stack.
     ///
-    /// The layer judges by the [classifier](GuardRule) of the chain's rule, so that health and fallback follow one table, and
-    /// the provider is named once. That is the rule at the time of this call: set one with [`advance`](Self::advance), or begin
-    /// with `FallbackChain::http` or `FallbackChain::grpc`, *before* the entries. The default rule and those of
-    /// [`advance_when`](Self::advance_when) guard with [`ErrorsAsFailures`](crate::ErrorsAsFailures). For a stack with
-    /// something around its layer, such as a `Retry`, use [`entry`](Self::entry).
+    /// The layer uses the [classifier](GuardRule) of the chain's current rule, so one table decides health and fallback. Set the
+    /// rule *before* the entries: start with `FallbackChain::http` or `FallbackChain::grpc`, or call [`advance`](Self::advance).
+    /// With the default rule and [`advance_when`](Self::advance_when), the classifier is
+    /// [`ErrorsAsFailures`](crate::ErrorsAsFailures).
+    ///
+    /// If the stack needs a layer outside the `HealthLayer`, for example a `Retry`, use [`entry`](Self::entry).
     ///
     /// ```
     /// # async fn ask_groq(prompt: String) -> std::io::Result<String> { Ok(prompt) }
@@ -177,7 +182,7 @@ impl<S, Req, R: GuardRule> FallbackChain<Health<S, R::Classifier>, Req, R> {
     ///     .guard(cache.provider("groq"), client.clone())
     ///     .guard(cache.provider("openai"), client.clone());
     ///
-    /// // A 404 is neither a failure nor the caller's: the next provider may know the model.
+    /// // Goes on after a 404 too: the next provider may know the model.
     /// let customized = FallbackChain::new()
     ///     .advance(StatusClassifier::new().advance_on([404]))
     ///     .guard(cache.provider("groq"), client.clone())
@@ -195,7 +200,7 @@ impl<S, Req, R: GuardRule> FallbackChain<Health<S, R::Classifier>, Req, R> {
         self.push(provider, guarded, None)
     }
 
-    /// As [`guard`](Self::guard), of a provider that takes only requests for which `predicate` is true; see
+    /// Like [`guard`](Self::guard), but the provider is skipped unless `predicate` accepts the request; see
     /// [`entry_if`](Self::entry_if).
     pub fn guard_if<P>(self, provider: Provider, stack: S, predicate: P) -> Self
     where
@@ -213,11 +218,10 @@ impl<S, Req, R: GuardRule> FallbackChain<Health<S, R::Classifier>, Req, R> {
 }
 
 impl<S, Req, R> FallbackChain<S, Req, R> {
-    /// Adds the provider that comes next in preference, and the service that calls it.
+    /// Appends a provider and the service that calls it.
     ///
-    /// The stack must bring the provider's own [`HealthLayer`](crate::HealthLayer): the chain only reads the provider's
-    /// health, and without that layer no call is recorded, so that its breaker never opens.
-    /// [`guard`](Self::guard) adds the layer.
+    /// The service must include the provider's [`HealthLayer`](crate::HealthLayer). The chain only reads health; without the
+    /// layer, no outcome is recorded and the breaker never opens. [`guard`](Self::guard) adds the layer.
     pub fn entry(self, provider: Provider, service: S) -> Self
     where
         S: Clone,
@@ -226,8 +230,8 @@ impl<S, Req, R> FallbackChain<S, Req, R> {
         self.push(provider, service, None)
     }
 
-    /// Adds a provider that takes only requests for which `predicate` is true: those that fit its
-    /// context window, say. Others pass it by. The predicate may be asked more than once of a request.
+    /// Like [`entry`](Self::entry), but the provider is skipped unless `predicate` accepts the request: for example, if the
+    /// request fits its context window. The predicate may run more than once per request.
     pub fn entry_if<P>(self, provider: Provider, service: S, predicate: P) -> Self
     where
         S: Clone,
@@ -237,9 +241,9 @@ impl<S, Req, R> FallbackChain<S, Req, R> {
         self.push(provider, service, Some(Arc::new(predicate)))
     }
 
-    /// Goes on to the next provider where the closure is true. Default: after every error.
+    /// Sets a closure that returns true to go on to the next provider. Default: goes on after every error.
     ///
-    /// Put it behind the entries, and the response's type is known.
+    /// Call it after adding the entries, so that the compiler can infer the response type.
     pub fn advance_when<F>(self, rule: F) -> FallbackChain<S, Req, AdvanceWhen<F>>
     where
         S: Service<Req>,
@@ -248,10 +252,10 @@ impl<S, Req, R> FallbackChain<S, Req, R> {
         self.advance(AdvanceWhen(rule))
     }
 
-    /// Goes on to the next provider where `rule` says so. Default: [`ErrorsAdvance`].
+    /// Sets the rule that decides when to go on to the next provider. Default: [`ErrorsAdvance`].
     ///
-    /// A refusal by the breaker of the entry's own provider always goes on, and is not shown to the rule. Entries that are
-    /// [guarded](Self::guard) already keep the classifier of the rule before.
+    /// If an entry's own breaker refuses the call, the chain always goes on, without asking the rule. Entries already added by
+    /// [`guard`](Self::guard) keep the classifier of the previous rule.
     pub fn advance<A>(self, rule: A) -> FallbackChain<S, Req, A> {
         FallbackChain {
             rule,
@@ -263,7 +267,7 @@ impl<S, Req, R> FallbackChain<S, Req, R> {
         }
     }
 
-    /// How long a request may take in all, from the call on. Default: without limit.
+    /// Sets the maximum time for a request across all entries, counted from `call`. Default: unlimited.
     ///
     /// # Panics
     ///
@@ -276,7 +280,7 @@ impl<S, Req, R> FallbackChain<S, Req, R> {
         }
     }
 
-    /// How many providers are tried for one request at most; those skipped do not count. Default: all.
+    /// Sets the maximum number of providers called per request. Skipped providers do not count. Default: all.
     ///
     /// # Panics
     ///
@@ -289,13 +293,13 @@ impl<S, Req, R> FallbackChain<S, Req, R> {
         }
     }
 
-    /// What to do when no entry is left and some refused. Default: [`Exhausted::LastResort`].
+    /// Sets what to do if no entry has served and some breakers refused. Default: [`Exhausted::LastResort`].
     ///
-    /// [`Exhausted::Wait`] clones the request for the last entry too; the others do so only where an entry refused.
+    /// [`Exhausted::Wait`] clones the request for the last entry too. The other variants do so only if an entry refused.
     ///
     /// # Panics
     ///
-    /// If it is to wait for no time at all.
+    /// If the duration of [`Exhausted::Wait`] is zero.
     #[track_caller]
     pub fn when_exhausted(self, exhausted: Exhausted) -> Self {
         if let Exhausted::Wait(limit) = exhausted {
@@ -304,16 +308,21 @@ impl<S, Req, R> FallbackChain<S, Req, R> {
         Self { exhausted, ..self }
     }
 
-    /// Returns the last response that a provider gave, though the rule would go on from it, where nobody else is left: the
-    /// caller gets a provider's own 429 or 503 instead of a [`NoHealthyProvider`](crate::error::NoHealthyProvider). Default: false.
+    /// Sets whether an exhausted chain returns the last rejected response instead of an error. Default: false.
     ///
-    /// [`when_exhausted`](Self::when_exhausted) comes first: a last resort is tried, or a wait is waited for, and only
-    /// where that gives no better response is the kept one returned. So it is where the [`deadline`](Self::deadline) or
-    /// [`max_attempts`](Self::max_attempts) ends the chain. Only responses are kept. Where no provider gave one, the result is
-    /// [`NoHealthyProvider`](crate::error::NoHealthyProvider) as ever, with the last error as its source.
+    /// The caller then gets a provider's own 429 or 503, for example, instead of
+    /// [`NoHealthyProvider`](crate::error::NoHealthyProvider).
     ///
-    /// The rule [sees it served](crate::Advance::served), so that over HTTP it carries a [`ServedBy`](crate::ServedBy) with all the other attempts.
-    /// While others are tried, the response is held, and its connection with it.
+    /// The chain first does what [`when_exhausted`](Self::when_exhausted) says, and returns the kept response only if that yields
+    /// no better one. It also returns the kept response if [`deadline`](Self::deadline) or [`max_attempts`](Self::max_attempts)
+    /// ends the chain.
+    ///
+    /// Only responses are kept. If every call failed with an error, the chain returns
+    /// [`NoHealthyProvider`](crate::error::NoHealthyProvider), with the last error as its source.
+    ///
+    /// The rule's [`served`](crate::Advance::served) runs on the kept response. Over HTTP, the response therefore has a
+    /// [`ServedBy`](crate::ServedBy) extension with all other attempts. Keeping a response also keeps its connection busy while
+    /// other providers are tried.
     ///
     /// ```
     /// use tower::{ServiceExt, service_fn};
@@ -356,13 +365,13 @@ impl<S, Req, R> FallbackChain<S, Req, R> {
 }
 
 impl<S, Req> Entry<S, Req> {
-    pub(super) fn takes(&self, request: &Req) -> bool {
+    pub(super) fn accepts(&self, request: &Req) -> bool {
         self.predicate
             .as_ref()
             .is_none_or(|predicate| predicate(request))
     }
 
-    /// Whether the result is a refusal by this entry's own breaker.
+    /// Returns whether the result is a refusal by this entry's own breaker.
     pub(super) fn has_refused<Res>(&self, result: &Result<Res, BoxError>) -> bool {
         let error = result.as_ref().err();
         let refusal = error.and_then(|error| find::<CircuitOpen>(&**error));
@@ -370,7 +379,7 @@ impl<S, Req> Entry<S, Req> {
     }
 }
 
-/// By hand: the entries are shared, so that neither services nor requests need be cloned.
+/// Not derived: the entries are shared, so `S` and `Req` need not be `Clone`.
 impl<S, Req, R: Clone> Clone for FallbackChain<S, Req, R> {
     fn clone(&self) -> Self {
         Self {

@@ -16,16 +16,16 @@ use super::{
 use crate::util::{errors::BoxError, time::after};
 
 pin_project! {
-    /// The response of a [`FallbackChain`].
+    /// Response future of [`FallbackChain`].
     ///
     /// # Cancel safety
     ///
-    /// Dropping it before it is done drops the call that is running, and the permit with it.
+    /// Dropping it before completion drops the call in flight and its permit.
     pub struct FallbackFuture<S, Req, R>
     where
         S: Service<Req>,
     {
-        journey: FallbackState<S, Req, R, S::Response>,
+        state: FallbackState<S, Req, R, S::Response>,
         #[pin]
         stage: Stage<S, S::Future>,
         #[pin]
@@ -36,11 +36,11 @@ pin_project! {
 impl<S: Service<Req>, Req, R> FallbackFuture<S, Req, R> {
     #[inline]
     pub(super) fn new(chain: FallbackChain<S, Req, R>, request: Req) -> Self {
-        let ends = chain.deadline.map(|limit| after(Instant::now(), limit));
+        let deadline = chain.deadline.map(|limit| after(Instant::now(), limit));
         Self {
-            journey: FallbackState::new(chain, request, ends),
+            state: FallbackState::new(chain, request, deadline),
             stage: Stage::Choosing,
-            deadline: ends.map(sleep_until),
+            deadline: deadline.map(sleep_until),
         }
     }
 }
@@ -56,15 +56,15 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let mut polled = this.journey.poll(this.stage.as_mut(), cx);
+        let mut polled = this.state.poll(this.stage.as_mut(), cx);
         if polled.is_pending() {
             let Some(deadline) = this.deadline.as_pin_mut() else {
                 return Poll::Pending;
             };
             ready!(deadline.poll(cx));
-            polled = Poll::Ready(this.journey.cut_off());
+            polled = Poll::Ready(this.state.exceed_deadline());
         }
-        this.stage.set(Stage::Done);
+        this.stage.set(Stage::Completed);
         polled
     }
 }

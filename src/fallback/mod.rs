@@ -1,7 +1,8 @@
-//! Providers in order of preference, and the service that serves from the first that can.
+//! Fallback chains: a service that tries providers in order of preference.
 //!
-//! A [`FallbackChain`] holds the entries, the rule and the settings. Each call is a [`FallbackFuture`], whose state walks the
-//! entries: skip, call, ask the rule, go on or return. What did not serve becomes an [`Attempt`].
+//! A [`FallbackChain`] holds the entries, the rule and the settings. Each call is a [`FallbackFuture`], which goes through the
+//! entries: it skips or calls an entry, asks the rule, and returns the result or goes on. Entries that did not serve become
+//! [`Attempt`]s.
 
 mod chain;
 mod future;

@@ -7,20 +7,20 @@ use crate::{
     view::Cause,
 };
 
-/// A provider that did not serve a request, and why.
+/// A provider that did not serve a request, with the reason.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Attempt {
-    /// Who.
+    /// The provider's id.
     pub provider: Arc<str>,
-    /// `not eligible`, `circuit open`, `deadline exceeded`, or what the chain's [rule](crate::Advance) said.
+    /// `not eligible`, `circuit open`, `deadline exceeded`, or the reason given by the chain's [rule](crate::Advance).
     pub reason: Reason,
-    /// How long it was tried; zero where it was skipped.
+    /// How long the call took; zero if the provider was skipped.
     pub elapsed: Duration,
-    /// What keeps its breaker open, be it since this attempt. `None` where a call would be admitted,
-    /// and where it does not take the request.
+    /// Why the breaker refuses calls, as of the end of the chain. `None` if it would admit a call, or if the provider was not
+    /// eligible.
     pub cause: Option<Cause>,
-    /// How long until its breaker admits a call; `None` as for the cause.
+    /// Time until the breaker admits a call. `None` in the same cases as `cause`.
     pub retry_in: Option<Duration>,
 }
 
@@ -28,7 +28,7 @@ impl Attempt {
     pub(super) const REFUSED: &'static str = "circuit open";
     pub(super) const NOT_ELIGIBLE: &'static str = "not eligible";
 
-    /// An attempt that is over. Its breaker is asked now, so that what the attempt did to it is seen.
+    /// Reads the breaker's present state, which includes the effect of the attempt itself.
     pub(super) fn new(provider: &Provider, reason: Reason, elapsed: Duration) -> Self {
         let mut attempt = Self {
             provider: Arc::clone(provider.shared_id()),
@@ -66,35 +66,34 @@ impl fmt::Display for Attempt {
     }
 }
 
-/// Who served a request, and who did not before.
+/// The provider that served a request, and the attempts that did not.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ServedBy {
-    /// Whose response it is.
+    /// The id of the provider that served.
     pub provider: Arc<str>,
-    /// The providers that were skipped or tried and did not serve, in order: all before it, and with
-    /// [`FallbackChain::last_answer`](crate::FallbackChain::last_answer) those after it too.
+    /// Providers that were skipped or called and did not serve, in order. They precede the provider that served; with
+    /// [`FallbackChain::last_answer`](crate::FallbackChain::last_answer), later ones can be included too.
     pub attempts: Vec<Attempt>,
 }
 
-/// A [chain](crate::FallbackChain) has come to its end, or to its deadline, without a response.
+/// Error of a [chain](crate::FallbackChain) that was exhausted, or whose deadline passed, without a response.
 ///
-/// Its [source](Error::source) is the last error of a provider that was called, if there was one.
+/// Its [source](Error::source) is the last error from a provider, if any call failed with an error.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct NoHealthyProvider {
-    /// The providers that were skipped or tried, in order.
+    /// Providers that were skipped or called, in order.
     pub attempts: Vec<Attempt>,
-    /// How long until the first of those whose breakers refused would admit a call; `None` where
-    /// none refused.
+    /// Time until the first of the breakers that refused admits a call. `None` if none refused.
     pub retry_in: Option<Duration>,
     pub(super) last_error: Option<BoxError>,
-    /// A provider was called, and the result was not an error of a neutral kind.
+    /// At least one call had a result other than an error of a neutral kind.
     pub(super) was_called: bool,
 }
 
 impl NoHealthyProvider {
-    /// Whether one of the breakers that refused is the one with this very id.
+    /// Returns whether the breaker with this id refused. Compares by pointer: an equal id of another cache does not match.
     pub(crate) fn was_refused_by(&self, id: &Arc<str>) -> bool {
         let mut refusals = self
             .attempts
@@ -103,7 +102,7 @@ impl NoHealthyProvider {
         refusals.any(|attempt| Arc::ptr_eq(&attempt.provider, id))
     }
 
-    /// How the chain came to its end without a call of any provider; `None` where one was called.
+    /// Returns the error's kind if no provider was called.
     pub(crate) fn without_a_call(&self) -> Option<Kind> {
         let is_refusal = |attempt: &Attempt| attempt.is_eligible();
         match (self.was_called, self.attempts.iter().any(is_refusal)) {
@@ -113,12 +112,12 @@ impl NoHealthyProvider {
         }
     }
 
-    /// Whether every provider that takes the request wants a pause, and no more is wrong with it.
+    /// Returns whether every eligible provider is unavailable only because it throttles.
     #[must_use]
     pub fn is_throttled(&self) -> bool {
         let mut eligible = self.attempts.iter().filter(|it| it.is_eligible());
-        let wants_pause = |it: &Attempt| it.cause == Some(Cause::Throttled);
-        eligible.next().is_some_and(wants_pause) && eligible.all(wants_pause)
+        let is_throttled = |it: &Attempt| it.cause == Some(Cause::Throttled);
+        eligible.next().is_some_and(is_throttled) && eligible.all(is_throttled)
     }
 }
 

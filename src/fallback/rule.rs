@@ -5,10 +5,10 @@ use crate::{layer::ErrorsAsFailures, outcome::Reason, util::errors::BoxError};
 
 /// Decides whether a [chain](crate::FallbackChain) goes on to the next provider.
 ///
-/// Whether a result speaks against the provider's health is another question, which the layer asks
-/// of its own [classifier](crate::Classify).
+/// The rule does not decide whether a result counts against the provider's health. The layer's [classifier](crate::Classify)
+/// does.
 ///
-/// Closures are rules through [`FallbackChain::advance_when`](crate::FallbackChain::advance_when).
+/// To use a closure as a rule, see [`FallbackChain::advance_when`](crate::FallbackChain::advance_when).
 ///
 /// ```
 /// use tower_health::{Advance, BoxError, Reason, ServedBy};
@@ -35,34 +35,36 @@ use crate::{layer::ErrorsAsFailures, outcome::Reason, util::errors::BoxError};
 /// }
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` does not decide whether a chain goes on from a response `{Res}`",
-    label = "this rule does not take responses of type `{Res}`",
-    note = "the rules of `tower_health::http` take `http::Response<B>`",
-    note = "the response of reqwest is not an `http::Response`: map each entry's with `.map_response(http::Response::<reqwest::Body>::from)`",
+    message = "`{Self}` cannot decide whether a chain goes on after a response `{Res}`",
+    label = "this rule does not accept responses of type `{Res}`",
+    note = "the rules of `tower_health::http` accept `http::Response<B>`",
+    note = "reqwest's response is not an `http::Response`: map each entry's with `.map_response(http::Response::<reqwest::Body>::from)`",
     note = "for responses of another type, use `FallbackChain::new()` with `advance_when` and a closure"
 )]
 pub trait Advance<Res> {
-    /// Why to go on to the next provider; `None` returns the result to the caller.
+    /// Returns the reason to go on to the next provider, or `None` to return the result to the caller.
     fn advance(&self, result: Result<&Res, &BoxError>) -> Option<Reason>;
 
-    /// Told who has served, before the response is returned. Default: does nothing, so that nothing
-    /// is made of it.
+    /// Attaches the provider that served to the response. Called before the response is returned.
+    ///
+    /// Default: does nothing, and `served_by` is not computed.
     fn served(&self, response: &mut Res, served_by: impl FnOnce() -> ServedBy) {
         let _ = (response, served_by);
     }
 
-    /// What the caller receives where no provider has served. Default: the
-    /// [`NoHealthyProvider`](crate::error::NoHealthyProvider) itself. A wrapper must have it among its sources, where
-    /// [`find`](crate::error::find) looks for it.
+    /// Maps the error of an exhausted chain to the error that the caller receives.
+    ///
+    /// Default: returns the [`NoHealthyProvider`](crate::error::NoHealthyProvider) unchanged. An error that wraps it must keep it
+    /// among its sources, where [`find`](crate::error::find) looks for it.
     fn exhausted(&self, error: BoxError) -> BoxError {
         error
     }
 }
 
-/// A rule whose chain can [guard](crate::FallbackChain::guard) its providers: it names the classifier that goes with it.
+/// Supplies the classifier with which a chain [guards](crate::FallbackChain::guard) its providers.
 ///
-/// A rule of your own that is a classifier too names itself; one that only decides where to go on names
-/// [`ErrorsAsFailures`], as the crate's own [`ErrorsAdvance`] does.
+/// A rule that is also a classifier returns itself. A rule that only decides when to go on returns [`ErrorsAsFailures`], as
+/// [`ErrorsAdvance`] does.
 ///
 /// ```
 /// use tower_health::{Advance, BoxError, ErrorsAsFailures, GuardRule, Reason};
@@ -88,14 +90,14 @@ pub trait Advance<Res> {
 /// }
 /// ```
 pub trait GuardRule {
-    /// Judges the calls of guarded providers.
+    /// The classifier that judges calls to guarded providers.
     type Classifier: Clone;
 
     /// Returns the classifier of the layer around each guarded provider.
     fn classifier(&self) -> Self::Classifier;
 }
 
-/// The default: every error goes on, every `Ok` returns.
+/// The default rule: goes on after every error, and returns every `Ok`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ErrorsAdvance;
 
@@ -114,7 +116,7 @@ impl GuardRule for ErrorsAdvance {
     }
 }
 
-/// A closure as a rule; see [`FallbackChain::advance_when`](crate::FallbackChain::advance_when).
+/// A rule made from a closure; see [`FallbackChain::advance_when`](crate::FallbackChain::advance_when).
 #[derive(Clone, Copy)]
 pub struct AdvanceWhen<F>(pub(super) F);
 
@@ -131,7 +133,7 @@ where
     }
 }
 
-/// Guards with [`ErrorsAsFailures`]: the closure says where to go on, and nothing about health.
+/// Guards with [`ErrorsAsFailures`]: the closure does not decide about health.
 impl<F> GuardRule for AdvanceWhen<F> {
     type Classifier = ErrorsAsFailures;
 

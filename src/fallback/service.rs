@@ -16,7 +16,7 @@ where
     type Error = BoxError;
     type Future = FallbackFuture<S, Req, R>;
 
-    // Not asked of the entries: which of them is needed shows only on the way.
+    // The entries are not polled: which of them will be called is not known yet.
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         Poll::Ready(Ok(()))
     }

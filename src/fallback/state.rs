@@ -27,57 +27,56 @@ use crate::{
     util::{errors::BoxError, time::after},
 };
 
-/// The way of one request along the chain.
+/// Progress of one request through the chain.
 pub(super) struct FallbackState<S, Req, R, Res> {
     chain: FallbackChain<S, Req, R>,
-    /// Gone once it is given to an entry behind which no other takes it.
+    /// `None` once moved into an entry's call, after which no other entry can need it.
     request: Option<Req>,
-    ends: Option<Instant>,
-    /// The entry that is next in the pass.
+    deadline: Option<Instant>,
+    /// Index of the next entry to consider.
     next: usize,
-    tries_left: usize,
-    /// Set once the chain waits: how long at most.
-    wait_ends: Option<Instant>,
-    /// Set after the pass: those that refused in it and are still to be asked again.
-    second_round: Option<vec::IntoIter<usize>>,
+    attempts_left: usize,
+    /// End of the wait for [`Exhausted::Wait`]; set when it starts.
+    wait_deadline: Option<Instant>,
+    /// Entries that refused and have not been retried; set once all entries have been considered.
+    to_retry: Option<vec::IntoIter<usize>>,
     current: Option<CurrentAttempt>,
     past: Vec<PastAttempt>,
-    /// How many of the past were told as left to another entry.
-    passed_on: usize,
+    /// How many of the past attempts the fallback metrics have counted.
+    counted: usize,
     last_error: Option<BoxError>,
-    last_answer: Option<Answer<Res>>,
-    /// A provider was called, and the result was not an error of a neutral kind.
+    last_answer: Option<RejectedResponse<Res>>,
+    /// At least one call had a result other than an error of a neutral kind.
     was_called: bool,
 }
 
-/// A response that the rule goes on from, kept in case nobody gives a better one.
-struct Answer<Res> {
+/// A response that the rule rejected, kept in case no provider gives a better one.
+struct RejectedResponse<Res> {
     entry: usize,
-    /// Its attempt among the past.
+    /// Index of its attempt in `past`.
     attempt: usize,
     response: Res,
 }
 
 pin_project! {
-    /// Where on its way the request is.
     #[project = StageProj]
     pub(super) enum Stage<S, F> {
         Choosing,
         Readying { service: S },
         Calling { #[pin] future: F },
         Waiting { admission: Admission },
-        Done,
+        Completed,
     }
 }
 
 struct CurrentAttempt {
     entry: usize,
     started: Instant,
-    /// It is called whatever its breaker says.
+    /// The entry is called even if its breaker refuses.
     is_overriding: bool,
 }
 
-/// An entry that did not serve. Made into an [`Attempt`] only where somebody wants to see it.
+/// An entry that did not serve. Converted into an [`Attempt`] only when the caller will see it.
 struct PastAttempt {
     entry: usize,
     reason: Reason,
@@ -89,18 +88,18 @@ impl<S, Req, R, Res> FallbackState<S, Req, R, Res> {
     pub(super) fn new(
         chain: FallbackChain<S, Req, R>,
         request: Req,
-        ends: Option<Instant>,
+        deadline: Option<Instant>,
     ) -> Self {
         Self {
             request: Some(request),
-            ends,
+            deadline,
             next: 0,
-            tries_left: chain.max_attempts,
-            wait_ends: None,
-            second_round: None,
+            attempts_left: chain.max_attempts,
+            wait_deadline: None,
+            to_retry: None,
             current: None,
             past: Vec::new(),
-            passed_on: 0,
+            counted: 0,
             last_error: None,
             last_answer: None,
             was_called: false,
@@ -109,7 +108,6 @@ impl<S, Req, R, Res> FallbackState<S, Req, R, Res> {
     }
 }
 
-/// The way.
 impl<S, Req, R> FallbackState<S, Req, R, S::Response>
 where
     S: Service<Req> + Clone,
@@ -155,7 +153,7 @@ where
                     let _overriding = self.overriding();
                     ready!(future.poll(cx)).map_err(Into::into)
                 }
-                StageProj::Done => panic!("polled after it was done"),
+                StageProj::Completed => panic!("`FallbackFuture` polled after completion"),
             };
             if let Some(result) = self.judge(result) {
                 return Poll::Ready(result);
@@ -164,15 +162,15 @@ where
         }
     }
 
-    /// What comes next; `None`: nobody is left, or no time.
+    /// Chooses the next stage; `None` if the chain is exhausted or its deadline has passed.
     fn choose(&mut self) -> Option<Stage<S, S::Future>> {
-        if self.tries_left == 0 || self.is_over() {
+        if self.attempts_left == 0 || self.is_past_deadline() {
             return None;
         }
-        if let Some(entry) = self.next_in_pass() {
+        if let Some(entry) = self.next_admitting() {
             return self.begin(entry);
         }
-        // Given to an entry that has refused it, where no other was left to need it.
+        // The last entry took the request and then refused.
         self.request.as_ref()?;
         match self.chain.exhausted {
             Exhausted::Fail => None,
@@ -182,16 +180,17 @@ where
         }
     }
 
-    fn next_in_pass(&mut self) -> Option<usize> {
+    /// Finds the next entry to call, and records those it skips.
+    fn next_admitting(&mut self) -> Option<usize> {
         while let Some(entry) = self.chain.entries.get(self.next) {
             let index = self.next;
             self.next += 1;
-            // A request that is gone is one that no entry behind takes.
-            let is_eligible = self.request.as_ref().is_some_and(|it| entry.takes(it));
+            // If the request was moved, no later entry accepts it.
+            let is_eligible = self.request.as_ref().is_some_and(|it| entry.accepts(it));
             if is_eligible && reentrancy::is_admitting(&entry.provider) {
                 return Some(index);
             }
-            self.pass(if is_eligible {
+            self.record(if is_eligible {
                 PastAttempt::refused(index)
             } else {
                 PastAttempt::not_eligible(index)
@@ -201,10 +200,10 @@ where
     }
 
     fn wait(&mut self, max: Duration) -> Option<Stage<S, S::Future>> {
-        self.tries_left = 1;
-        let is_overtaken = self.wait_ends.is_some();
-        let ends = *self
-            .wait_ends
+        self.attempts_left = 1;
+        let is_retry = self.wait_deadline.is_some();
+        let deadline = *self
+            .wait_deadline
             .get_or_insert_with(|| after(Instant::now(), max));
         let refused: Vec<_> = self
             .refused()
@@ -213,31 +212,31 @@ where
         if refused.is_empty() {
             return None;
         }
-        let admission = first_to_admit(refused, ends, is_overtaken);
+        let admission = first_to_admit(refused, deadline, is_retry);
         Some(Stage::Waiting { admission })
     }
 
-    /// One of those that refused, tried once; where another caller is faster, the next.
+    /// Retries the first entry that grants a trial. If another caller takes that trial first, the next entry is tried.
     fn last_resort(&mut self) -> Option<Stage<S, S::Future>> {
-        self.tries_left = 1;
-        let mut refused = self.second_round();
+        self.attempts_left = 1;
+        let mut refused = self.take_to_retry();
         let granted = refused.find(|&entry| {
             let provider = self.provider(entry);
             provider.is_healthy() || provider.grant_trial()
         });
-        self.second_round = Some(refused);
+        self.to_retry = Some(refused);
         self.begin(granted?)
     }
 
-    /// Those that refused, one after the other, for as long as nothing but failures speaks against any of them.
+    /// Retries the entries that refused, in order, while all of them refuse because of failures only.
     fn fail_open(&mut self) -> Option<Stage<S, S::Future>> {
         let may_fail_open = |entry| self.provider(entry).may_fail_open();
         if !self.refused().all(may_fail_open) {
             return self.last_resort();
         }
-        let mut refused = self.second_round();
+        let mut refused = self.take_to_retry();
         let next = refused.next();
-        self.second_round = Some(refused);
+        self.to_retry = Some(refused);
         let stage = self.begin(next?);
         if let Some(current) = &mut self.current {
             current.is_overriding = true;
@@ -245,16 +244,16 @@ where
         stage
     }
 
-    fn second_round(&mut self) -> vec::IntoIter<usize> {
-        let begun = self.second_round.take();
-        begun.unwrap_or_else(|| self.refused().collect::<Vec<_>>().into_iter())
+    fn take_to_retry(&mut self) -> vec::IntoIter<usize> {
+        let rest = self.to_retry.take();
+        rest.unwrap_or_else(|| self.refused().collect::<Vec<_>>().into_iter())
     }
 
-    /// `None`: the time is up, and the entry is not tried.
+    /// Starts an attempt; `None` if the deadline has passed.
     #[inline]
     fn begin(&mut self, entry: usize) -> Option<Stage<S, S::Future>> {
         let started = Instant::now();
-        if self.ends.is_some_and(|ends| started >= ends) {
+        if self.deadline.is_some_and(|deadline| started >= deadline) {
             return None;
         }
         self.current = Some(CurrentAttempt {
@@ -262,22 +261,22 @@ where
             started,
             is_overriding: false,
         });
-        if self.passed_on < self.past.len() {
-            self.pass_on(entry);
+        if self.counted < self.past.len() {
+            self.count_fallbacks(entry);
         }
         let service = self.chain.entries[entry].service.clone();
         Some(Stage::Readying { service })
     }
 
-    /// Lets the layers beneath know, while the entry runs, that the chain overrides its breaker.
+    /// Tells the entry's layers, while the guard lives, that the chain overrides the breaker.
     fn overriding(&self) -> Option<Overriding> {
         let current = self.current.as_ref().filter(|it| it.is_overriding)?;
         Some(Overriding::enter(self.provider(current.entry)))
     }
 
-    /// The request for the entry that is being tried.
+    /// Returns the request for the current entry: a clone if another entry may need it.
     fn request(&mut self) -> Req {
-        const KEPT: &str = "kept for as long as an entry may take it";
+        const KEPT: &str = "request is kept while an entry may need it";
         if self.may_need_request_again() {
             self.request.as_ref().expect(KEPT).clone()
         } else {
@@ -286,42 +285,42 @@ where
     }
 
     fn may_need_request_again(&self) -> bool {
-        let behind = &self.chain.entries[self.next..];
-        let is_taken_behind = |request: &Req| behind.iter().any(|entry| entry.takes(request));
-        self.request.as_ref().is_some_and(is_taken_behind)
+        let later = &self.chain.entries[self.next..];
+        let is_accepted_later = |request: &Req| later.iter().any(|entry| entry.accepts(request));
+        self.request.as_ref().is_some_and(is_accepted_later)
             || match self.chain.exhausted {
                 Exhausted::Fail => false,
-                Exhausted::Wait(_) => self.tries_left > 0,
-                Exhausted::LastResort | Exhausted::FailOpen => match &self.second_round {
+                Exhausted::Wait(_) => self.attempts_left > 0,
+                Exhausted::LastResort | Exhausted::FailOpen => match &self.to_retry {
                     Some(refused) => refused.len() > 0,
                     None => self.refused().next().is_some(),
                 },
             }
     }
 
-    /// The result, if it is for the caller; `None` sends the request on.
+    /// Returns the result if it is for the caller; `None` to go on.
     fn judge(
         &mut self,
         result: Result<S::Response, BoxError>,
     ) -> Option<Result<S::Response, BoxError>> {
         let CurrentAttempt { entry, started, .. } =
-            self.current.take().expect("an entry is being tried");
+            self.current.take().expect("an attempt is in progress");
         if self.chain.entries[entry].has_refused(&result) {
             if self.refused().all(|known| known != entry) {
-                self.pass(PastAttempt::refused(entry));
+                self.record(PastAttempt::refused(entry));
             }
             return None;
         }
         let Some(reason) = self.chain.rule.advance(result.as_ref()) else {
             return Some(result.map(|response| self.serve(entry, response)));
         };
-        self.tries_left = self.tries_left.saturating_sub(1);
+        self.attempts_left = self.attempts_left.saturating_sub(1);
         self.was_called |= !is_neutral(&result);
         let attempt = self.past.len();
-        self.pass(PastAttempt::tried(entry, reason, started));
+        self.record(PastAttempt::called(entry, reason, started));
         match result {
             Ok(response) if self.chain.last_answer => {
-                self.last_answer = Some(Answer {
+                self.last_answer = Some(RejectedResponse {
                     entry,
                     attempt,
                     response,
@@ -341,17 +340,17 @@ where
         response
     }
 
-    /// The deadline has run out.
-    pub(super) fn cut_off(&mut self) -> Result<S::Response, BoxError> {
+    /// Ends the chain because its deadline has passed.
+    pub(super) fn exceed_deadline(&mut self) -> Result<S::Response, BoxError> {
         if let Some(CurrentAttempt { entry, started, .. }) = self.current.take() {
             let reason = "deadline exceeded".into();
             self.was_called = true;
-            self.pass(PastAttempt::tried(entry, reason, started));
+            self.record(PastAttempt::called(entry, reason, started));
         }
         self.finish()
     }
 
-    /// No entry is left.
+    /// Returns the kept response, or the error of an exhausted chain.
     fn finish(&mut self) -> Result<S::Response, BoxError> {
         telemetry::exhausted();
         let Some(answer) = self.last_answer.take() else {
@@ -363,10 +362,10 @@ where
     }
 }
 
-/// Parts.
 impl<S, Req, R, Res> FallbackState<S, Req, R, Res> {
-    fn is_over(&self) -> bool {
-        self.ends.is_some_and(|ends| Instant::now() >= ends)
+    fn is_past_deadline(&self) -> bool {
+        self.deadline
+            .is_some_and(|deadline| Instant::now() >= deadline)
     }
 
     fn exhausted(&mut self) -> BoxError {
@@ -384,9 +383,9 @@ impl<S, Req, R, Res> FallbackState<S, Req, R, Res> {
         .into()
     }
 
-    /// An entry did not serve.
+    /// Records an entry that did not serve.
     #[cold]
-    fn pass(&mut self, past: PastAttempt) {
+    fn record(&mut self, past: PastAttempt) {
         telemetry::attempted(
             self.provider(past.entry).shared_id(),
             &past.reason,
@@ -395,20 +394,20 @@ impl<S, Req, R, Res> FallbackState<S, Req, R, Res> {
         self.past.push(past);
     }
 
-    /// Those that did not serve since the last try have left the request to this entry.
+    /// Counts a fallback to entry `to` from each entry that did not serve since the previous attempt.
     #[cold]
-    fn pass_on(&mut self, to: usize) {
+    fn count_fallbacks(&mut self, to: usize) {
         let others = |past: &&PastAttempt| past.entry != to;
-        for past in self.past[self.passed_on..].iter().filter(others) {
+        for past in self.past[self.counted..].iter().filter(others) {
             let from = &self.chain.entries[past.entry];
             let to = self.provider(to).shared_id();
             from.fallbacks
                 .count(from.provider.shared_id(), to, &past.reason);
         }
-        self.passed_on = self.past.len();
+        self.counted = self.past.len();
     }
 
-    /// The entries whose breakers refused, in order.
+    /// Returns the entries whose breakers refused, in order.
     fn refused(&self) -> impl Iterator<Item = usize> {
         let refusals = self.past.iter().filter(|past| past.is_refusal);
         refusals.map(|past| past.entry)
@@ -438,7 +437,7 @@ impl PastAttempt {
         }
     }
 
-    fn tried(entry: usize, reason: Reason, started: Instant) -> Self {
+    fn called(entry: usize, reason: Reason, started: Instant) -> Self {
         Self {
             entry,
             reason,
@@ -448,7 +447,7 @@ impl PastAttempt {
     }
 }
 
-/// Whether the result is an error of a kind that is neutral.
+/// Returns whether the result is an error of a neutral kind.
 fn is_neutral<Res>(result: &Result<Res, BoxError>) -> bool {
     let kind = result.as_ref().err().and_then(|error| Kind::of(&**error));
     kind.is_some_and(Kind::is_neutral)

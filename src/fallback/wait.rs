@@ -4,23 +4,23 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::{cache::Provider, util::panics::with_safe_waker};
 
-/// Before the next try of a caller whom another has overtaken. The breaker that its service asks may
-/// not be the one that is waited for here, which would let it in at once, again and again.
-const OVERTAKEN: Duration = Duration::from_millis(1);
+/// Pause before waiting again, after another caller took the trial. Prevents a busy loop if the service asks a different breaker
+/// from the one that this wait observes.
+const RETRY_PAUSE: Duration = Duration::from_millis(1);
 
-/// The entry that would admit a call; `None`: none did in time.
+/// Resolves to an entry that would admit a call, or to `None` if none did in time.
 pub(super) type Admission = Pin<Box<dyn Future<Output = Option<usize>> + Send>>;
 
-/// Waits for the first of the entries whose provider would admit a call, but not beyond `until`.
+/// Waits until `until` for the first entry whose provider would admit a call.
 pub(super) fn first_to_admit(
     refused: Vec<(usize, Provider)>,
     until: Instant,
-    is_overtaken: bool,
+    is_retry: bool,
 ) -> Admission {
     Box::pin(with_safe_waker(async move {
         let first = async {
-            if is_overtaken {
-                sleep(OVERTAKEN).await;
+            if is_retry {
+                sleep(RETRY_PAUSE).await;
             }
             first_of(refused).await
         };

@@ -10,7 +10,7 @@ use crate::{
 
 type Verdict = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
-/// How one provider is checked, and what passing the check proves.
+/// A health check of one provider, and what a success of it proves.
 ///
 /// ```
 /// use std::time::Duration;
@@ -35,13 +35,15 @@ pub struct Check {
 }
 
 impl Check {
-    /// A check that the provider can be reached at all: a TCP connect, a cheap `GET`.
+    /// Creates a check that the provider is reachable: for example a TCP connect, or a cheap `GET`.
     ///
-    /// A failure counts. A success proves only so much: it closes what a check opened; for what live
-    /// calls opened it ends the wait early, so that one of them is tried, until a trial has failed in
-    /// the same outage.
+    /// A failure counts against the provider. The effect of a success depends on what opened the breaker:
     ///
-    /// `check` gives whatever is a [`CheckResult`]; it may panic, which is a failure.
+    /// - If a check opened it, the success closes it.
+    /// - If live calls opened it, the success ends the open window early, so that one live call is admitted as a trial. Once a
+    ///   trial has failed in the same outage, it no longer does.
+    ///
+    /// The output of `check` is any [`CheckResult`]. A panic is a failure.
     pub fn new<F, Fut>(check: F) -> Self
     where
         F: Fn() -> Fut + Send + Sync + 'static,
@@ -54,7 +56,7 @@ impl Check {
         })
     }
 
-    /// A check that is told what it has to prove, and until when.
+    /// Creates a check that receives its depth and its deadline.
     pub(crate) fn judged_by<F, Fut>(check: F) -> Self
     where
         F: Fn(Depth, Instant) -> Fut + Send + Sync + 'static,
@@ -68,9 +70,10 @@ impl Check {
         }
     }
 
-    /// The check is a real, if tiny, request down the real path: its success is as good as a trial's,
-    /// and closes. It is judged as a trial is: an [answer about the request](Outcome::Answered) closes nothing. Default:
-    /// it proves reachability.
+    /// Declares that the check is a real, small request through the real path. Default: the check proves reachability only.
+    ///
+    /// A success counts as the success of a trial: it can close the breaker. An [`Answered`](Outcome::Answered) outcome changes
+    /// nothing.
     pub fn functional(self) -> Self {
         Self {
             depth: Depth::Functional,
@@ -78,7 +81,7 @@ impl Check {
         }
     }
 
-    /// How often this check runs. Default: the probe's [`interval`](crate::HealthProbe::interval).
+    /// Sets the time between runs of this check. Default: the probe's [`interval`](crate::HealthProbe::interval).
     ///
     /// # Panics
     ///
@@ -91,7 +94,7 @@ impl Check {
         }
     }
 
-    /// How long this check may take. Default: the probe's [`timeout`](crate::HealthProbe::timeout).
+    /// Sets the maximum duration of this check. Default: the probe's [`timeout`](crate::HealthProbe::timeout).
     ///
     /// # Panics
     ///
@@ -119,18 +122,24 @@ impl fmt::Debug for Check {
     }
 }
 
-/// What a check may give back: nothing, where coming to its end is enough; a `bool`; a `Result`,
-/// whose error tells why, with its [label](Reason::label) where it has one; or an [`Outcome`].
+/// The output of a check.
+///
+/// | output | outcome |
+/// |---|---|
+/// | `()` | success: completing is enough |
+/// | `bool` | success if true, failure if false |
+/// | `Result` | for `Ok`, the outcome of its value; for `Err`, a failure with the error's text and [label](Reason::label) as the reason |
+/// | [`Outcome`] | itself |
 ///
 /// | outcome | the check |
 /// |---|---|
-/// | [`Success`](Outcome::Success) | has passed |
-/// | [`Failure`](Outcome::Failure), [`Fatal`](Outcome::Fatal) | has failed |
-/// | [`Throttled`](Outcome::Throttled) | opens the breaker until the time that the provider named, as a call does, unless a live call has succeeded since the last check or a trial is in flight |
-/// | [`Answered`](Outcome::Answered) | has passed where it is for [reachability](Check::new); where it is [functional](Check::functional), it has neither passed nor failed |
-/// | [`Neutral`](Outcome::Neutral) | has neither passed nor failed |
+/// | [`Success`](Outcome::Success) | passes |
+/// | [`Failure`](Outcome::Failure), [`Fatal`](Outcome::Fatal) | fails |
+/// | [`Throttled`](Outcome::Throttled) | opens the breaker until the time that the provider named, as a call does; not if a live call has succeeded since the last check, or if a trial is in flight |
+/// | [`Answered`](Outcome::Answered) | passes if it checks [reachability](Check::new); is ignored if it is [functional](Check::functional) |
+/// | [`Neutral`](Outcome::Neutral) | is ignored |
 pub trait CheckResult {
-    /// What the check shows about the provider's health.
+    /// Converts the output into the outcome of the check.
     fn into_outcome(self) -> Outcome;
 }
 

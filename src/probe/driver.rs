@@ -21,14 +21,14 @@ use crate::{
     view::{State, Transition},
 };
 
-/// The loop of a running probe.
+/// Event loop of a running probe.
 pub(super) struct Driver<'a> {
     probe: &'a HealthProbe,
     cache: WeakCache,
     transitions: Transitions,
     overrides: watch::Receiver<()>,
     missed: u64,
-    /// With more windows than this, some are of providers that are gone.
+    /// Beyond this number of planned windows, some belong to removed providers, and all are planned anew.
     most_windows: usize,
     schedule: Schedule,
     in_flight: InFlight<'a>,
@@ -43,7 +43,7 @@ enum Event {
 }
 
 impl<'a> Driver<'a> {
-    /// Plans the first round; `None`: the cache is gone.
+    /// Plans the first round; `None` if the cache no longer exists.
     pub(super) fn new(probe: &'a HealthProbe) -> Option<Self> {
         let cache = probe.cache.upgrade()?;
         let mut driver = Self {
@@ -92,12 +92,12 @@ impl<'a> Driver<'a> {
             if let Poll::Ready(Some(())) = self.in_flight.poll_ended(cx) {
                 return Poll::Ready(Event::CheckEnded);
             }
-            // Before changes, of which one provider can make so many that nothing else has its turn.
+            // Before transitions: a provider with many of them must not starve the timer.
             if timer.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Event::Due);
             }
             if let Poll::Ready(transition) = transition.as_mut().poll(cx) {
-                // `None`: the cache is gone, and this was heard of first.
+                // `None`: the cache was dropped since `cache_gone` was polled.
                 return Poll::Ready(transition.map_or(Event::Stop, Event::Changed));
             }
             let overridden = overridden.as_mut().poll(cx);
@@ -127,7 +127,7 @@ impl<'a> Driver<'a> {
                         self.in_flight.push(Arc::clone(&id));
                     }
                     let pause = self.probe.pause(&id);
-                    // What was missed is skipped, not made up for.
+                    // Missed turns are skipped, not made up for.
                     let on_time = Some(after(due, pause)).filter(|next| *next > now);
                     let next = on_time.unwrap_or_else(|| after(now, pause));
                     self.schedule.turn(next, id);
@@ -141,7 +141,7 @@ impl<'a> Driver<'a> {
         }
     }
 
-    /// Looking is enough to announce the end; recovery is tried at once.
+    /// Checks the provider at once if it is half-open. Reading the state also announces the end of the window.
     fn window_ended(&mut self, provider: &Provider) {
         self.plan_window(provider);
         if provider.breaker().look(|breaker, _| breaker.is_half_open()) {
@@ -157,11 +157,11 @@ impl<'a> Driver<'a> {
         for provider in cache.providers() {
             self.plan_window(&provider);
         }
-        // Seldom enough to cost each window a constant time on average.
+        // Doubled, so that planning costs each window amortized constant time.
         self.most_windows = 2 * self.schedule.windows() + 32;
     }
 
-    /// Wakes when the provider's open window ends, or an override does.
+    /// Plans a wake for the end of the provider's open window or override.
     fn plan_window(&mut self, provider: &Provider) {
         let end = provider.breaker().look(|breaker, _| breaker.changes_at());
         if let Some(end) = end {

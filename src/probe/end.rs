@@ -2,17 +2,17 @@ use std::time::Duration;
 
 use crate::outcome::Outcome;
 
-/// How a check has ended.
+/// The end of a check.
 pub(crate) enum CheckEnd {
     Judged(Outcome),
-    /// It took longer than it may.
+    /// Exceeded this timeout.
     TimedOut(Duration),
-    /// With this text.
+    /// With this panic message.
     Panicked(String),
 }
 
 impl CheckEnd {
-    /// The label of metrics.
+    /// The value of the metrics label `result`.
     pub(super) fn label(&self) -> &'static str {
         match self {
             Self::Judged(outcome) => match outcome {

@@ -10,14 +10,13 @@ use crate::{
     view::State,
 };
 
-/// Checks every registered provider, in the background and all at once.
+/// Checks providers in the background, concurrently.
 ///
-/// The first round is at once, then each provider has its turn every 30 s, with 3 s for each check;
-/// a provider whose open window ends is checked then, and not only at its next turn. A check that
-/// fails, panics or takes too long is that provider's failure and delays no other.
+/// The first checks run at once, later ones every 30 s, each with a timeout of 3 s. When a provider's open window ends, its check
+/// runs immediately. A check that fails, panics or times out counts against its own provider only and delays no other.
 ///
-/// What a check proves is said by its [`Check`]. It never touches the streak of live calls, and is
-/// outranked by a live call that has succeeded since the last check.
+/// The [`Check`] declares what a success proves. Checks do not change the failure streak of live calls. While the breaker is
+/// closed, a failed check is ignored if a live call has succeeded since the last check.
 ///
 /// ```
 /// use std::time::Duration;
@@ -55,19 +54,19 @@ pub struct HealthProbe {
     skips_busy: bool,
 }
 
-/// Which providers are checked when their turn comes.
+/// Selects the providers that are checked at each interval.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Scope {
-    /// Every one.
+    /// All providers that have a check.
     #[default]
     All,
-    /// Only those that are not closed: spares metered APIs.
+    /// Only providers that are not closed. Saves calls to metered APIs.
     Suspect,
 }
 
 impl HealthProbe {
-    /// A probe without checks, which does not keep `cache` alive.
+    /// Creates a probe without checks. It does not keep `cache` alive.
     pub fn new(cache: &HealthCache) -> Self {
         Self {
             cache: cache.downgrade(),
@@ -81,7 +80,7 @@ impl HealthProbe {
         }
     }
 
-    /// How often each provider is checked. Default: 30 s.
+    /// Sets the time between two checks of a provider. Default: 30 s.
     ///
     /// # Panics
     ///
@@ -94,7 +93,7 @@ impl HealthProbe {
         }
     }
 
-    /// How long a check may take; then it is cut off, and has failed. Default: 3 s.
+    /// Sets the maximum duration of a check, after which it is cancelled and fails. Default: 3 s.
     ///
     /// # Panics
     ///
@@ -107,14 +106,14 @@ impl HealthProbe {
         }
     }
 
-    /// The share of each interval that is left to chance, so that many replicas do not check at one
-    /// instant. Default: 0.1, which makes an interval of 30 s one of 27 to 33 s.
+    /// Sets the jitter as a fraction of each interval, so that replicas do not all check at the same instant. Default: 0.1, which
+    /// turns an interval of 30 s into 27 to 33 s.
     ///
-    /// With more checks than may run at once, it spreads the first round too.
+    /// If there are more checks than [`concurrency`](Self::concurrency) allows at once, jitter also spreads the first checks.
     ///
     /// # Panics
     ///
-    /// If `share` is not at least 0 and below 1.
+    /// If `share` is negative, 1 or more, or NaN.
     #[track_caller]
     pub fn jitter(self, share: f64) -> Self {
         assert!(
@@ -127,7 +126,7 @@ impl HealthProbe {
         }
     }
 
-    /// How many checks run at once. Default: 32.
+    /// Sets the maximum number of checks in flight. Default: 32.
     ///
     /// # Panics
     ///
@@ -140,12 +139,12 @@ impl HealthProbe {
         }
     }
 
-    /// Which providers are checked when their turn comes. Default: [`Scope::All`].
+    /// Sets which providers are checked at each interval. Default: [`Scope::All`].
     pub fn scope(self, scope: Scope) -> Self {
         Self { scope, ..self }
     }
 
-    /// Skips a provider's turn while it is closed and a live call has succeeded since the last one.
+    /// Sets whether to skip a provider's check if its breaker is closed and a live call has succeeded since the previous turn.
     /// Default: false.
     pub fn skip_when_busy(self, skip: bool) -> Self {
         Self {
@@ -154,9 +153,9 @@ impl HealthProbe {
         }
     }
 
-    /// Checks this provider for [reachability](Check::new), and makes it known to the cache.
+    /// Adds a [reachability](Check::new) check for provider `id`, and registers the provider in the cache.
     ///
-    /// A provider has one check: the last that was given.
+    /// A provider has one check; a later one replaces it.
     pub fn check<F, Fut>(self, id: impl Into<Arc<str>>, check: F) -> Self
     where
         F: Fn() -> Fut + Send + Sync + 'static,
@@ -166,7 +165,9 @@ impl HealthProbe {
         self.check_with(id, Check::new(check))
     }
 
-    /// Checks this provider as [`Check`] says, and makes it known to the cache.
+    /// Adds a [`Check`] for provider `id`, and registers the provider in the cache.
+    ///
+    /// A provider has one check; a later one replaces it.
     pub fn check_with(mut self, id: impl Into<Arc<str>>, check: impl Into<Check>) -> Self {
         let id = id.into();
         if let Some(cache) = self.cache.upgrade() {
@@ -176,33 +177,33 @@ impl HealthProbe {
         self
     }
 
-    /// The provider, unless it or the whole cache is gone.
+    /// Returns the provider, unless it was removed or the cache was dropped.
     pub(super) fn provider(&self, id: &str) -> Option<Provider> {
         self.cache.upgrade()?.get(id)
     }
 
-    /// Whether this provider is to be checked, now that its turn has come.
+    /// Returns whether to check this provider at this turn.
     pub(super) fn takes_turn(&self, id: &str) -> bool {
         let Some(provider) = self.provider(id) else {
             return false;
         };
         let is_closed = provider.health().state == State::Closed;
-        let is_spared = self.scope == Scope::Suspect
+        let is_skipped_if_closed = self.scope == Scope::Suspect
             || (self.skips_busy
                 && provider
                     .breaker()
                     .update(|breaker, _| breaker.take_live_proof()));
-        !(is_closed && is_spared)
+        !(is_closed && is_skipped_if_closed)
     }
 
-    /// The time between two turns of this provider, a bit of it left to chance.
+    /// Returns the time until this provider's next turn, with jitter.
     pub(super) fn pause(&self, id: &str) -> Duration {
         let own = self.checks.get(id).and_then(|check| check.interval);
         let spread = 1.0 + self.jitter * (2.0 * random() - 1.0);
         own.unwrap_or(self.interval).min(FAR).mul_f64(spread)
     }
 
-    /// How long the first turn of a provider waits: only many checks are spread.
+    /// Returns the delay of a provider's first turn: zero, unless there are more checks than may run at once.
     pub(super) fn first_pause(&self) -> Duration {
         if self.checks.len() > self.concurrency {
             self.interval.min(FAR).mul_f64(self.jitter * random())

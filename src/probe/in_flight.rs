@@ -18,22 +18,22 @@ use crate::{
     util::{panics::drop_quietly, time::after},
 };
 
-/// Checks that run, and those that wait for others to end.
+/// The running checks, and those that wait for a free slot.
 ///
-/// Each runs in a task of its own, so that none delays or breaks another; its result is recorded
-/// here and nowhere else, so that none is once this is dropped.
+/// Each check runs in its own task, so that it cannot delay or break another. Results are recorded only here, so none is recorded
+/// after this is dropped.
 pub(super) struct InFlight<'a> {
     probe: &'a HealthProbe,
     waiting: VecDeque<Arc<str>>,
     running: JoinSet<CheckEnd>,
     started: HashMap<Id, Started>,
-    /// Whoever waits or runs: nobody is checked twice at once.
-    checked: HashSet<Arc<str>>,
+    /// Ids of all waiting and running checks, so that no provider is checked twice at once.
+    ids: HashSet<Arc<str>>,
 }
 
 struct Started {
     id: Arc<str>,
-    /// Another may have its id when the check ends.
+    /// Kept because another provider may have the same id when the check ends.
     provider: Provider,
     epoch: u64,
     at: Instant,
@@ -46,19 +46,19 @@ impl<'a> InFlight<'a> {
             waiting: VecDeque::new(),
             running: JoinSet::new(),
             started: HashMap::new(),
-            checked: HashSet::new(),
+            ids: HashSet::new(),
         }
     }
 
-    /// Checks this provider as soon as there is room, unless it is being checked.
+    /// Checks this provider as soon as a slot is free, unless its check already waits or runs.
     pub(super) fn push(&mut self, id: Arc<str>) {
-        if self.checked.insert(Arc::clone(&id)) {
+        if self.ids.insert(Arc::clone(&id)) {
             self.waiting.push_back(id);
             self.fill();
         }
     }
 
-    /// Records the next check that ends; `None`: none is running.
+    /// Records the next check that ends; `None` if no check is running.
     pub(super) fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<Option<()>> {
         let ended = ready!(self.running.poll_join_next_with_id(cx));
         Poll::Ready(ended.map(|ended| {
@@ -67,11 +67,11 @@ impl<'a> InFlight<'a> {
         }))
     }
 
-    /// Ends every running check, and waits until they have.
+    /// Cancels all running checks, and waits until they have ended.
     pub(super) async fn shutdown(mut self) {
         self.running.abort_all();
         while let Some(ended) = self.running.join_next().await {
-            // It may be a panic that panics again.
+            // The payload of a panic may panic again when dropped.
             drop_quietly(ended);
         }
     }
@@ -89,7 +89,7 @@ impl<'a> InFlight<'a> {
         let (Some(provider), Some(check)) = (self.probe.provider(&id), self.probe.checks.get(&id))
         else {
             // Removed from the cache.
-            self.checked.remove(&id);
+            self.ids.remove(&id);
             return;
         };
         let epoch = provider.breaker().look(|breaker, _| breaker.epoch());
@@ -97,7 +97,7 @@ impl<'a> InFlight<'a> {
         let check = check.clone();
         let task = self.running.spawn(async move {
             let deadline = after(Instant::now(), limit);
-            // In the task from its first line on: making the future can panic too.
+            // Called in the task, since creating the future can panic too.
             let verdict = async { check.run(deadline).await };
             match timeout_at(deadline, unless_blocked(deadline, verdict)).await {
                 Ok(Some(outcome)) => CheckEnd::Judged(outcome),
@@ -127,32 +127,33 @@ impl<'a> InFlight<'a> {
         else {
             return;
         };
-        self.checked.remove(&id);
-        let known = self.probe.provider(&id);
-        let known = known.filter(|known| Arc::ptr_eq(known.breaker(), provider.breaker()));
-        if let (Some(provider), Some(check), Some(end)) = (known, self.probe.checks.get(&id), end) {
+        self.ids.remove(&id);
+        let current = self.probe.provider(&id);
+        let current = current.filter(|it| Arc::ptr_eq(it.breaker(), provider.breaker()));
+        if let (Some(provider), Some(check), Some(end)) = (current, self.probe.checks.get(&id), end)
+        {
             provider
                 .breaker()
                 .hot_slot()
                 .meters
                 .checked(end.label(), at.elapsed());
-            let is_untried = provider.breaker().update(|breaker, now| {
+            let needs_another = provider.breaker().update(|breaker, now| {
                 breaker.check_ended(epoch, check.depth, end.into_outcome(), now);
-                // This check is from before the window, whose end nobody was there to try.
+                // The check began before the open window, which has ended meanwhile without a check.
                 breaker.is_half_open() && epoch + 1 < breaker.epoch()
             });
-            if is_untried {
+            if needs_another {
                 self.push(id);
             }
         }
     }
 }
 
-/// `None` where `verdict` blocks its thread past the deadline, so that no timer can cut it off.
+/// Returns `None` if `verdict` blocks its thread past the deadline, where no timer can cancel it.
 async fn unless_blocked<F: Future>(deadline: Instant, verdict: F) -> Option<F::Output> {
     let mut verdict = pin!(verdict);
     poll_fn(|cx| {
-        // Polled too late, it is not to blame: others may block the thread.
+        // A check that is first polled after the deadline is not at fault: another task may have blocked the thread.
         let was_in_time = Instant::now() <= deadline;
         let polled = verdict.as_mut().poll(cx);
         if was_in_time && Instant::now() > deadline {
@@ -163,15 +164,15 @@ async fn unless_blocked<F: Future>(deadline: Instant, verdict: F) -> Option<F::O
     .await
 }
 
-/// `None`: the task was cancelled, as by a runtime that shuts down.
+/// Returns `None` if the task was cancelled, for example by a runtime that shuts down.
 fn panicked(error: JoinError) -> Option<CheckEnd> {
-    let said = error.try_into_panic().ok()?;
-    let text = text_of(&*said).unwrap_or("no text").to_owned();
-    drop_quietly(said);
+    let payload = error.try_into_panic().ok()?;
+    let text = text_of(&*payload).unwrap_or("no text").to_owned();
+    drop_quietly(payload);
     Some(CheckEnd::Panicked(text))
 }
 
-fn text_of(panic: &(dyn Any + Send)) -> Option<&str> {
-    let owned = panic.downcast_ref::<String>().map(String::as_str);
-    owned.or_else(|| panic.downcast_ref::<&str>().copied())
+fn text_of(payload: &(dyn Any + Send)) -> Option<&str> {
+    let owned = payload.downcast_ref::<String>().map(String::as_str);
+    owned.or_else(|| payload.downcast_ref::<&str>().copied())
 }

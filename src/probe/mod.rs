@@ -1,7 +1,7 @@
-//! The background task that keeps providers exercised.
+//! Health checks that run in a background task.
 //!
-//! A [`HealthProbe`] holds the checks and the settings. The driver runs them: it sleeps until the schedule's next turn or window
-//! end, hands the check to those in flight, and records each result with the breaker that the check began for.
+//! A [`HealthProbe`] holds the checks and the settings. The driver sleeps until the schedule's next turn or the end of an open
+//! window, and starts the check. The result is recorded on the breaker for which the check began.
 
 mod check;
 mod driver;

@@ -10,12 +10,11 @@ use super::{driver::Driver, health_probe::HealthProbe, in_flight::InFlight};
 use crate::util::panics::with_safe_waker;
 
 impl HealthProbe {
-    /// Runs one round: every provider in [scope](Self::scope) once. For tests, and for a schedule of
-    /// your own.
+    /// Checks every provider in [scope](Self::scope) once. For tests, and for schedules of your own.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future cancels the checks that still run; those that had ended are recorded.
+    /// Dropping the future cancels running checks. Checks that have ended are recorded.
     ///
     /// # Panics
     ///
@@ -28,12 +27,13 @@ impl HealthProbe {
         while poll_fn(|cx| in_flight.poll_ended(cx)).await.is_some() {}
     }
 
-    /// Runs until the last [`HealthCache`](crate::HealthCache) is gone, which the probe does not keep alive; a check that
-    /// holds a cache does.
+    /// Runs the probe until the last [`HealthCache`](crate::HealthCache) handle is dropped.
+    ///
+    /// The probe itself does not keep the cache alive, but a check that captures a handle does.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future cancels the checks that still run; no result is recorded afterwards.
+    /// Dropping the future cancels running checks. No result is recorded afterwards.
     ///
     /// # Panics
     ///
@@ -42,7 +42,7 @@ impl HealthProbe {
         self.run_until(pending()).await;
     }
 
-    /// [Runs](Self::run) in a task of its own.
+    /// Spawns [`run`](Self::run) as a task, which the returned handle stops.
     ///
     /// # Panics
     ///
@@ -51,7 +51,7 @@ impl HealthProbe {
         let (stop, mut stopped) = watch::channel(false);
         let (running, ended) = watch::channel(());
         tokio::spawn(async move {
-            // Told to stop, or without a handle.
+            // Ends when `stop` is called or the last handle is dropped.
             self.run_until(async move { drop(stopped.wait_for(|stop| *stop).await) })
                 .await;
             drop(running);
@@ -66,10 +66,10 @@ impl HealthProbe {
     }
 }
 
-/// A [spawned](HealthProbe::spawn) probe, which ends with the last clone of its handle.
+/// Handle to a [spawned](HealthProbe::spawn) probe. Dropping the last clone stops the probe.
 ///
-/// Keep it for as long as providers are to be checked: `let _ = probe.spawn()` stops it at once. One
-/// that is to run as long as the cache is `tokio::spawn(probe.run())`.
+/// Keep the handle for as long as checks should run: `let _ = probe.spawn()` stops the probe at once. To run it for as long as
+/// the cache exists, use `tokio::spawn(probe.run())`.
 #[derive(Clone, Debug)]
 #[must_use = "dropping the handle stops the probe"]
 pub struct ProbeHandle {
@@ -78,17 +78,18 @@ pub struct ProbeHandle {
 }
 
 impl ProbeHandle {
-    /// Stops the probe; the future waits until it has ended. Checks that run are cancelled; none
-    /// changes anything afterwards. Stopping again does nothing.
+    /// Stops the probe and returns a future that waits until it has ended.
+    ///
+    /// Running checks are cancelled, and no result is recorded afterwards. Stopping twice has no further effect.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future stops the probe all the same.
+    /// The probe stops even if the future is dropped.
     pub fn stop(&self) -> impl Future<Output = ()> + use<> {
         self.stop.send_replace(true);
         let mut ended = self.ended.clone();
         with_safe_waker(async move {
-            // Nothing is ever sent: the only news is that the task is gone.
+            // Nothing is ever sent: this completes when the task drops the sender.
             let _ = ended.changed().await;
         })
     }

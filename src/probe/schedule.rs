@@ -5,7 +5,7 @@ use std::{
 
 use tokio::time::Instant;
 
-/// What is due when: the next turn of each provider that is checked, and at most one wake for each open window.
+/// Timetable of a probe: the next turn of each checked provider, and at most one wake for each open window.
 #[derive(Default)]
 pub(super) struct Schedule {
     due: BTreeSet<(Instant, Wake)>,
@@ -25,7 +25,7 @@ impl Schedule {
         self.due.insert((at, Wake::Turn(id)));
     }
 
-    /// Wakes at `at`, unless an earlier wake will look at this provider anyway.
+    /// Plans a wake at `at`, unless this provider has an earlier one, which will plan the next.
     pub(super) fn window_end(&mut self, at: Instant, id: &Arc<str>) {
         let planned = self.windows.get(id).copied();
         if planned.is_some_and(|planned| planned <= at) {
@@ -49,12 +49,12 @@ impl Schedule {
         }
     }
 
-    /// When the next is due.
+    /// Returns the time of the next wake.
     pub(super) fn next(&self) -> Option<Instant> {
         self.due.first().map(|(at, _)| *at)
     }
 
-    /// What is due by `now`, and since when.
+    /// Removes the first wake due by `now`, with its time.
     pub(super) fn pop(&mut self, now: Instant) -> Option<(Instant, Wake)> {
         self.next().filter(|at| *at <= now)?;
         let due = self.due.pop_first();

@@ -2,34 +2,34 @@ use std::time::Duration;
 
 use humantime::{DurationError, parse_duration};
 
-/// Reads times such as `90s` and `1h 30m`.
+/// Parses durations such as `90s` and `1h 30m`.
 ///
-/// [`humantime`] gets them part by part: it panics where the sum of several is just too long.
+/// Each part is passed to [`humantime`] alone, because it panics when the sum of several parts overflows.
 pub(crate) fn duration(text: &str) -> Result<Duration, DurationError> {
     let mut sum = Duration::ZERO;
     let mut start = 0;
     for end in ends(text) {
-        let part = parse_duration(&text[start..end]).map_err(|error| moved(error, start))?;
+        let part = parse_duration(&text[start..end]).map_err(|error| shifted(error, start))?;
         sum = sum.checked_add(part).ok_or(DurationError::NumberOverflow)?;
         start = end;
     }
     Ok(sum)
 }
 
-/// Where the parts end: each is a number and its unit.
+/// Returns the end of each part. A part is a number and its unit.
 fn ends(text: &str) -> impl Iterator<Item = usize> {
     let mut has_unit = false;
     let starts = text.char_indices().filter_map(move |(at, char)| {
         let is_digit = char.is_ascii_digit();
-        let starts_anew = is_digit && has_unit;
+        let starts_part = is_digit && has_unit;
         has_unit = !is_digit && (has_unit || !(char.is_whitespace() || char == '.'));
-        starts_anew.then_some(at)
+        starts_part.then_some(at)
     });
     starts.chain([text.len()])
 }
 
-/// The error with its place in the whole text.
-fn moved(error: DurationError, start: usize) -> DurationError {
+/// Shifts the position in an error to that in the whole text.
+fn shifted(error: DurationError, start: usize) -> DurationError {
     match error {
         DurationError::InvalidCharacter(at) => DurationError::InvalidCharacter(start + at),
         DurationError::NumberExpected(at) => DurationError::NumberExpected(start + at),
@@ -45,7 +45,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn reads_what_humantime_reads_and_says_what_it_says(
+        fn durations_and_errors_are_those_of_humantime(
             text in "([0-9 ]{1,4}(\\.[0-9]{1,2})?(ns|us|µs|ms|s|m|h|days|w|y|x|-|)( )?){0,4}\\PC{0,1}",
         ) {
             let expected = parse_duration(&text).map_err(|error| error.to_string());

@@ -6,7 +6,7 @@ use crate::{
     view::{Cause, Override, State},
 };
 
-/// Implements serde's traits by a mirror of the enum, whose variants are written as they are displayed.
+/// Implements serde's traits through a mirror of the enum. Variants are serialized as `Display` shows them.
 macro_rules! by_mirror {
     ($name:ident, $path:literal, { $($variant:ident),+ }) => {
         const _: () = {
@@ -36,14 +36,14 @@ by_mirror!(Cause, "Cause", { Failures, Throttled, Probe, Forced });
 by_mirror!(Override, "Override", { Open, Closed });
 by_mirror!(Jitter, "Jitter", { None, Equal, Full });
 
-/// As its text.
+/// Serializes the text.
 impl Serialize for Reason {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self)
     }
 }
 
-/// As its text, of which no more is kept than of any other. Which part of it was the [label](Reason::label) is lost.
+/// Deserializes the text, truncated like any other reason. The [label](Reason::label) is lost.
 impl<'de> Deserialize<'de> for Reason {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer).map(Self::from)

@@ -1,4 +1,4 @@
-//! Instants mean nothing outside of their process: they are written as ages, and read as such.
+//! Health is serialized with ages instead of instants, since an [`Instant`] has no meaning in another process.
 
 use std::{borrow::Cow, time::Duration};
 
@@ -11,7 +11,7 @@ use crate::{
     view::{Cause, ProviderHealth, State, Transition},
 };
 
-/// Grows with every change that an older reader would misunderstand.
+/// Incremented with every change that an older reader would misunderstand.
 const VERSION: u32 = 1;
 
 #[derive(Serialize, Deserialize)]
@@ -80,13 +80,13 @@ impl<'a> Row<'a> {
             let read = Duration::try_from_secs_f64(given);
             let must = |_| {
                 format!(
-                    "{name} of `{}`: must be a time in seconds, got {given:?}",
+                    "{name} of `{}`: must be a duration in seconds, got {given:?}",
                     self.id
                 )
             };
             read.map(Some).map_err(must)
         };
-        // What began before the clock did is of unknown age.
+        // An age beyond the start of this process's clock is read as unknown.
         let ago =
             |name, age| Ok::<_, String>(seconds(name, age)?.and_then(|age| now.checked_sub(age)));
         let retry_in = seconds("retry_in_seconds", self.retry_in_seconds)?;
@@ -113,8 +113,8 @@ fn known_version<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::E
     if version == VERSION {
         Ok(version)
     } else {
-        let known = format_args!("a snapshot of version {version}, where {VERSION} is known");
-        Err(D::Error::custom(known))
+        let unknown = format_args!("snapshot version must be {VERSION}, got {version}");
+        Err(D::Error::custom(unknown))
     }
 }
 
@@ -122,7 +122,7 @@ fn seconds_ago(at: Instant, now: Instant) -> f64 {
     now.saturating_duration_since(at).as_secs_f64()
 }
 
-/// With ages in seconds, at the time of the snapshot.
+/// Serializes times as ages in seconds, relative to the time of the snapshot.
 impl Serialize for Snapshot {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let rows = self.providers.iter();
@@ -134,8 +134,9 @@ impl Serialize for Snapshot {
     }
 }
 
-/// Taken when it is read: that is what ages are subtracted from. Rows may leave out all but their id and state, and
-/// have more than is known here.
+/// Deserializes a snapshot as if taken now: ages are subtracted from the current time.
+///
+/// Rows need only an id and a state. Unknown fields are ignored.
 impl<'de> Deserialize<'de> for Snapshot {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let rows = Document::deserialize(deserializer)?.providers;
@@ -148,14 +149,14 @@ impl<'de> Deserialize<'de> for Snapshot {
     }
 }
 
-/// As a row of a [`Snapshot`] that is taken now.
+/// Serializes like a row of a [`Snapshot`] taken now.
 impl Serialize for ProviderHealth {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         Row::of(self, Instant::now()).serialize(serializer)
     }
 }
 
-/// With its age in seconds, now.
+/// Serializes the time as an age in seconds, relative to now.
 impl Serialize for Transition {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let change = Change {

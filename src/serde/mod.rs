@@ -1,6 +1,6 @@
-//! What is written to configuration, files and status pages, and read back. Feature `serde`.
+//! Serde support for policies, snapshots and transitions. Feature `serde`.
 //!
-//! All of it is here, so that the types themselves know nothing of serde.
+//! All of it is in this module, so that the types' own modules do not depend on serde.
 
 mod duration;
 mod enums;

@@ -9,14 +9,14 @@ use serde::{
 use super::duration::duration;
 use crate::policy::Jitter;
 
-/// One value of a policy as it was written, so that what is wrong with it is said beside its name.
+/// A policy value before validation, so that errors can name the setting and show the value.
 #[derive(Clone, Debug)]
 pub(super) enum RawValue {
     Text(String),
     Whole(i128),
     Float(f64),
     Flag(bool),
-    /// Nothing that a policy is made of.
+    /// A type that no setting has.
     Other(&'static str),
 }
 
@@ -32,12 +32,12 @@ impl RawValue {
 
     pub(super) fn count(self) -> Result<u32, String> {
         match self {
-            Self::Whole(number) => u32::try_from(number).or_else(|_| self.is_no_count()),
-            _ => self.is_no_count(),
+            Self::Whole(number) => u32::try_from(number).or_else(|_| self.is_not_count()),
+            _ => self.is_not_count(),
         }
     }
 
-    fn is_no_count(&self) -> Result<u32, String> {
+    fn is_not_count(&self) -> Result<u32, String> {
         self.is_not(&format!("a whole number of at most {}", u32::MAX))
     }
 
@@ -57,10 +57,10 @@ impl RawValue {
         }
     }
 
-    /// One of the words of an enum.
-    pub(super) fn word<T: for<'de> Deserialize<'de>>(self) -> Result<T, String> {
+    /// Reads the name of an enum's variant.
+    pub(super) fn variant<T: for<'de> Deserialize<'de>>(self) -> Result<T, String> {
         let Self::Text(text) = &self else {
-            return self.is_not("a word");
+            return self.is_not("a string");
         };
         T::deserialize(text.as_str().into_deserializer())
             .map_err(|error: value::Error| error.to_string())
@@ -134,7 +134,7 @@ impl<'de> Deserialize<'de> for RawValue {
     }
 }
 
-/// Takes whatever comes.
+/// Accepts a value of any type.
 struct AsWritten;
 
 impl<'de> Visitor<'de> for AsWritten {

@@ -381,7 +381,7 @@ fn what_is_not_a_setting_is_refused() {
         ),
         (
             json!({"backoff": {"jitter": 0.5}}),
-            "backoff.jitter: must be a word, got 0.5",
+            "backoff.jitter: must be a string, got 0.5",
         ),
         (
             json!({"trials": {"by_probe_only": "yes"}}),
@@ -401,7 +401,7 @@ fn what_is_not_a_setting_is_refused() {
         ),
         (
             json!(5),
-            "invalid type: integer `5`, expected a policy's table",
+            "invalid type: integer `5`, expected a table of policy settings",
         ),
     ] {
         assert_eq!(refusal(&given), said);

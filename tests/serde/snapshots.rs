@@ -215,7 +215,7 @@ fn snapshot_of_another_version_is_refused() {
     for (given, said) in [
         (
             json!({"version": 2, "providers": []}),
-            "a snapshot of version 2, where 1 is known",
+            "snapshot version must be 1, got 2",
         ),
         (json!({"providers": []}), "missing field `version`"),
         (json!({"version": 1}), "missing field `providers`"),
@@ -230,7 +230,7 @@ fn snapshot_of_another_version_is_refused() {
     let file = r#"{"version": 2, "providers": "otherwise"}"#;
     let error = serde_json::from_str::<Snapshot>(file).unwrap_err();
     assert!(
-        error.to_string().starts_with("a snapshot of version 2,"),
+        error.to_string().starts_with("snapshot version must be 1,"),
         "{error}"
     );
 }
@@ -244,7 +244,7 @@ fn damaged_rows_are_refused_by_name() {
         "not_before_seconds",
         "forced_for_seconds",
     ] {
-        let must = format!("{name} of `groq`: must be a time in seconds, got");
+        let must = format!("{name} of `groq`: must be a duration in seconds, got");
         for (seconds, got) in [(-1.5, "-1.5"), (1e20, "1e20")] {
             let row = json!({"id": "groq", "state": "open", name: seconds});
             assert_eq!(refusal(&with_row(&row)), format!("{must} {got}"));

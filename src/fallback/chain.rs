@@ -114,7 +114,7 @@ pub enum Exhausted {
     /// Fails at once.
     Fail,
     /// Waits until one of the providers that refused would admit a call, and calls it once. The duration is the maximum wait. If
-    /// another caller takes the trial first, it keeps waiting.
+    /// another caller takes the trial first, the chain keeps waiting.
     Wait(Duration),
     /// Calls all providers that refused, in order, as if their breakers were closed: Envoy's [panic mode].
     ///
@@ -123,7 +123,7 @@ pub enum Exhausted {
     /// chain does what [`LastResort`](Self::LastResort) does.
     ///
     /// Each entry's layer admits these calls only if it runs in the same task as the chain. With a `Buffer` or a spawned task in
-    /// between, it refuses as usual.
+    /// between, the layer refuses as usual.
     ///
     /// At most one of these calls per second and provider is a trial, whose success can close the breaker. The others appear in
     /// metrics and among the attempts, but change no breaker, unless the provider throttles.
@@ -313,9 +313,9 @@ impl<S, Req, R> FallbackChain<S, Req, R> {
     /// The caller then gets a provider's own 429 or 503, for example, instead of
     /// [`NoHealthyProvider`](crate::error::NoHealthyProvider).
     ///
-    /// The chain first does what [`when_exhausted`](Self::when_exhausted) says, and returns the kept response only if that yields
-    /// no better one. It also returns the kept response if [`deadline`](Self::deadline) or [`max_attempts`](Self::max_attempts)
-    /// ends the chain.
+    /// The chain first applies [`when_exhausted`](Self::when_exhausted), and returns the kept response only if that yields no
+    /// better one. It also returns the kept response if [`deadline`](Self::deadline) or [`max_attempts`](Self::max_attempts) ends
+    /// the chain.
     ///
     /// Only responses are kept. If every call failed with an error, the chain returns
     /// [`NoHealthyProvider`](crate::error::NoHealthyProvider), with the last error as its source.

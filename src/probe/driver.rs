@@ -28,7 +28,7 @@ pub(super) struct Driver<'a> {
     transitions: Transitions,
     overrides: watch::Receiver<()>,
     missed: u64,
-    /// Beyond this number of planned windows, some belong to removed providers, and all are planned anew.
+    /// Beyond this number of planned windows, some belong to removed providers, so all are planned again.
     most_windows: usize,
     schedule: Schedule,
     in_flight: InFlight<'a>,

@@ -80,10 +80,15 @@ impl HealthLayer {
 /// unhealthy ones, and in each group those not called recently before the rest. Unhealthy providers are evicted too: otherwise, a
 /// client that has met enough of them could guard no new provider.
 ///
-/// Here a provider is unhealthy if it is open, half-open or forced, or if it has failed and not succeeded since. It counts as
-/// unhealthy until one hour after its open window ended, or for as long as [its streak counts](crate::Trip::within).
+/// For eviction, a provider is unhealthy in these cases:
 ///
-/// An evicted provider loses its state; the next call to it creates it anew. A provider that the application obtains through
+/// | state | unhealthy |
+/// |---|---|
+/// | forced | until the override ends |
+/// | open or half-open | until one hour after the open window has ended |
+/// | closed | after a failure, until a success or until the streak [expires](crate::Trip::within) |
+///
+/// An evicted provider loses its state; the next call creates a new one. A provider that the application obtains through
 /// [`HealthCache::provider`], at any time, is never evicted and does not count towards the limit.
 ///
 /// # Cost

@@ -15,7 +15,7 @@ pub(super) type Answer = Response<StatusBody>;
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 
-/// What every answer says of itself: it is of now, of this type, and nothing is to be loaded on its behalf.
+/// Headers of every answer: never cached, never sniffed or framed, readable from its own origin only.
 const ALWAYS: [(HeaderName, &str); 5] = [
     (CACHE_CONTROL, "no-store"),
     (
@@ -50,7 +50,7 @@ pub(super) fn text(status: StatusCode, text: &'static str) -> Answer {
 }
 
 pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Answer {
-    let json = serde_json::to_vec(value).expect("its keys are strings");
+    let json = serde_json::to_vec(value).expect("status JSON has only string keys");
     answer(status, JSON, StatusBody::whole(json))
 }
 
@@ -60,8 +60,8 @@ pub(super) fn with(mut answer: Answer, name: HeaderName, value: &'static str) ->
     answer
 }
 
-/// To a method other than those that read.
-pub(super) fn only_read() -> Answer {
-    let refusal = text(StatusCode::METHOD_NOT_ALLOWED, "this can only be read\n");
+pub(super) fn read_only() -> Answer {
+    let message = "method not allowed: use GET or HEAD\n";
+    let refusal = text(StatusCode::METHOD_NOT_ALLOWED, message);
     with(refusal, ALLOW, "GET, HEAD")
 }

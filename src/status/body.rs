@@ -10,10 +10,14 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::events::Events;
 
-/// The body of what [`StatusService`](super::StatusService) and [`ControlService`](super::ControlService) answer.
+/// Response body of [`StatusService`](super::StatusService) and [`ControlService`](super::ControlService).
 ///
-/// That of `/events` gives a frame when there is news and it is polled; dropped, it makes room for another
-/// subscriber. It waits on a timer: polled outside a tokio runtime with its timer enabled, it panics.
+/// The body of `/events` builds a frame when it is polled and health has changed or the refresh is due. Dropping it frees a
+/// subscriber slot.
+///
+/// # Panics
+///
+/// Polling the body of `/events` panics outside a tokio runtime with an enabled timer.
 pub struct StatusBody(Content);
 
 enum Content {
@@ -41,7 +45,7 @@ impl StatusBody {
     }
 }
 
-/// Empty.
+/// An empty body.
 impl Default for StatusBody {
     fn default() -> Self {
         Self(Content::End)

@@ -12,16 +12,16 @@ use tokio::{
 };
 
 use super::{
-    frames::{AT_MOST_EVERY, Frames},
-    history::Bookmark,
-    viewers::Place,
+    frames::{Frames, MIN_INTERVAL},
+    history::Cursor,
+    subscribers::Slot,
 };
 use crate::{
     cache::{HealthCache, Transitions, WeakCache},
     util::panics::with_safe_waker,
 };
 
-/// What one viewer is sent: server-sent events, each of them built when somebody asks for it.
+/// The server-sent events of one subscriber. A frame is built only when the body is polled.
 pub(super) struct Events {
     next: Next,
 }
@@ -31,25 +31,25 @@ type Next = Pin<Box<dyn Future<Output = Option<(Bytes, Feed)>> + Send>>;
 pub(super) struct Feed {
     cache: WeakCache,
     frames: Arc<Frames>,
-    /// What wakes it.
+    /// Used only to wake up: the frames take transitions from the history.
     transitions: Transitions,
     overrides: watch::Receiver<()>,
-    place: Place,
-    read: Option<Bookmark>,
+    slot: Slot,
+    read: Option<Cursor>,
     /// When the last frame was built.
     sent: Instant,
-    /// When there is news, even if nothing happens.
+    /// When the next frame is sent, even without a change.
     due: Instant,
 }
 
 impl Events {
-    pub(super) fn of(cache: &HealthCache, frames: Arc<Frames>, place: Place) -> Self {
+    pub(super) fn of(cache: &HealthCache, frames: Arc<Frames>, slot: Slot) -> Self {
         let feed = Feed {
             cache: cache.downgrade(),
             frames,
             transitions: cache.subscribe(),
             overrides: cache.overrides(),
-            place,
+            slot,
             read: None,
             sent: Instant::now(),
             due: Instant::now(),
@@ -69,10 +69,10 @@ impl Events {
 }
 
 impl Feed {
-    /// The next frame; `None`: the cache is gone, or the viewers were sent home.
+    /// Waits for the next frame. Returns `None` once the cache is dropped or the service is closed.
     async fn next(mut self) -> Option<(Bytes, Self)> {
-        self.news().await?;
-        // Before the snapshot: what happens from now on is news.
+        self.changed().await?;
+        // Before the snapshot, so that a later change wakes the next frame.
         while self.transitions.try_recv().is_some() {}
         self.overrides.mark_unchanged();
         let cache = self.cache.upgrade()?;
@@ -84,28 +84,28 @@ impl Feed {
         Some((frame.data, self))
     }
 
-    /// Waits until there is some.
-    async fn news(&mut self) -> Option<()> {
+    /// Waits until a frame is due: a change, a wait that ends, or the refresh.
+    async fn changed(&mut self) -> Option<()> {
         let is_first = self.read.is_none();
-        let earliest = Instant::now() + AT_MOST_EVERY;
+        let earliest = Instant::now() + MIN_INTERVAL;
         let mut gone = pin!(self.cache.gone());
-        let mut closed = pin!(self.place.closed());
-        let mut news = pin!(async {
+        let mut closed = pin!(self.slot.closed());
+        let mut changed = pin!(async {
             if !is_first {
                 sleep_until(earliest).await;
                 let mut transition = pin!(self.transitions.recv());
                 let mut overridden = pin!(self.overrides.changed());
-                let happens = poll_fn(|cx| {
-                    let is_over = transition.as_mut().poll(cx).is_ready()
+                let change = poll_fn(|cx| {
+                    let has_changed = transition.as_mut().poll(cx).is_ready()
                         || overridden.as_mut().poll(cx).is_ready();
-                    if is_over {
+                    if has_changed {
                         Poll::Ready(())
                     } else {
                         Poll::Pending
                     }
                 });
-                // Also with the end of the cache.
-                let _ = timeout_at(self.due, happens).await;
+                // Ignored: a change and the due time both call for a frame.
+                let _ = timeout_at(self.due, change).await;
                 sleep_until(self.frames.next_after(self.sent)).await;
             }
         });
@@ -113,7 +113,7 @@ impl Feed {
             if closed.as_mut().poll(cx).is_ready() || gone.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(None);
             }
-            news.as_mut().poll(cx).map(Some)
+            changed.as_mut().poll(cx).map(Some)
         }))
         .await
     }

@@ -1,4 +1,4 @@
-//! One frame for all viewers: it takes the longer to build the more providers there are.
+//! Event frames, shared by all subscribers, because building one costs time per provider.
 
 use std::{
     collections::BTreeMap,
@@ -11,7 +11,7 @@ use serde::Serialize;
 use tokio::{sync::watch, time::Instant};
 
 use super::{
-    history::{Bookmark, Excerpt, History},
+    history::{Cursor, Excerpt, History},
     settings::Settings,
 };
 use crate::{
@@ -20,11 +20,11 @@ use crate::{
     view::Transition,
 };
 
-/// However much happens, no more often than that.
-pub(super) const AT_MOST_EVERY: Duration = Duration::from_millis(250);
+/// Minimum time between two frames.
+pub(super) const MIN_INTERVAL: Duration = Duration::from_millis(250);
 
-/// The frames of a service. Each is built by the first viewer that wants it, and sent to all that want one until
-/// something happens.
+/// Builds the frames of a service. The first subscriber that needs a frame builds it; the others share it until health
+/// changes.
 #[derive(Debug)]
 pub(super) struct Frames {
     settings: Arc<Settings>,
@@ -32,29 +32,30 @@ pub(super) struct Frames {
     latest: Mutex<Option<Latest>>,
 }
 
-/// What a viewer is sent.
+/// The bytes sent to a subscriber, with their times.
 #[derive(Clone, Debug)]
 pub(super) struct Frame {
     pub(super) data: Bytes,
     /// When it was built.
     pub(super) at: Instant,
-    /// When there is another, even if nothing happens.
+    /// When the next frame is sent, even without a change.
     pub(super) due: Instant,
-    /// How far the viewer has read with it.
-    pub(super) end: Bookmark,
+    /// Where this frame ends in the history.
+    pub(super) end: Cursor,
 }
 
 #[derive(Debug)]
 struct Latest {
     at: Instant,
     due: Instant,
-    /// What had happened before it was built: where the history ended, the overrides, the number of providers.
-    seen: Bookmark,
+    /// The end of the history when this was built. With the next two, it tells whether anything has changed since.
+    seen: Cursor,
     overrides: watch::Receiver<()>,
     providers: usize,
-    /// The event `health`, and the whole frames of those who had read so far.
+    /// The `health` event, which every frame contains.
     health: Bytes,
-    whole: BTreeMap<Option<Bookmark>, Frame>,
+    /// Complete frames, by the position that the subscriber had read to.
+    frames: BTreeMap<Option<Cursor>, Frame>,
 }
 
 impl Frames {
@@ -66,22 +67,22 @@ impl Frames {
         }
     }
 
-    /// From when on a viewer can have another frame than the one of `sent`.
+    /// The earliest time at which a subscriber that got a frame at `sent` can get the next one.
     pub(super) fn next_after(&self, sent: Instant) -> Instant {
         let end = self.history.end();
         match &*self.latest() {
-            Some(latest) if latest.at > sent && latest.is_of(end) => sent,
-            Some(latest) => latest.at + AT_MOST_EVERY,
+            Some(latest) if latest.at > sent && latest.is_current(end) => sent,
+            Some(latest) => latest.at + MIN_INTERVAL,
             None => sent,
         }
     }
 
-    /// The frame of now for a viewer that has read so far.
-    pub(super) fn frame(&self, cache: &HealthCache, read: Option<Bookmark>) -> Frame {
-        if let Some(frame) = self.known(cache, read) {
+    /// Returns the current frame for a subscriber that has read up to `read`.
+    pub(super) fn frame(&self, cache: &HealthCache, read: Option<Cursor>) -> Frame {
+        if let Some(frame) = self.cached(cache, read) {
             return frame;
         }
-        // Not under the lock: a snapshot announces what time has changed.
+        // Built without the lock, because a snapshot may publish transitions, which wakes subscribers.
         let built = self.build(cache, read.is_none());
         let mut latest = self.latest();
         latest
@@ -89,24 +90,24 @@ impl Frames {
             .frame(read, &self.history, &self.settings)
     }
 
-    fn known(&self, cache: &HealthCache, read: Option<Bookmark>) -> Option<Frame> {
+    fn cached(&self, cache: &HealthCache, read: Option<Cursor>) -> Option<Frame> {
         let end = self.history.end();
         let mut latest = self.latest();
-        let known = latest.as_mut().filter(|latest| {
-            let is_new = latest.at.elapsed() < AT_MOST_EVERY;
-            is_new && latest.is_of(end) && latest.providers == cache.len()
+        let current = latest.as_mut().filter(|latest| {
+            let is_new = latest.at.elapsed() < MIN_INTERVAL;
+            is_new && latest.is_current(end) && latest.providers == cache.len()
         });
-        known.map(|latest| latest.frame(read, &self.history, &self.settings))
+        current.map(|latest| latest.frame(read, &self.history, &self.settings))
     }
 
-    /// A first frame does not put off the next one of the others.
+    /// Builds a frame. A new subscriber's first frame does not delay the planned frame of the others.
     fn build(&self, cache: &HealthCache, is_first: bool) -> Latest {
         let (seen, overrides) = (self.history.end(), cache.overrides());
         let snapshot = self.settings.snapshot(cache);
         let soonest = snapshot.providers.iter().filter_map(|it| it.retry_in).min();
         let refresh = self.settings.refresh;
         let pause = soonest.map_or(refresh, |soonest| soonest.min(refresh));
-        let due = after(snapshot.at, pause.max(AT_MOST_EVERY));
+        let due = after(snapshot.at, pause.max(MIN_INTERVAL));
         let planned = self.latest().as_ref().map(|latest| latest.due);
         let planned = planned.filter(|planned| is_first && *planned > snapshot.at);
         Latest {
@@ -116,7 +117,7 @@ impl Frames {
             overrides,
             providers: cache.len(),
             health: health(&snapshot),
-            whole: BTreeMap::new(),
+            frames: BTreeMap::new(),
         }
     }
 
@@ -126,25 +127,24 @@ impl Frames {
 }
 
 impl Latest {
-    /// Whether nothing has happened since.
-    fn is_of(&self, end: Bookmark) -> bool {
-        // An error says that the cache is gone.
+    fn is_current(&self, end: Cursor) -> bool {
+        // An error means that the cache was dropped.
         end == self.seen && !self.overrides.has_changed().unwrap_or(true)
     }
 
-    fn frame(&mut self, read: Option<Bookmark>, history: &History, settings: &Settings) -> Frame {
+    fn frame(&mut self, read: Option<Cursor>, history: &History, settings: &Settings) -> Frame {
         let (at, due) = (self.at, self.due);
         let health = &self.health;
-        let whole = self.whole.entry(read).or_insert_with(|| {
+        let frame = self.frames.entry(read).or_insert_with(|| {
             let excerpt = history.after(read.unwrap_or_default());
             Frame {
-                data: whole(read.is_none(), &excerpt, settings, health),
+                data: encode(read.is_none(), &excerpt, settings, health),
                 at,
                 due,
                 end: excerpt.end,
             }
         });
-        whole.clone()
+        frame.clone()
     }
 }
 
@@ -154,22 +154,23 @@ fn health(snapshot: &Snapshot) -> Bytes {
     event.into()
 }
 
-fn whole(is_first: bool, excerpt: &Excerpt, settings: &Settings, health: &[u8]) -> Bytes {
+fn encode(is_first: bool, excerpt: &Excerpt, settings: &Settings, health: &[u8]) -> Bytes {
     let mut frame = Vec::new();
     if is_first {
-        // The browser comes back after so many milliseconds.
+        // The browser reconnects after this many milliseconds.
         frame.extend_from_slice(b"retry: 1000\n");
     }
     if is_first || !excerpt.transitions.is_empty() {
         let name = if is_first { "history" } else { "transitions" };
-        write(&mut frame, name, &Told::of(excerpt, settings));
+        write(&mut frame, name, &HistoryEvent::of(excerpt, settings));
     }
     frame.extend_from_slice(health);
     frame.into()
 }
-/// The events `history` and `transitions`.
+
+/// The data of the events `history` and `transitions`.
 #[derive(Serialize)]
-struct Told<'a> {
+struct HistoryEvent<'a> {
     version: u8,
     watched_seconds: f64,
     missed: u64,
@@ -178,7 +179,7 @@ struct Told<'a> {
     transitions: Vec<Transition>,
 }
 
-impl<'a> Told<'a> {
+impl<'a> HistoryEvent<'a> {
     fn of(excerpt: &'a Excerpt, settings: &Settings) -> Self {
         let transitions = excerpt.transitions.iter().cloned();
         let seconds_ago = |at: &Instant| at.elapsed().as_secs_f64();
@@ -194,9 +195,10 @@ impl<'a> Told<'a> {
     }
 }
 
-/// JSON has no line break in it, so that it is one line of data.
+/// Appends one event. `serde_json` writes no line breaks, so the JSON fits on one `data` line.
 fn write(frame: &mut Vec<u8>, name: &str, data: &impl Serialize) {
     frame.extend_from_slice(format!("event: {name}\ndata: ").as_bytes());
-    serde_json::to_writer(&mut *frame, data).expect("its keys are strings, and a Vec takes all");
+    serde_json::to_writer(&mut *frame, data)
+        .expect("event JSON has only string keys, and writing to a Vec cannot fail");
     frame.extend_from_slice(b"\n\n");
 }

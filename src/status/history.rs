@@ -10,54 +10,56 @@ use crate::{
     view::Transition,
 };
 
-/// How many transitions are kept of all providers, and of one, so that one that flaps leaves the others theirs.
+/// Maximum number of transitions kept.
 const KEPT: usize = 1024;
-const KEPT_OF_ONE: usize = 64;
+/// Maximum per provider, so that a flapping one does not evict the transitions of the others.
+const KEPT_PER_PROVIDER: usize = 64;
 
-/// The latest transitions. Nobody collects them in the background: they wait in the subscription, which is
-/// bounded too, until somebody looks at the service.
+/// The latest transitions. No background task collects them: they stay in the bounded subscription until a request
+/// does.
 #[derive(Debug)]
 pub(super) struct History {
     since: Instant,
-    pages: Mutex<Pages>,
+    log: Mutex<Log>,
 }
 
 #[derive(Debug)]
-struct Pages {
+struct Log {
     transitions: Transitions,
     kept: VecDeque<(u64, Transition)>,
-    /// Counts the transitions; the next one's number.
+    /// Sequence number of the next transition.
     next: u64,
-    /// How many the subscription has dropped, and since when it is whole again.
+    /// Number of transitions that the subscription has dropped.
     missed: u64,
+    /// When the first transition after the last drop happened: the history is complete from then on.
     gap: Option<Instant>,
-    /// The same of those of whom older ones have made room: until when some are gone.
+    /// For each provider with evicted transitions, the time of the latest evicted one.
     gaps: BTreeMap<Arc<str>, Instant>,
 }
 
-/// Where a reader is in it.
+/// A position in the history.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Bookmark(u64);
+pub(super) struct Cursor(u64);
 
-/// What came after a bookmark, the oldest first.
+/// The transitions after a [`Cursor`], oldest first, and what is missing from them.
 #[derive(Debug)]
 pub(super) struct Excerpt {
     pub(super) since: Instant,
     pub(super) transitions: Vec<Transition>,
-    /// How many came while too many waited to be collected.
+    /// Number of transitions that the subscription dropped.
     pub(super) missed: u64,
-    /// The last of these came before it.
+    /// The dropped transitions happened before this time.
     pub(super) gap: Option<Instant>,
-    /// Of whom there were more before, and when the last of those was.
+    /// For each provider with evicted transitions, the time of the latest evicted one.
     pub(super) gaps: BTreeMap<Arc<str>, Instant>,
-    pub(super) end: Bookmark,
+    pub(super) end: Cursor,
 }
 
 impl History {
     pub(super) fn of(cache: &HealthCache) -> Self {
         Self {
             since: Instant::now(),
-            pages: Mutex::new(Pages {
+            log: Mutex::new(Log {
                 transitions: cache.subscribe(),
                 kept: VecDeque::new(),
                 next: 0,
@@ -68,38 +70,38 @@ impl History {
         }
     }
 
-    /// Makes room in the subscription.
+    /// Moves pending transitions out of the subscription, which drops old ones when it is full.
     pub(super) fn collect(&self) {
-        self.pages().collect();
+        self.log().collect();
     }
 
-    /// Where the next transition will be.
-    pub(super) fn end(&self) -> Bookmark {
-        let mut pages = self.pages();
-        pages.collect();
-        Bookmark(pages.next)
+    /// The position of the next transition.
+    pub(super) fn end(&self) -> Cursor {
+        let mut log = self.log();
+        log.collect();
+        Cursor(log.next)
     }
 
-    pub(super) fn after(&self, Bookmark(read): Bookmark) -> Excerpt {
-        let mut pages = self.pages();
-        pages.collect();
-        let unread = pages.kept.iter().filter(|(number, _)| *number >= read);
+    pub(super) fn after(&self, Cursor(read): Cursor) -> Excerpt {
+        let mut log = self.log();
+        log.collect();
+        let unread = log.kept.iter().filter(|(number, _)| *number >= read);
         Excerpt {
             since: self.since,
             transitions: unread.map(|(_, transition)| transition.clone()).collect(),
-            missed: pages.missed,
-            gap: pages.gap,
-            gaps: pages.gaps.clone(),
-            end: Bookmark(pages.next),
+            missed: log.missed,
+            gap: log.gap,
+            gaps: log.gaps.clone(),
+            end: Cursor(log.next),
         }
     }
 
-    fn pages(&self) -> MutexGuard<'_, Pages> {
-        self.pages.lock().unwrap_or_else(PoisonError::into_inner)
+    fn log(&self) -> MutexGuard<'_, Log> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Pages {
+impl Log {
     fn collect(&mut self) {
         while let Some(transition) = self.transitions.try_recv() {
             let missed = self.transitions.missed();
@@ -114,11 +116,11 @@ impl Pages {
     }
 
     fn make_room_for(&mut self, new: &Transition) {
-        if self.kept_of(&new.provider).count() >= KEPT_OF_ONE {
+        if self.kept_of(&new.provider).count() >= KEPT_PER_PROVIDER {
             let oldest = self.kept_of(&new.provider).next();
-            self.forget(oldest);
+            self.evict(oldest);
         } else if self.kept.len() >= KEPT {
-            self.forget(Some(0));
+            self.evict(Some(0));
         }
     }
 
@@ -127,11 +129,11 @@ impl Pages {
         kept.filter_map(move |(index, (_, it))| (&*it.provider == provider).then_some(index))
     }
 
-    fn forget(&mut self, index: Option<usize>) {
+    fn evict(&mut self, index: Option<usize>) {
         let Some((_, old)) = index.and_then(|index| self.kept.remove(index)) else {
             return;
         };
-        // Only of those that are kept, so that this is bounded too.
+        // Only for providers that still have kept transitions, so that `gaps` is bounded too.
         if self.kept_of(&old.provider).next().is_some() {
             let gap = self.gaps.entry(old.provider).or_insert(old.at);
             *gap = old.at.max(*gap);

@@ -1,8 +1,7 @@
-//! Health to look at, and to overrule: a page that is live, the same as JSON, and an operator's word on it.
-//! Feature `status`.
+//! A live status page, health as JSON, and operator overrides over HTTP. Feature `status`.
 //!
-//! [`StatusService`] only shows, [`ControlService`] only overrules, so that each can stand behind the
-//! authentication that it needs. Both are plain tower services: they nest in axum, and hyper serves them alone.
+//! [`StatusService`] is read-only and [`ControlService`] overrides health, so that each can have its own
+//! authentication. Both are plain tower services: nest them in axum, or serve them with hyper.
 //!
 //! ```
 //! use axum::Router;
@@ -13,14 +12,14 @@
 //! let router: Router = Router::new().nest_service("/status", status);
 //! ```
 //!
-//! With control, which the page then shows buttons for:
+//! With control, for which the page then shows buttons:
 //!
 //! ```
 //! use axum::{Router, extract::Request, http::StatusCode, middleware::{Next, from_fn}, response::Response};
 //! use tower::ServiceBuilder;
 //! use tower_health::{HealthCache, status::{ControlService, StatusService, UnhealthyWhen}};
 //!
-//! // Yours: a session, mutual TLS, a password.
+//! // Your own authentication: a session, mutual TLS, a password.
 //! async fn only_operators(request: Request, next: Next) -> Result<Response, StatusCode> {
 //! #   let is_operator = false;
 //!     if is_operator { Ok(next.run(request).await) } else { Err(StatusCode::FORBIDDEN) }
@@ -50,7 +49,7 @@ mod page;
 mod rule;
 mod service;
 mod settings;
-mod viewers;
+mod subscribers;
 
 pub use self::{
     body::StatusBody,

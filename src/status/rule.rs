@@ -1,21 +1,20 @@
 use crate::cache::Snapshot;
 
-/// When `/healthz` and `/health.json` answer 503 instead of 200. A provider counts as down while it is not
+/// Rule for when `/healthz` and `/health.json` return 503 instead of 200. A provider is down while it is not
 /// [healthy](crate::ProviderHealth::healthy).
 ///
-/// The default is [`Never`](Self::Never), because of who asks: an orchestrator takes a 503 to mean that *this*
-/// process is ill. As a liveness probe it would restart it, and as a readiness probe take it out of service, on
-/// all replicas at once, because of somebody else's outage. The others are for monitors, and for a
-/// process that is of no use without its providers.
+/// The default is [`Never`](Self::Never). An orchestrator reads a 503 as a failure of *this* process: a failed liveness
+/// probe restarts it, and a failed readiness probe takes it out of service. A provider's outage would do that to all
+/// replicas at once. Use the other rules for monitors, or for a process that is useless without its providers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum UnhealthyWhen {
-    /// Not on account of providers: 200 for as long as the process answers.
+    /// Always 200, whatever the state of the providers.
     #[default]
     Never,
-    /// One provider or more is down.
+    /// 503 while at least one provider is down.
     AnyDown,
-    /// Every provider is down, and there is one.
+    /// 503 while every provider is down. 200 while there are no providers.
     AllDown,
 }
 

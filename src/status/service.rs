@@ -14,7 +14,7 @@ use ::http::{
 use tower_service::Service;
 
 use super::{
-    answer::{Answer, answer, json, only_read, text, with},
+    answer::{Answer, answer, json, read_only, text, with},
     body::StatusBody,
     events::Events,
     frames::Frames,
@@ -22,7 +22,7 @@ use super::{
     page::page,
     rule::UnhealthyWhen,
     settings::Settings,
-    viewers::Viewers,
+    subscribers::Subscribers,
 };
 use crate::{
     cache::{HealthCache, Snapshot},
@@ -31,41 +31,64 @@ use crate::{
 
 const MAX_SUBSCRIBERS: usize = 64;
 
-/// Shows the health of every provider of a cache: to people, as a page that is live, and to programs, as JSON.
+/// Serves the health of all providers of a cache as a live page and as JSON.
 ///
-/// | `GET`, `HEAD` | |
+/// | `GET`, `HEAD` | response |
 /// |---|---|
-/// | `/` | the page: who is ill, why, since when, when it is tried next, and the last 15 minutes of each; one file, from nowhere else |
-/// | `/health.json` | a [`Snapshot`] as JSON, with 200, or 503 [by a rule](Self::unhealthy_when) |
-/// | `/healthz` | 200 and `ok`, or 503 and `unhealthy`, by the same rule, with no details |
-/// | `/events` | what the page lives on: server-sent events |
+/// | `/` | the page: the state of each provider, its cause and duration, the next trial, and the last 15 minutes; one file without external assets |
+/// | `/health.json` | a [`Snapshot`] as JSON; 200, or 503 by [`unhealthy_when`](Self::unhealthy_when) |
+/// | `/healthz` | 200 with `ok`, or 503 with `unhealthy`, by the same rule |
+/// | `/events` | server-sent events, which the page uses |
 ///
-/// It only reads, and whoever reaches it sees it: put it where your operators are, or [redact](Self::redact) it. Where only
-/// the network guards it, check `Host`: else a page of any site that an operator visits can read it, by having its own name
-/// lead here (DNS rebinding). A cookie or a password stops that too, since a browser ties it to your name.
-/// Nothing that a provider says can do harm on the page: it is shown as text, by a script that alone may run there.
+/// Other methods get 405, other paths 404.
 ///
-/// It works under any path, with a slash at its end or without: see [the module](super). From hyper alone, wrap it in
-/// `hyper_util::service::TowerToHyperService`; to serve control beside it, choose between the two by the path, and take the
-/// prefix off what goes to [`ControlService`](super::ControlService).
+/// # Security
 ///
-/// A clone is the same service: subscribers and history are shared. It keeps the cache alive. It spawns nothing;
-/// transitions are collected when somebody asks for `/health.json`, `/healthz` or `/events`, and kept: the last 64 of a
-/// provider, 1,024 in all. Of those that come between two such looks only the last 1,024 are there.
+/// The service is read-only and has no authentication. Serve it where only operators can reach it, or
+/// [redact](Self::redact) error texts.
+///
+/// If only the network protects it, also check `Host`. Otherwise a site that an operator visits can point its own name at
+/// your address and read the page (DNS rebinding). A cookie or a password prevents that too, because a browser ties it to
+/// your host name.
+///
+/// Text from providers cannot inject markup or scripts: the page inserts it as text, and its content security policy allows
+/// only its own script.
+///
+/// # Mounting
+///
+/// It works under any path, with or without a trailing slash; see the [module](super) for axum. With hyper alone, wrap it in
+/// `hyper_util::service::TowerToHyperService`. To serve a [`ControlService`](super::ControlService) beside it, route by path
+/// and strip the prefix before control.
+///
+/// # Clones and history
+///
+/// Clones share subscribers and history. The service keeps the cache alive and spawns no task.
+///
+/// It keeps the last 64 transitions of each provider, and at most 1,024 in all. Requests for `/health.json`, `/healthz` or
+/// `/events` collect them. If more than 1,024 happen between two such requests, the oldest are dropped.
 ///
 /// # Events
 ///
-/// The first frame comes at once; then there is one [every 5 s](Self::refresh), and sooner where a state changes,
-/// a wait ends or an operator overrules, but no more than four a second. One frame is built for all who follow.
+/// The first frame is sent at once. Another follows every [refresh](Self::refresh) (default: 5 s), and sooner when a state
+/// changes, a wait ends or an override is set, but at most four per second. All subscribers share each frame.
 ///
-/// To a browser, HTTP/1.1 is six connections to a host, and each page holds one: serve many pages over HTTP/2. A proxy's read
-/// timeout has to be longer than the [refresh](Self::refresh).
+/// A browser opens at most six HTTP/1.1 connections per host, and each open page holds one. Serve many pages over HTTP/2. A
+/// proxy's read timeout must be longer than the refresh.
 ///
 /// | `event` | `data` |
 /// |---|---|
-/// | `history`, once | `{"version":1,"watched_seconds":…,"missed":…,"gap_seconds_ago":…,"gaps":{id:…},"transitions":[…]}`: the [transitions](crate::Transition) that are kept, oldest first, and what is not: `missed` counts those that nobody looked in time for, the last of them just before `gap_seconds_ago`, which is `null` where there are none; `gaps` has the providers of whom there were more than are kept, and how many seconds ago the last of the others was |
-/// | `transitions` | the same, with those since the last frame |
-/// | `health` | what `/health.json` says |
+/// | `history`, once | an object with the fields below |
+/// | `transitions` | the same, with only the transitions since the last frame |
+/// | `health` | the same as `/health.json` |
+///
+/// | field | value |
+/// |---|---|
+/// | `version` | 1 |
+/// | `watched_seconds` | seconds since the service was created |
+/// | `transitions` | the kept [transitions](crate::Transition), oldest first |
+/// | `missed` | number of transitions dropped between two requests |
+/// | `gap_seconds_ago` | seconds since the first transition after the last drop; `null` if none was dropped |
+/// | `gaps` | for each provider with more transitions than are kept, seconds since the latest one that is missing |
 ///
 /// ```
 /// use std::time::Duration;
@@ -74,7 +97,7 @@ const MAX_SUBSCRIBERS: usize = 64;
 /// let cache = HealthCache::default();
 /// let by_default = StatusService::new(&cache);
 ///
-/// let for_strangers = StatusService::new(&cache)
+/// let public = StatusService::new(&cache)
 ///     .title("Search")
 ///     .expected(["primary", "standby"])
 ///     .redact(true)
@@ -89,11 +112,11 @@ pub struct StatusService {
     settings: Arc<Settings>,
     history: Arc<History>,
     frames: Arc<Frames>,
-    viewers: Arc<Viewers>,
+    subscribers: Arc<Subscribers>,
 }
 
 impl StatusService {
-    /// A service that shows all of `cache`. Transitions are seen from now on.
+    /// Creates a service for all providers of `cache`. It records transitions from now on.
     pub fn new(cache: &HealthCache) -> Self {
         let (settings, history) = (Arc::default(), Arc::new(History::of(cache)));
         Self {
@@ -101,16 +124,16 @@ impl StatusService {
             settings: Arc::clone(&settings),
             history: Arc::clone(&history),
             frames: Arc::new(Frames::of(settings, history)),
-            viewers: Arc::new(Viewers::new(MAX_SUBSCRIBERS)),
+            subscribers: Arc::new(Subscribers::new(MAX_SUBSCRIBERS)),
         }
     }
 
-    /// The title of the page. Default: `Provider health`.
+    /// Sets the title of the page. Default: `Provider health`.
     pub fn title(self, title: impl Into<Arc<str>>) -> Self {
         self.set(|settings| settings.title = title.into())
     }
 
-    /// These have a row from the beginning, though nobody has asked for them yet. Default: none.
+    /// Shows these providers even before their first call. Default: none.
     pub fn expected<I>(self, ids: I) -> Self
     where
         I: IntoIterator,
@@ -119,25 +142,26 @@ impl StatusService {
         self.set(|settings| settings.expected = ids.into_iter().map(Into::into).collect())
     }
 
-    /// Leaves out the text of errors and reasons, which may say more than a stranger should know, and shows their
-    /// [labels](crate::Reason::label) alone. Ids are shown. Default: false.
+    /// Hides the texts of errors and reasons from viewers and shows only their [labels](crate::Reason::label). An operator's
+    /// reasons are left out. Provider ids stay visible. Default: false.
     pub fn redact(self, redact: bool) -> Self {
         self.set(|settings| settings.is_redacted = redact)
     }
 
-    /// When `/health.json` and `/healthz` answer 503. Default: [never](UnhealthyWhen::Never), for reasons given there.
+    /// Sets when `/health.json` and `/healthz` return 503. Default: [`UnhealthyWhen::Never`].
     pub fn unhealthy_when(self, rule: UnhealthyWhen) -> Self {
         self.set(|settings| settings.unhealthy_when = rule)
     }
 
-    /// How many may follow `/events` at once. One more gets a 503; its page asks again every few seconds.
-    /// Default: 64; zero for none.
+    /// Sets the maximum number of concurrent `/events` subscribers. Default: 64; 0 disables events.
+    ///
+    /// Further subscribers get a 503. Their page then shows `/health.json` and retries every few seconds.
     pub fn max_subscribers(mut self, max: usize) -> Self {
-        self.viewers = Arc::new(Viewers::new(max));
+        self.subscribers = Arc::new(Subscribers::new(max));
         self
     }
 
-    /// How often `/events` tells of everybody's health though no state changes. Default: 5 s.
+    /// Sets how often `/events` sends health when nothing changes. Default: 5 s.
     ///
     /// # Panics
     ///
@@ -148,16 +172,18 @@ impl StatusService {
         self.set(|settings| settings.refresh = interval)
     }
 
-    /// Where a [`ControlService`](super::ControlService) of the same cache is, which the page then has buttons for: a path
-    /// of the same origin, absolute or relative to the page. Default: nowhere, and no buttons.
+    /// Sets the path of a [`ControlService`](super::ControlService) for the same cache, and shows its buttons on the page.
+    /// Default: no path and no buttons.
     ///
-    /// That is all it does. Who may press them is for whatever stands before the control service to decide.
+    /// The path must have the same origin as the page; it may be relative to the page. This setting grants no access:
+    /// authenticate requests in front of the control service.
     pub fn control_at(self, path: impl Into<Arc<str>>) -> Self {
         self.set(|settings| settings.control_at = Some(path.into()))
     }
 
-    /// Ends the events of every subscriber, now and for good, on all clones: for a server that is to shut down
-    /// gracefully, and would otherwise wait for them. The pages ask the next server.
+    /// Ends all `/events` responses of all clones and refuses new ones with 503.
+    ///
+    /// Call it before a graceful shutdown, which would otherwise wait for open pages. The pages reconnect to the next server.
     ///
     /// ```no_run
     /// # use axum::Router;
@@ -174,12 +200,12 @@ impl StatusService {
     /// # }
     /// ```
     pub fn close(&self) {
-        self.viewers.close();
+        self.subscribers.close();
     }
 
     fn set(mut self, change: impl FnOnce(&mut Settings)) -> Self {
         change(Arc::make_mut(&mut self.settings));
-        // A clone with other settings shows other frames.
+        // Frames depend on the settings, so a clone with other settings must not share them.
         let (settings, history) = (Arc::clone(&self.settings), Arc::clone(&self.history));
         self.frames = Arc::new(Frames::of(settings, history));
         self
@@ -195,7 +221,7 @@ impl StatusService {
             _ => return text(StatusCode::NOT_FOUND, "not found\n"),
         };
         if !is_head && *method != Method::GET {
-            return only_read();
+            return read_only();
         }
         let answer = show(self, is_head);
         if is_head {
@@ -205,7 +231,7 @@ impl StatusService {
         }
     }
 
-    /// Whoever asks for health also keeps the history whole, though nobody looks at it for hours.
+    /// Takes a snapshot, and collects transitions so that the subscription does not overflow while no page is open.
     fn snapshot(&self) -> Snapshot {
         let snapshot = self.settings.snapshot(&self.cache);
         self.history.collect();
@@ -233,22 +259,22 @@ impl StatusService {
 
     fn events(&self, is_head: bool) -> Answer {
         const EVENTS: &str = "text/event-stream";
-        // Proxies such as nginx would hold the events back.
+        // Otherwise proxies such as nginx buffer the events.
         let unbuffered = |answer| with(answer, HeaderName::from_static("x-accel-buffering"), "no");
         if is_head {
             let mut head = answer(StatusCode::OK, EVENTS, StatusBody::default());
             head.headers_mut().remove(CONTENT_LENGTH);
             return unbuffered(head);
         }
-        let Some(place) = self.viewers.place() else {
-            let why = if self.viewers.are_sent_home() {
-                "this server is closing\n"
+        let Some(slot) = self.subscribers.slot() else {
+            let why = if self.subscribers.are_closed() {
+                "server is shutting down\n"
             } else {
                 "too many subscribers\n"
             };
             return with(text(StatusCode::SERVICE_UNAVAILABLE, why), RETRY_AFTER, "5");
         };
-        let events = Events::of(&self.cache, Arc::clone(&self.frames), place);
+        let events = Events::of(&self.cache, Arc::clone(&self.frames), slot);
         unbuffered(answer(StatusCode::OK, EVENTS, StatusBody::events(events)))
     }
 }
@@ -268,7 +294,7 @@ impl<B> Service<Request<B>> for StatusService {
     }
 }
 
-/// The response of [`StatusService`], which is ready.
+/// Response future of [`StatusService`]. It is ready at the first poll.
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
 pub struct StatusFuture(Ready<Result<Response<StatusBody>, Infallible>>);

@@ -7,7 +7,7 @@ use crate::{
     view::{Cause, Transition},
 };
 
-/// What is shown, and how.
+/// The settings of a [`StatusService`](super::StatusService).
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
     pub(super) title: Arc<str>,
@@ -24,7 +24,6 @@ impl Settings {
         if self.is_redacted {
             for row in &mut snapshot.providers {
                 redact(row.cause, &mut row.reason);
-
                 redact(None, &mut row.last_error);
             }
         }
@@ -39,7 +38,7 @@ impl Settings {
     }
 }
 
-/// Leaves the word that strangers may be told. An operator's reason has none.
+/// Replaces a reason by its label. Removes an operator's reason, which is free text without a label.
 fn redact(cause: Option<Cause>, reason: &mut Option<Reason>) {
     *reason = reason
         .take()

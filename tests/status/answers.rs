@@ -1,4 +1,4 @@
-//! What each path answers to which method.
+//! The response of each path to each method.
 
 use http::{
     StatusCode,
@@ -12,7 +12,7 @@ use crate::{ask, cache, get, json, status_of, text};
 const PATHS: [&str; 4] = ["/", "/health.json", "/healthz", "/events"];
 
 #[tokio::test(start_paused = true)]
-async fn each_path_says_what_it_gives() {
+async fn each_path_has_its_content_type() {
     let service = StatusService::new(&cache());
     let types = [
         "text/html; charset=utf-8",
@@ -35,7 +35,7 @@ async fn each_path_says_what_it_gives() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn head_is_a_get_without_its_body() {
+async fn head_matches_get_without_the_body() {
     let service = StatusService::new(&cache()).max_subscribers(0);
     for path in ["/", "/health.json", "/healthz"] {
         let (head, whole) = (ask(&service, "HEAD", path).await, get(&service, path).await);
@@ -44,7 +44,7 @@ async fn head_is_a_get_without_its_body() {
         let length = whole.headers()[CONTENT_LENGTH].to_str().unwrap().to_owned();
         assert_eq!(length, text(whole).await.len().to_string());
     }
-    // Takes no place.
+    // A `HEAD` takes no subscriber slot.
     let head = ask(&service, "HEAD", "/events").await;
     assert_eq!(head.status(), StatusCode::OK);
     assert_eq!(head.headers()[CONTENT_TYPE], "text/event-stream");
@@ -53,7 +53,7 @@ async fn head_is_a_get_without_its_body() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_is_only_read() {
+async fn other_methods_than_get_and_head_are_refused() {
     let service = StatusService::new(&cache());
     for path in PATHS {
         for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"] {
@@ -103,7 +103,7 @@ async fn health_json_is_a_snapshot() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn expected_providers_have_a_row_and_are_not_made() {
+async fn expected_providers_have_a_row_but_are_not_created() {
     let cache = cache();
     let service = StatusService::new(&cache).expected(["openai", "groq"]);
     cache.provider("groq").mark_unhealthy("timeout");
@@ -116,7 +116,7 @@ async fn expected_providers_have_a_row_and_are_not_made() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn status_follows_the_rule() {
+async fn health_status_follows_the_rule() {
     use UnhealthyWhen::{AllDown, AnyDown, Never};
     let (ok, unhealthy) = (StatusCode::OK, StatusCode::SERVICE_UNAVAILABLE);
     let cache = cache();
@@ -138,7 +138,7 @@ async fn status_follows_the_rule() {
                 text(answer).await,
                 if is_ok { "ok\n" } else { "unhealthy\n" }
             );
-            // It has all the details at either status.
+            // Both statuses have the full snapshot.
             let answer = get(service, "/health.json").await;
             assert_eq!(answer.status(), expected);
             let health = json(answer).await;
@@ -151,7 +151,7 @@ async fn status_follows_the_rule() {
     assert_all([ok, ok, unhealthy, ok]).await;
     second.mark_unhealthy("503");
     assert_all([ok, ok, unhealthy, unhealthy]).await;
-    // A trial under way: nobody else would be admitted.
+    // While a trial runs, no other call is admitted.
     tokio::time::advance(std::time::Duration::from_secs(10)).await;
     assert_all([ok, ok, ok, ok]).await;
     let trial = first.admit().unwrap();
@@ -161,13 +161,13 @@ async fn status_follows_the_rule() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_is_not_all_down() {
+async fn no_providers_are_not_all_down() {
     let service = StatusService::new(&cache()).unhealthy_when(UnhealthyWhen::AllDown);
     assert_eq!(status_of(&service, "/healthz").await, StatusCode::OK);
 }
 
 #[tokio::test(start_paused = true)]
-async fn expected_providers_that_nobody_has_called_are_up() {
+async fn expected_providers_without_calls_are_up() {
     let cache = cache();
     let service = StatusService::new(&cache)
         .expected(["standby"])

@@ -1,4 +1,4 @@
-//! What an operator may do, and what nobody else's page may.
+//! Operator overrides over HTTP, and refusal of cross-origin requests.
 
 use std::time::Duration;
 
@@ -22,13 +22,13 @@ async fn send(cache: &HealthCache, request: Builder, body: impl Into<String>) ->
     answer(ControlService::new(cache), request).await
 }
 
-async fn order(cache: &HealthCache, path: &str, body: Value) -> Answer {
+async fn command(cache: &HealthCache, path: &str, body: Value) -> Answer {
     send(cache, post(path), body.to_string()).await
 }
 
 async fn error(answer: Answer) -> String {
-    let wrong = json(answer).await;
-    wrong["error"].as_str().unwrap().to_owned()
+    let body = json(answer).await;
+    body["error"].as_str().unwrap().to_owned()
 }
 
 fn maintenance() -> Value {
@@ -42,7 +42,7 @@ mod actions {
     async fn force_open_holds_it_open_for_the_ttl() {
         let cache = cache();
         let groq = cache.provider("groq");
-        let answer = order(&cache, "/providers/groq/force-open", maintenance()).await;
+        let answer = command(&cache, "/providers/groq/force-open", maintenance()).await;
         assert_eq!(answer.status(), StatusCode::OK);
         let snapshot = serde_json::to_value(cache.snapshot()).unwrap();
         assert_eq!(json(answer).await, snapshot);
@@ -62,41 +62,41 @@ mod actions {
         let cache = cache();
         let groq = cache.provider("groq");
         groq.mark_unhealthy("503");
-        let answer = order(&cache, "/providers/groq/force-closed", maintenance()).await;
+        let answer = command(&cache, "/providers/groq/force-closed", maintenance()).await;
         assert_eq!(json(answer).await["providers"][0]["state"], "closed");
         assert!(groq.admit().is_ok());
         assert_eq!(groq.health().cause, Some(Cause::Forced));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn release_ends_what_was_forced() {
+    async fn release_ends_an_override() {
         let cache = cache();
         let groq = cache.provider("groq");
         groq.force(Override::Open, HOUR, "maintenance");
-        let answer = order(&cache, "/providers/groq/release", json!({})).await;
+        let answer = command(&cache, "/providers/groq/release", json!({})).await;
         assert_eq!(json(answer).await["providers"][0]["state"], "closed");
         assert_eq!(groq.health().state, State::Closed);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn reset_forgets_failures_and_not_what_was_forced() {
+    async fn reset_clears_failures_but_not_an_override() {
         let cache = cache();
         let groq = cache.provider("groq");
         groq.mark_unhealthy("503");
-        let answer = order(&cache, "/providers/groq/reset", json!({})).await;
+        let answer = command(&cache, "/providers/groq/reset", json!({})).await;
         assert_eq!(answer.status(), StatusCode::OK);
         assert_eq!(groq.health().state, State::Closed);
 
         groq.force(Override::Open, HOUR, "maintenance");
-        order(&cache, "/providers/groq/reset", json!({})).await;
+        command(&cache, "/providers/groq/reset", json!({})).await;
         assert_eq!(groq.health().state, State::Open);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn other_providers_are_left_alone() {
+    async fn other_providers_are_unaffected() {
         let cache = cache();
         let _both = (cache.provider("groq"), cache.provider("groq2"));
-        order(&cache, "/providers/groq/force-open", maintenance()).await;
+        command(&cache, "/providers/groq/force-open", maintenance()).await;
         assert!(!cache.is_healthy("groq"));
         assert!(cache.is_healthy("groq2"));
     }
@@ -106,7 +106,7 @@ mod ids {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn any_string_is_one() {
+    async fn any_string_is_a_valid_id() {
         for (id, written) in [
             ("groq/llama-3.3-70b", "groq%2Fllama-3.3-70b"),
             ("groq/llama-3.3-70b", "groq/llama-3.3-70b"),
@@ -123,16 +123,16 @@ mod ids {
             let cache = cache();
             let provider = cache.provider(id);
             let path = format!("/providers/{written}/force-open");
-            let answer = order(&cache, &path, maintenance()).await;
+            let answer = command(&cache, &path, maintenance()).await;
             assert_eq!(answer.status(), StatusCode::OK, "{id}");
             assert_eq!(json(answer).await["providers"][0]["id"], id);
             assert!(!provider.is_healthy(), "{id}");
         }
     }
 
-    /// Browsers and curl remove `.` and `..` from a path, encoded or not.
+    /// Browsers and curl remove `.` and `..` from a path, even encoded.
     #[tokio::test(start_paused = true)]
-    async fn it_may_be_in_the_query() {
+    async fn id_may_be_in_the_query() {
         for (id, written) in [
             (".", "."),
             ("..", ".."),
@@ -144,37 +144,37 @@ mod ids {
             let cache = cache();
             let provider = cache.provider(id);
             let path = format!("/providers/force-open?from=page&id={written}");
-            let answer = order(&cache, &path, maintenance()).await;
+            let answer = command(&cache, &path, maintenance()).await;
             assert_eq!(answer.status(), StatusCode::OK, "{id}");
             assert!(!provider.is_healthy(), "{id}");
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn unknown_one_is_not_made() {
+    async fn unknown_provider_is_not_created() {
         let cache = cache();
         for action in ["force-open", "force-closed", "release", "reset"] {
             let path = format!("/providers/a%3Cb/{action}");
-            let answer = order(&cache, &path, maintenance()).await;
+            let answer = command(&cache, &path, maintenance()).await;
             assert_eq!(answer.status(), StatusCode::NOT_FOUND);
-            assert_eq!(error(answer).await, "there is no provider `a<b`");
+            assert_eq!(error(answer).await, "unknown provider `a<b`");
         }
         assert!(cache.snapshot().providers.is_empty());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_no_text_is_none() {
+    async fn malformed_percent_encoding_is_refused() {
         for written in ["%", "%4", "%zz", "%ff", "%C3"] {
             let path = format!("/providers/{written}/reset");
-            let answer = order(&cache(), &path, json!({})).await;
+            let answer = command(&cache(), &path, json!({})).await;
             assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{written}");
-            let expected = format!("the id `{written}` is not percent-encoded UTF-8");
+            let expected = format!("provider id `{written}` is not percent-encoded UTF-8");
             assert_eq!(error(answer).await, expected);
         }
     }
 }
 
-mod details {
+mod bodies {
     use super::*;
 
     async fn refused(body: &str) -> String {
@@ -187,7 +187,7 @@ mod details {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn ttl_is_a_time_within_its_limits() {
+    async fn ttl_outside_its_limits_is_refused() {
         for ttl in [
             "0s",
             "999ms",
@@ -201,15 +201,16 @@ mod details {
             "18446744073709551614s 1000ms 1000000us 1s",
         ] {
             let body = json!({ "ttl": ttl, "reason": "maintenance" });
-            let said = refused(&body.to_string()).await;
-            let begins =
-                format!("`ttl` must be a time from 1s to 7d, such as 90s, 10m or 2h; {ttl:?} is n");
-            assert!(said.starts_with(&begins), "{said}");
+            let message = refused(&body.to_string()).await;
+            let expected = format!(
+                "`ttl` must be a duration from 1s to 7d, such as 90s, 10m or 2h, got {ttl:?}"
+            );
+            assert!(message.starts_with(&expected), "{message}");
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn ttl_is_written_as_people_do() {
+    async fn ttl_accepts_human_readable_durations() {
         for (ttl, seconds) in [
             ("1s", 1),
             ("90s", 90),
@@ -220,31 +221,31 @@ mod details {
             let cache = cache();
             let groq = cache.provider("groq");
             let body = json!({ "ttl": ttl, "reason": "maintenance" });
-            order(&cache, "/providers/groq/force-open", body).await;
+            command(&cache, "/providers/groq/force-open", body).await;
             assert_eq!(groq.health().forced_for, Some(Duration::from_secs(seconds)));
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn reason_is_there_and_short() {
+    async fn reason_outside_its_limits_is_refused() {
         for (reason, length) in [("", 0), ("  ", 0), (&*"é".repeat(101), 202)] {
             let body = json!({ "ttl": "10m", "reason": reason });
-            let said = refused(&body.to_string()).await;
+            let message = refused(&body.to_string()).await;
             assert_eq!(
-                said,
-                format!("`reason` must be of 1 to 200 bytes; it is of {length}")
+                message,
+                format!("`reason` must be 1 to 200 bytes, got {length}")
             );
         }
         let cache = cache();
         let groq = cache.provider("groq");
         let longest = "é".repeat(100);
         let body = json!({ "ttl": "10m", "reason": longest });
-        order(&cache, "/providers/groq/force-open", body).await;
+        command(&cache, "/providers/groq/force-open", body).await;
         assert_eq!(groq.health().reason.as_deref(), Some(&*longest));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_missing_unknown_or_no_json_is_named() {
+    async fn error_names_the_fault_in_the_body() {
         for (body, names) in [
             (r#"{"reason":"x"}"#, "missing field `ttl`"),
             (r#"{"ttl":"10m"}"#, "missing field `reason`"),
@@ -257,25 +258,25 @@ mod details {
                 "invalid type: integer `600`, expected a string",
             ),
             ("", "EOF"),
-            ("ttl=10m&reason=x", "not the JSON that is wanted: "),
+            ("ttl=10m&reason=x", "invalid JSON body: "),
             (r#"{"ttl":"10m","reason":"x"}{}"#, "trailing characters"),
             (r#"["10m","x"]"#, "must be an object"),
             (r#""10m""#, "invalid type: string"),
             ("null", "invalid type: null"),
         ] {
-            let said = refused(body).await;
-            assert!(said.contains(names), "{said}");
+            let message = refused(body).await;
+            assert!(message.contains(names), "{message}");
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn release_and_reset_take_none() {
+    async fn release_and_reset_accept_no_fields() {
         for action in ["release", "reset"] {
             let cache = cache();
             let groq = cache.provider("groq");
             groq.mark_unhealthy("503");
             let path = format!("/providers/groq/{action}");
-            let answer = order(&cache, &path, maintenance()).await;
+            let answer = command(&cache, &path, maintenance()).await;
             assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
             assert!(error(answer).await.contains("unknown field `"));
             assert_eq!(groq.health().state, State::Open);
@@ -283,13 +284,13 @@ mod details {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn array_is_no_object_though_it_is_empty() {
+    async fn empty_array_is_refused() {
         for action in ["release", "reset"] {
             let cache = cache();
             let groq = cache.provider("groq");
             groq.mark_unhealthy("503");
             let path = format!("/providers/groq/{action}");
-            let answer = order(&cache, &path, json!([])).await;
+            let answer = command(&cache, &path, json!([])).await;
             assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
             assert!(error(answer).await.ends_with("must be an object"));
             assert_eq!(groq.health().state, State::Open);
@@ -297,7 +298,7 @@ mod details {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn length_over_the_limit_is_refused_before_any_is_read() {
+    async fn long_content_length_is_refused_before_the_body_is_read() {
         for lengths in [
             &["4097"][..],
             &["99999999999999999999999"],
@@ -306,7 +307,7 @@ mod details {
         ] {
             let cache = cache();
             let _groq = cache.provider("groq");
-            // Nothing is ever sent.
+            // No data is ever sent.
             let (_sender, body) = Channel::<Bytes>::new(1);
             let mut request = post("/providers/groq/reset");
             for length in lengths {
@@ -320,7 +321,7 @@ mod details {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn more_than_4_kib_are_not_read() {
+    async fn body_over_4_kib_is_refused() {
         let cache = cache();
         let groq = cache.provider("groq");
         let padded = |length| {
@@ -333,11 +334,14 @@ mod details {
             let answer = send(&cache, path, padded(length)).await;
             assert_eq!(answer.status(), status);
             assert_eq!(groq.is_healthy(), status == 413);
+            if status == 413 {
+                assert_eq!(error(answer).await, "body exceeds 4096 bytes");
+            }
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn endless_body_is_cut_off_at_its_limit() {
+    async fn endless_body_is_refused_at_the_limit() {
         let cache = cache();
         let groq = cache.provider("groq");
         let (mut sender, body) = Channel::<Bytes>::new(1);
@@ -351,13 +355,13 @@ mod details {
         });
         let answer = answer(ControlService::new(&cache), request).await;
         assert_eq!(answer.status(), StatusCode::PAYLOAD_TOO_LARGE);
-        // The rest is not taken.
+        // The rest is not read.
         sending.await.unwrap();
         assert!(groq.is_healthy());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nothing_is_done_before_the_body_has_ended() {
+    async fn nothing_changes_before_the_body_has_ended() {
         let cache = cache();
         let groq = cache.provider("groq");
         let (mut sender, body) = Channel::<Bytes>::new(2);
@@ -374,7 +378,7 @@ mod details {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn body_that_breaks_off_does_nothing() {
+    async fn failed_body_changes_nothing() {
         let cache = cache();
         let groq = cache.provider("groq");
         let (mut sender, body) = Channel::<Bytes, std::io::Error>::new(2);
@@ -390,10 +394,10 @@ mod details {
     }
 }
 
-mod strangers {
+mod origins {
     use super::*;
 
-    async fn reset_with(headers: &[(&str, &str)]) -> StatusCode {
+    async fn reset_with(headers: &[(&str, &str)]) -> Answer {
         let cache = cache();
         let groq = cache.provider("groq");
         groq.mark_unhealthy("503");
@@ -401,18 +405,18 @@ mod strangers {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let status = send(&cache, request, "{}").await.status();
-        assert_eq!(groq.is_healthy(), status == StatusCode::OK);
-        status
+        let answer = send(&cache, request, "{}").await;
+        assert_eq!(groq.is_healthy(), answer.status() == StatusCode::OK);
+        answer
     }
 
     #[tokio::test(start_paused = true)]
-    async fn pages_of_other_origins_are_refused() {
+    async fn cross_origin_requests_are_refused() {
         for headers in [
             &[("sec-fetch-site", "cross-site")][..],
             &[("sec-fetch-site", "same-site")],
             &[("sec-fetch-site", "")],
-            // What the browser says of the site outranks the rest.
+            // `Sec-Fetch-Site` takes precedence over `Origin`.
             &[
                 ("sec-fetch-site", "cross-site"),
                 ("origin", "http://me"),
@@ -424,7 +428,7 @@ mod strangers {
             &[("origin", "http://me")],
             &[("origin", "null"), ("host", "null")],
             &[("origin", ""), ("host", "")],
-            // Of several, each counts.
+            // Every repeated value counts.
             &[
                 ("sec-fetch-site", "same-origin"),
                 ("sec-fetch-site", "cross-site"),
@@ -446,16 +450,14 @@ mod strangers {
             ],
             &[("origin", "http://me"), ("host", "me"), ("host", "you")],
         ] {
-            assert_eq!(
-                reset_with(headers).await,
-                StatusCode::FORBIDDEN,
-                "{headers:?}"
-            );
+            let answer = reset_with(headers).await;
+            assert_eq!(answer.status(), StatusCode::FORBIDDEN, "{headers:?}");
+            assert_eq!(error(answer).await, "cross-origin request refused");
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn its_own_page_and_what_is_no_page_are_not() {
+    async fn same_origin_and_non_browser_requests_are_accepted() {
         for headers in [
             &[][..],
             &[("host", "me")],
@@ -470,12 +472,13 @@ mod strangers {
             &[("origin", "http://me:3000"), ("host", "me:3000")],
             &[("origin", "https://Me"), ("host", "me")],
         ] {
-            assert_eq!(reset_with(headers).await, StatusCode::OK, "{headers:?}");
+            let answer = reset_with(headers).await;
+            assert_eq!(answer.status(), StatusCode::OK, "{headers:?}");
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn host_of_the_uri_counts_over_http_2() {
+    async fn http_2_authority_is_compared_with_the_origin() {
         for (origin, status) in [("https://me", 200), ("https://you", 403)] {
             let cache = cache();
             let _groq = cache.provider("groq");
@@ -484,9 +487,9 @@ mod strangers {
         }
     }
 
-    /// A form of another site can send these, and nothing else, without asking first.
+    /// A form on another site can send these content types without a CORS preflight.
     #[tokio::test(start_paused = true)]
-    async fn what_a_plain_form_sends_is_refused() {
+    async fn content_types_of_plain_forms_are_refused() {
         for content_type in [
             "application/x-www-form-urlencoded",
             "multipart/form-data; boundary=x",
@@ -500,10 +503,7 @@ mod strangers {
                 Request::post("/providers/groq/force-open").header("content-type", content_type);
             let answer = send(&cache, request, maintenance().to_string()).await;
             assert_eq!(answer.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
-            assert_eq!(
-                error(answer).await,
-                "the content type must be application/json"
-            );
+            assert_eq!(error(answer).await, "content type must be application/json");
             assert!(groq.is_healthy());
         }
         let none = send(&cache(), Request::post("/providers/groq/reset"), "{}").await;
@@ -511,7 +511,7 @@ mod strangers {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn json_is_known_by_its_name_alone() {
+    async fn json_content_type_ignores_case_and_parameters() {
         for content_type in ["application/json; charset=utf-8", "Application/JSON"] {
             let cache = cache();
             let _groq = cache.provider("groq");
@@ -522,7 +522,7 @@ mod strangers {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn no_answer_lets_other_origins_in() {
+    async fn responses_have_no_cors_headers() {
         let cache = cache();
         let _groq = cache.provider("groq");
         let preflight = Request::options("/providers/groq/reset")
@@ -545,7 +545,7 @@ mod routes {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn it_is_only_posted_to() {
+    async fn other_methods_than_post_are_refused() {
         let cache = cache();
         let groq = cache.provider("groq");
         groq.mark_unhealthy("503");
@@ -576,22 +576,22 @@ mod routes {
             "/providers/reset?id=groq&id=groq",
             "/providers?id=groq",
         ] {
-            let answer = order(&cache, path, json!({})).await;
+            let answer = command(&cache, path, json!({})).await;
             assert_eq!(answer.status(), StatusCode::NOT_FOUND, "{path}");
             assert!(
                 error(answer)
                     .await
-                    .starts_with("there is only /providers/{id}/")
+                    .starts_with("unknown path: must be /providers/{id}/{action} ")
             );
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn answers_are_of_now_and_nothing_else() {
+    async fn responses_are_uncached_json() {
         let cache = cache();
         let _groq = cache.provider("groq");
         for path in ["/providers/groq/reset", "/x"] {
-            let answer = order(&cache, path, json!({})).await;
+            let answer = command(&cache, path, json!({})).await;
             assert_eq!(answer.headers()["cache-control"], "no-store");
             assert_eq!(answer.headers()["content-type"], "application/json");
             assert_eq!(answer.headers()["x-content-type-options"], "nosniff");

@@ -1,4 +1,4 @@
-//! The events: what they tell, when, and to how many.
+//! Server-sent events: their content, their times, and their subscribers.
 
 use std::{
     collections::HashSet,
@@ -48,7 +48,7 @@ impl Reader {
     }
 
     pub(crate) async fn next(&mut self) -> Events {
-        self.try_next().await.expect("it has not ended")
+        self.try_next().await.expect("the events have not ended")
     }
 }
 
@@ -64,7 +64,7 @@ impl Events {
         self.text.contains(&format!("event: {name}\n"))
     }
 
-    /// As `groq: closed -> open`.
+    /// Formats the transitions as `groq: closed -> open`.
     fn transitions(&self, name: &str) -> Vec<String> {
         let data = self.data(name);
         let transitions = data["transitions"].as_array().unwrap().iter();
@@ -81,7 +81,7 @@ impl Events {
     }
 }
 
-/// The next frames of all who follow, and how many of them were built.
+/// Returns the next frame of each reader, and how many distinct frames were built.
 async fn shared(readers: &mut [Reader]) -> (Vec<Bytes>, usize) {
     let mut waiting: Vec<_> = readers.iter_mut().map(|it| it.body.frame()).collect();
     let mut frames = vec![None; waiting.len()];
@@ -107,7 +107,7 @@ async fn shared(readers: &mut [Reader]) -> (Vec<Bytes>, usize) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_frame_is_built_for_all_who_follow() {
+async fn all_subscribers_share_one_frame() {
     let cache = cache();
     let groq = cache.provider("groq");
     let service = StatusService::new(&cache);
@@ -128,7 +128,7 @@ async fn one_frame_is_built_for_all_who_follow() {
     let text = String::from_utf8(frames[0].to_vec()).unwrap();
     let frame = Events { text };
     assert_eq!(frame.transitions("transitions"), ["groq: closed -> open"]);
-    // Who comes later follows with the others from then on.
+    // A later subscriber shares frames with the others from its second frame on.
     advance(Duration::from_secs(2)).await;
     readers.push(Reader::of(&service).await);
     readers.last_mut().unwrap().next().await;
@@ -141,16 +141,16 @@ async fn one_frame_is_built_for_all_who_follow() {
 async fn clone_with_other_settings_shares_no_frames() {
     let cache = cache();
     let service = StatusService::new(&cache);
-    let for_strangers = service.clone().redact(true);
+    let redacted = service.clone().redact(true);
     cache.provider("groq").mark_unhealthy("a secret".to_owned());
-    for (service, is_told) in [(&service, true), (&for_strangers, false), (&service, true)] {
+    for (service, is_shown) in [(&service, true), (&redacted, false), (&service, true)] {
         let frame = Reader::of(service).await.next().await;
-        assert_eq!(frame.text.contains("a secret"), is_told);
+        assert_eq!(frame.text.contains("a secret"), is_shown);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn frame_is_built_anew_where_anything_has_happened() {
+async fn any_change_makes_a_new_frame() {
     let cache = cache();
     let service = StatusService::new(&cache);
     let rows = async || {
@@ -176,7 +176,7 @@ async fn frame_is_built_anew_where_anything_has_happened() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn first_frame_tells_all_at_once() {
+async fn first_frame_is_complete_and_immediate() {
     let cache = cache();
     let service = StatusService::new(&cache).expected(["openai"]);
     advance(Duration::from_secs(3)).await;
@@ -200,7 +200,7 @@ async fn first_frame_tells_all_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn change_is_told_as_it_happens() {
+async fn transition_is_sent_at_once() {
     let cache = cache();
     let mut reader = Reader::of(&StatusService::new(&cache)).await;
     reader.next().await;
@@ -209,7 +209,7 @@ async fn change_is_told_as_it_happens() {
     groq.mark_unhealthy("timeout");
     let happened = Instant::now();
     let frame = reader.next().await;
-    // It may come a frame's distance after one that was just built.
+    // Frames are at least 250 ms apart.
     assert!(happened.elapsed() <= Duration::from_millis(250));
     assert!(!frame.has("history"));
     assert_eq!(frame.transitions("transitions"), ["groq: closed -> open"]);
@@ -217,7 +217,7 @@ async fn change_is_told_as_it_happens() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn override_that_changes_no_state_is_told_as_it_happens() {
+async fn override_without_a_transition_is_sent_at_once() {
     let cache = cache();
     let groq = cache.provider("groq");
     let service = StatusService::new(&cache).refresh(HOUR);
@@ -233,7 +233,7 @@ async fn override_that_changes_no_state_is_told_as_it_happens() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn many_changes_come_together_four_times_a_second() {
+async fn transitions_are_batched_into_four_frames_a_second() {
     let cache = cache();
     let mut reader = Reader::of(&StatusService::new(&cache)).await;
     reader.next().await;
@@ -246,19 +246,19 @@ async fn many_changes_come_together_four_times_a_second() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     });
-    let (mut frames, mut told) = (0, 0);
-    while told < 200 {
-        told += reader.next().await.transitions("transitions").len();
+    let (mut frames, mut received) = (0, 0);
+    while received < 200 {
+        received += reader.next().await.transitions("transitions").len();
         frames += 1;
     }
     flapping.await.unwrap();
-    assert_eq!(told, 200);
+    assert_eq!(received, 200);
     assert_eq!(start.elapsed(), Duration::from_secs(1));
     assert_eq!(frames, 4);
 }
 
 #[tokio::test(start_paused = true)]
-async fn health_is_told_every_few_seconds_though_nothing_happens() {
+async fn health_is_sent_at_every_refresh_without_changes() {
     let cache = cache();
     let _groq = cache.provider("groq");
     for (service, interval) in [
@@ -280,7 +280,7 @@ async fn health_is_told_every_few_seconds_though_nothing_happens() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn end_of_a_wait_is_told_on_time_though_nobody_calls() {
+async fn end_of_an_open_window_is_sent_without_calls() {
     let cache = cache();
     let service = StatusService::new(&cache).refresh(HOUR);
     let mut reader = Reader::of(&service).await;
@@ -297,7 +297,7 @@ async fn end_of_a_wait_is_told_on_time_though_nobody_calls() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_built_until_it_is_read() {
+async fn frames_are_built_only_when_read() {
     let cache = cache();
     let service = StatusService::new(&cache);
     let mut reader = Reader::of(&service).await;
@@ -308,14 +308,14 @@ async fn nothing_is_built_until_it_is_read() {
         groq.mark_healthy();
         advance(Duration::from_secs(60)).await;
     }
-    // One frame for all that a slow reader has slept through, and none behind it.
+    // A slow reader gets one frame with all missed transitions, and no queued frames.
     let frame = reader.next().await;
     assert_eq!(frame.transitions("transitions").len(), 6);
     assert_pending!(task::spawn(reader.next()).poll());
 }
 
 #[tokio::test(start_paused = true)]
-async fn service_remembers_what_happened_while_nobody_looked() {
+async fn history_includes_transitions_before_the_first_subscriber() {
     let cache = cache();
     let service = StatusService::new(&cache);
     let groq = cache.provider("groq");
@@ -331,7 +331,7 @@ async fn service_remembers_what_happened_while_nobody_looked() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_flaps_leaves_the_others_their_history() {
+async fn flapping_provider_does_not_evict_the_history_of_others() {
     let cache = cache();
     let service = StatusService::new(&cache);
     cache.provider("quiet").mark_unhealthy("timeout");
@@ -342,10 +342,10 @@ async fn one_that_flaps_leaves_the_others_their_history() {
         advance(Duration::from_millis(100)).await;
     }
     let frame = Reader::of(&service).await.next().await;
-    let told = frame.transitions("history");
-    assert_eq!(told.len(), 65);
-    assert_eq!(told[0], "quiet: closed -> open");
-    // The last of the 18 rounds that have made room.
+    let transitions = frame.transitions("history");
+    assert_eq!(transitions.len(), 65);
+    assert_eq!(transitions[0], "quiet: closed -> open");
+    // The end of the last of 18 evicted rounds.
     assert_eq!(
         frame.data("history")["gaps"],
         serde_json::json!({ "flapping": 3.3 })
@@ -354,7 +354,7 @@ async fn one_that_flaps_leaves_the_others_their_history() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_asks_for_health_keeps_the_history_whole() {
+async fn health_requests_collect_the_history() {
     let cache = cache();
     for path in ["/healthz", "/health.json"] {
         let service = StatusService::new(&cache);
@@ -370,15 +370,15 @@ async fn whoever_asks_for_health_keeps_the_history_whole() {
         }
         let frame = Reader::of(&service).await.next().await;
         assert_eq!(frame.data("history")["missed"], 0, "{path}");
-        let told = frame.transitions("history");
-        assert_eq!(told.len(), 65);
-        assert_eq!(told[0], "quiet: closed -> open");
+        let transitions = frame.transitions("history");
+        assert_eq!(transitions.len(), 65);
+        assert_eq!(transitions[0], "quiet: closed -> open");
         quiet.mark_healthy();
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn history_of_many_is_bounded() {
+async fn history_of_many_providers_is_bounded() {
     let cache = cache();
     let service = StatusService::new(&cache);
     for id in 0..2_000 {
@@ -388,16 +388,16 @@ async fn history_of_many_is_bounded() {
         }
     }
     let frame = Reader::of(&service).await.next().await;
-    let told = frame.transitions("history");
-    assert_eq!(told.len(), 1_024);
-    assert_eq!(told[0], "0976: closed -> open");
-    assert_eq!(told[1_023], "1999: closed -> open");
-    // None of them had any before.
+    let transitions = frame.transitions("history");
+    assert_eq!(transitions.len(), 1_024);
+    assert_eq!(transitions[0], "0976: closed -> open");
+    assert_eq!(transitions[1_023], "1999: closed -> open");
+    // Evicted providers have no kept transitions, so they have no gap.
     assert_eq!(frame.data("history")["gaps"], serde_json::json!({}));
 }
 
 #[tokio::test(start_paused = true)]
-async fn transitions_that_nobody_looked_in_time_for_are_a_gap_of_known_age() {
+async fn dropped_transitions_are_a_gap_of_known_age() {
     let cache = cache();
     let service = StatusService::new(&cache);
     for id in 0..1_500 {
@@ -410,17 +410,17 @@ async fn transitions_that_nobody_looked_in_time_for_are_a_gap_of_known_age() {
     assert_eq!(history["gap_seconds_ago"], 1.024);
     advance(Duration::from_secs(5)).await;
     cache.provider("late").mark_unhealthy("timeout");
-    let told = reader.next().await.data("transitions");
-    assert_eq!(told["missed"], 1_500 - 1_024);
+    let transitions = reader.next().await.data("transitions");
+    assert_eq!(transitions["missed"], 1_500 - 1_024);
     assert!(
-        told["gap_seconds_ago"].as_f64().unwrap() >= 6.024,
-        "it stays where it was"
+        transitions["gap_seconds_ago"].as_f64().unwrap() >= 6.024,
+        "the gap does not move"
     );
     assert_eq!(history["transitions"].as_array().unwrap().len(), 1_024);
 }
 
 #[tokio::test(start_paused = true)]
-async fn subscribers_are_bounded_and_a_dropped_one_makes_room() {
+async fn subscribers_are_limited_and_a_dropped_one_frees_its_slot() {
     let cache = cache();
     for (service, max) in [
         (StatusService::new(&cache), 64),
@@ -434,7 +434,7 @@ async fn subscribers_are_bounded_and_a_dropped_one_makes_room() {
         assert_eq!(full.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(full.headers()[RETRY_AFTER], "5");
         assert_eq!(text(full).await, "too many subscribers\n");
-        // Nobody else suffers.
+        // Other paths still work.
         assert_eq!(status_of(&service, "/health.json").await, StatusCode::OK);
         readers.pop();
         let mut reader = Reader::of(&service).await;
@@ -447,7 +447,7 @@ async fn subscribers_are_bounded_and_a_dropped_one_makes_room() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn close_ends_the_events_of_all_clones_for_good() {
+async fn close_ends_the_events_of_all_clones() {
     let cache = cache();
     let service = StatusService::new(&cache);
     let (mut fresh, mut waiting) = (Reader::of(&service).await, Reader::of(&service).await);
@@ -461,7 +461,7 @@ async fn close_ends_the_events_of_all_clones_for_good() {
     assert!(fresh.try_next().await.is_none());
     let closed = get(&service, "/events").await;
     assert_eq!(closed.status(), StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(text(closed).await, "this server is closing\n");
+    assert_eq!(text(closed).await, "server is shutting down\n");
     assert_eq!(status_of(&service, "/").await, StatusCode::OK);
 }
 
@@ -481,26 +481,26 @@ async fn events_end_with_the_cache() {
 }
 
 /// Panics when it is woken.
-struct Rude;
+struct PanickingWaker;
 
-impl Wake for Rude {
+impl Wake for PanickingWaker {
     fn wake(self: Arc<Self>) {
         panic!("a waker that panics");
     }
 }
 
-/// Waits for the next frame, past the pause after the last one, and panics when it comes.
-async fn wait_rudely(reader: &mut Reader) {
+/// Registers a waker that panics, for the frame after the next one.
+async fn wait_with_panicking_waker(reader: &mut Reader) {
     reader.next().await;
     assert_pending!(task::spawn(reader.next()).poll());
     advance(Duration::from_millis(300)).await;
-    let rude = Arc::new(Rude).into();
+    let waker = Arc::new(PanickingWaker).into();
     let next = pin!(reader.body.frame());
-    assert!(next.poll(&mut Context::from_waker(&rude)).is_pending());
+    assert!(next.poll(&mut Context::from_waker(&waker)).is_pending());
 }
 
 #[tokio::test(start_paused = true)]
-async fn waker_of_a_viewer_harms_nobody_and_no_other_viewer() {
+async fn panicking_waker_of_one_subscriber_affects_no_other() {
     type Change = fn(&HealthCache, StatusService);
     let changes: [Change; 4] = [
         |cache, _| {
@@ -515,10 +515,10 @@ async fn waker_of_a_viewer_harms_nobody_and_no_other_viewer() {
         let cache = cache();
         let _groq = cache.provider("groq");
         let service = StatusService::new(&cache).refresh(HOUR);
-        let (mut rude, mut polite) = (Reader::of(&service).await, Reader::of(&service).await);
-        wait_rudely(&mut rude).await;
-        polite.next().await;
-        let mut next = task::spawn(polite.try_next());
+        let (mut panicking, mut other) = (Reader::of(&service).await, Reader::of(&service).await);
+        wait_with_panicking_waker(&mut panicking).await;
+        other.next().await;
+        let mut next = task::spawn(other.try_next());
         assert_pending!(next.poll());
         advance(Duration::from_millis(300)).await;
         assert_pending!(next.poll());
@@ -529,7 +529,7 @@ async fn waker_of_a_viewer_harms_nobody_and_no_other_viewer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_providers_say_stays_within_its_line() {
+async fn line_breaks_in_provider_text_cannot_inject_events() {
     let cache = HealthCache::default();
     let service = StatusService::new(&cache);
     let id: Arc<str> = "a\n\nevent: health\r\ndata: {}\u{2028}</script>".into();

@@ -1,4 +1,4 @@
-//! The status page and what it lives on, as a client sees them.
+//! The status page, its JSON and events, and control, tested as an HTTP client sees them.
 #![cfg(feature = "status")]
 
 mod answers;
@@ -53,7 +53,7 @@ async fn status_of(service: &StatusService, path: &str) -> StatusCode {
     get(service, path).await.status()
 }
 
-/// Opens for ten seconds at the first failure.
+/// Opens for 10 s at the first failure.
 fn cache() -> HealthCache {
     let trip = tower_health::Trip::consecutive(1);
     let backoff = Backoff::constant(Duration::from_secs(10));

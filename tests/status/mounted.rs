@@ -1,4 +1,4 @@
-//! Where the services are put: under any path of axum, and in hyper alone, over real sockets.
+//! The services under any path of axum, and in hyper alone, over real sockets.
 
 use std::net::SocketAddr;
 
@@ -46,7 +46,7 @@ async fn send(address: SocketAddr, method: &str, path: &str) -> http::Response<I
     client.request(request).await.unwrap()
 }
 
-async fn assert_is_at(address: SocketAddr, base: &str) {
+async fn assert_serves(address: SocketAddr, base: &str) {
     for (path, content_type) in TYPES {
         let mut answer = send(address, "GET", &format!("{base}{path}")).await;
         assert_eq!(answer.status(), StatusCode::OK, "{base}{path}");
@@ -59,7 +59,7 @@ async fn assert_is_at(address: SocketAddr, base: &str) {
 async fn nested_in_axum() {
     let service = StatusService::new(&cache());
     let address = serve(Router::new().nest_service("/deep/status", service)).await;
-    assert_is_at(address, "/deep/status/").await;
+    assert_serves(address, "/deep/status/").await;
     let page = send(address, "GET", "/deep/status").await;
     assert_eq!(page.headers()["content-type"], "text/html; charset=utf-8");
 }
@@ -67,7 +67,7 @@ async fn nested_in_axum() {
 #[tokio::test]
 async fn at_the_root_of_axum() {
     let service = StatusService::new(&cache());
-    assert_is_at(serve(Router::new().fallback_service(service)).await, "/").await;
+    assert_serves(serve(Router::new().fallback_service(service)).await, "/").await;
 }
 
 #[tokio::test]
@@ -81,11 +81,11 @@ async fn in_hyper_alone() {
             tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
         }
     });
-    assert_is_at(address, "/").await;
+    assert_serves(address, "/").await;
 }
 
 #[tokio::test]
-async fn control_beside_it_behind_a_guard_of_its_own() {
+async fn control_has_its_own_authentication() {
     let cache = cache();
     let groq = cache.provider("groq/llama");
     let guard = from_fn(async |request: Request, next: axum::middleware::Next| {
@@ -128,7 +128,7 @@ async fn control_beside_it_behind_a_guard_of_its_own() {
 }
 
 #[tokio::test]
-async fn status_alone_controls_nothing() {
+async fn status_service_alone_has_no_control() {
     let cache = cache();
     let groq = cache.provider("groq");
     groq.mark_unhealthy("503");
@@ -149,7 +149,7 @@ async fn status_alone_controls_nothing() {
 }
 
 #[tokio::test]
-async fn graceful_shutdown_waits_for_nobody_once_it_is_closed() {
+async fn close_lets_a_graceful_shutdown_end() {
     let service = StatusService::new(&cache());
     let router = Router::new().fallback_service(service.clone());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -171,7 +171,7 @@ async fn graceful_shutdown_waits_for_nobody_once_it_is_closed() {
 }
 
 #[tokio::test]
-async fn subscriber_that_hangs_up_makes_room() {
+async fn disconnected_subscriber_frees_its_slot() {
     let service = StatusService::new(&cache())
         .max_subscribers(1)
         .refresh(Duration::from_millis(1));
@@ -181,7 +181,7 @@ async fn subscriber_that_hangs_up_makes_room() {
     let full = send(address, "GET", "/events").await;
     assert_eq!(full.status(), StatusCode::SERVICE_UNAVAILABLE);
     drop(events);
-    // The server notices when it writes next.
+    // The server notices at its next write.
     let has_room = async {
         while send(address, "GET", "/events").await.status() != StatusCode::OK {
             tokio::task::yield_now().await;

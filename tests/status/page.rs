@@ -1,4 +1,4 @@
-//! The page as it is sent; what it does then is for the tests in a browser.
+//! The page as served. The `browser` crate tests its behavior.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use ring::digest::{SHA256, digest};
@@ -6,9 +6,9 @@ use tower_health::status::StatusService;
 
 use crate::{cache, get, text};
 
-/// A browser runs the script only where the hashes are right; after a change they are what this says.
+/// A browser runs the script only if the hashes match. After a change, the failure prints the new hashes.
 #[tokio::test(start_paused = true)]
-async fn only_its_own_script_and_style_are_allowed() {
+async fn policy_allows_only_the_inline_script_and_style() {
     let answer = get(&StatusService::new(&cache()), "/").await;
     let policy = answer.headers()["content-security-policy"]
         .to_str()
@@ -31,7 +31,7 @@ async fn only_its_own_script_and_style_are_allowed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_loads_nothing_from_elsewhere() {
+async fn page_has_no_external_assets() {
     let page = text(get(&StatusService::new(&cache()), "/").await).await;
     let names_svg = "http://www.w3.org/2000/svg";
     assert!(!page.replace(names_svg, "").contains("//www"));
@@ -42,7 +42,7 @@ async fn it_loads_nothing_from_elsewhere() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn script_writes_text_and_no_markup() {
+async fn script_inserts_no_markup() {
     let page = text(get(&StatusService::new(&cache()), "/").await).await;
     for sink in [
         "innerHTML",
@@ -67,7 +67,7 @@ async fn title_is_escaped() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_knows_of_control_what_it_is_told() {
+async fn control_path_is_on_the_page() {
     let service = StatusService::new(&cache());
     let without = text(get(&service, "/").await).await;
     assert!(without.contains(r#" data-control="""#));

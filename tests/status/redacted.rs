@@ -1,4 +1,4 @@
-//! What strangers are told.
+//! Redaction of error texts.
 
 use std::io;
 
@@ -7,7 +7,7 @@ use tower_health::{Override, Reason, status::StatusService};
 use crate::{HOUR, cache, events::Reader, get, json};
 
 #[tokio::test(start_paused = true)]
-async fn labels_take_the_place_of_texts() {
+async fn labels_replace_texts() {
     let cache = cache();
     let service = StatusService::new(&cache).redact(true);
     let secret = "no such host db.internal";
@@ -33,23 +33,23 @@ async fn labels_take_the_place_of_texts() {
     let mut reader = Reader::of(&service).await;
     let frame = reader.next().await;
     let history = frame.data("history");
-    let told = history["transitions"].as_array().unwrap();
-    assert_eq!(told.len(), labels.len());
-    for (told, label) in told.iter().zip(labels) {
-        assert_eq!(told["reason"], label);
+    let transitions = history["transitions"].as_array().unwrap();
+    assert_eq!(transitions.len(), labels.len());
+    for (transition, label) in transitions.iter().zip(labels) {
+        assert_eq!(transition["reason"], label);
     }
     cache.provider("d").mark_unhealthy(secret.to_owned());
     let live = reader.next().await;
-    let told = live.data("transitions");
-    assert_eq!(told["transitions"][0]["provider"], "d");
-    assert_eq!(told["transitions"][0]["reason"], "error");
-    for said in [health.to_string(), frame.text, live.text] {
-        assert!(!said.contains("internal"), "{said}");
+    let transitions = live.data("transitions");
+    assert_eq!(transitions["transitions"][0]["provider"], "d");
+    assert_eq!(transitions["transitions"][0]["reason"], "error");
+    for text in [health.to_string(), frame.text, live.text] {
+        assert!(!text.contains("internal"), "{text}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn operators_reasons_are_left_out() {
+async fn operator_reasons_are_removed() {
     let cache = cache();
     let service = StatusService::new(&cache).redact(true);
     let groq = cache.provider("groq");

@@ -14,14 +14,14 @@ pub(super) enum Action {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Forced {
+struct ForceBody {
     ttl: String,
     reason: String,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Nothing {}
+struct EmptyBody {}
 
 impl Action {
     pub(super) fn named(name: &str) -> Option<Self> {
@@ -34,27 +34,27 @@ impl Action {
         })
     }
 
-    /// Does it, or says what is wrong with its details, which are JSON.
-    pub(super) fn apply(self, provider: &Provider, details: &[u8]) -> Result<(), String> {
+    /// Applies the action. The error describes the fault in `body`.
+    pub(super) fn apply(self, provider: &Provider, body: &[u8]) -> Result<(), String> {
         match self {
             Self::Force(to) => {
-                let Forced { ttl, reason } = read(details)?;
+                let ForceBody { ttl, reason } = read(body)?;
                 let ttl = ttl::parse(&ttl)?;
                 let reason = reason.trim();
                 if !(1..=MAX_REASON).contains(&reason.len()) {
                     let length = reason.len();
                     return Err(format!(
-                        "`reason` must be of 1 to {MAX_REASON} bytes; it is of {length}"
+                        "`reason` must be 1 to {MAX_REASON} bytes, got {length}"
                     ));
                 }
                 provider.force(to, ttl, reason.to_owned());
             }
             Self::Release => {
-                let Nothing {} = read(details)?;
+                let EmptyBody {} = read(body)?;
                 provider.unforce();
             }
             Self::Reset => {
-                let Nothing {} = read(details)?;
+                let EmptyBody {} = read(body)?;
                 provider.mark_healthy();
             }
         }
@@ -63,12 +63,12 @@ impl Action {
 }
 
 fn read<T: DeserializeOwned>(json: &[u8]) -> Result<T, String> {
-    let read = serde_json::from_slice(json)
-        .map_err(|error| format!("not the JSON that is wanted: {error}"))?;
-    // Serde would read an array by the order of the fields.
+    let read =
+        serde_json::from_slice(json).map_err(|error| format!("invalid JSON body: {error}"))?;
+    // Serde also accepts an array, as the fields in their order.
     if json.trim_ascii_start().starts_with(b"{") {
         Ok(read)
     } else {
-        Err("not the JSON that is wanted: must be an object".into())
+        Err("invalid JSON body: must be an object".into())
     }
 }

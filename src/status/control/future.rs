@@ -22,18 +22,22 @@ use crate::{
 
 const MAX_BODY: usize = 4 * 1024;
 
-/// What is to be done once its details are there.
-pub(super) struct Order {
+/// An accepted request, applied when its body has been read.
+pub(super) struct Command {
     pub(super) provider: Provider,
     pub(super) action: Action,
 }
 
 pin_project! {
-    /// The response of [`ControlService`](super::ControlService), once it has read the request.
+    /// Response future of [`ControlService`](super::ControlService). It reads the request body, then applies the action.
     ///
     /// # Cancel safety
     ///
-    /// Dropped before it is ready, it has changed nothing.
+    /// Dropping it before it is ready changes nothing.
+    ///
+    /// # Panics
+    ///
+    /// A refused request panics when polled after completion.
     #[must_use = "futures do nothing unless polled"]
     pub struct ControlFuture<B> {
         #[pin]
@@ -44,16 +48,16 @@ pin_project! {
 pin_project! {
     #[project = StepProj]
     enum Step<B> {
-        Reading { order: Order, read: Vec<u8>, #[pin] body: B },
+        Reading { command: Command, read: Vec<u8>, #[pin] body: B },
         Refused { answer: Option<Answer> },
     }
 }
 
 impl<B> ControlFuture<B> {
-    pub(super) fn reading(order: Order, body: B) -> Self {
+    pub(super) fn reading(command: Command, body: B) -> Self {
         Self {
             step: Step::Reading {
-                order,
+                command,
                 read: Vec::new(),
                 body,
             },
@@ -74,17 +78,23 @@ impl<B: Body> Future for ControlFuture<B> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         Poll::Ready(Ok(match self.project().step.project() {
-            StepProj::Refused { answer } => answer.take().expect("polled after it was ready"),
-            StepProj::Reading { order, read, body } => match ready!(poll_whole(body, read, cx)) {
-                Ok(()) => order.carry_out(read),
+            StepProj::Refused { answer } => answer
+                .take()
+                .expect("`ControlFuture` polled after completion"),
+            StepProj::Reading {
+                command,
+                read,
+                body,
+            } => match ready!(poll_whole(body, read, cx)) {
+                Ok(()) => command.execute(read),
                 Err(refusal) => refusal.into(),
             },
         }))
     }
 }
 
-/// Refuses a body that says itself that it is too long, before any of it is read.
-pub(super) fn refuse_long_ones<B: Body>(request: &Request<B>) -> Result<(), Refusal> {
+/// Refuses a body by its announced length, before reading any of it.
+pub(super) fn refuse_long_body<B: Body>(request: &Request<B>) -> Result<(), Refusal> {
     let lengths = request.headers().get_all(CONTENT_LENGTH);
     let is_long = |length: &HeaderValue| {
         let length = length.to_str().ok().and_then(|text| text.parse().ok());
@@ -99,7 +109,7 @@ pub(super) fn refuse_long_ones<B: Body>(request: &Request<B>) -> Result<(), Refu
 }
 
 fn too_long() -> Refusal {
-    let message = format!("no more than {MAX_BODY} bytes, please");
+    let message = format!("body exceeds {MAX_BODY} bytes");
     Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, message)
 }
 
@@ -110,7 +120,7 @@ fn poll_whole<B: Body>(
 ) -> Poll<Result<(), Refusal>> {
     while let Some(frame) = ready!(body.as_mut().poll_frame(cx)) {
         let Ok(frame) = frame else {
-            let message = "the request broke off";
+            let message = "failed to read request body";
             return Poll::Ready(Err(Refusal::new(StatusCode::BAD_REQUEST, message)));
         };
         let Ok(mut data) = frame.into_data() else {
@@ -128,11 +138,11 @@ fn poll_whole<B: Body>(
     Poll::Ready(Ok(()))
 }
 
-impl Order {
-    fn carry_out(&self, details: &[u8]) -> Answer {
-        match self.action.apply(&self.provider, details) {
+impl Command {
+    fn execute(&self, body: &[u8]) -> Answer {
+        match self.action.apply(&self.provider, body) {
             Ok(()) => json(StatusCode::OK, &self.health()),
-            Err(wrong) => Refusal::new(StatusCode::BAD_REQUEST, wrong).into(),
+            Err(error) => Refusal::new(StatusCode::BAD_REQUEST, error).into(),
         }
     }
 

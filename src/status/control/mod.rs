@@ -16,47 +16,52 @@ use tower_service::Service;
 
 pub use self::future::ControlFuture;
 use self::{
-    future::{Order, refuse_long_ones},
-    origin::refuse_strangers,
+    future::{Command, refuse_long_body},
+    origin::refuse_cross_origin,
     refusal::Refusal,
     route::Route,
 };
 use super::body::StatusBody;
 use crate::cache::HealthCache;
 
-/// Overrules the breakers of a cache: what an operator presses.
+/// Overrides the health of a cache's providers over HTTP.
 ///
-/// **Put it behind your own authentication**: whoever reaches it can take providers out of service. It is apart from
-/// [`StatusService`](super::StatusService) so that only it need be guarded; there is an example in [the module](super).
+/// **Put it behind your own authentication**: anyone who can reach it can take providers out of service. It is separate from
+/// [`StatusService`](super::StatusService) so that the status page can stay open; the [module](super) has an example.
 ///
-/// | `POST` | JSON | what it does |
+/// | `POST` | JSON body | effect |
 /// |---|---|---|
-/// | `/providers/{id}/force-open` | `{"ttl":"10m","reason":"maintenance"}` | [forces](crate::Provider::force) it open: no call is made |
-/// | `/providers/{id}/force-closed` | the same | forces it closed: every call is made |
-/// | `/providers/{id}/release` | `{}` | [ends](crate::Provider::unforce) what was forced |
-/// | `/providers/{id}/reset` | `{}` | [forgets](crate::Provider::mark_healthy) what was heard against it, and closes it unless it is forced |
+/// | `/providers/{id}/force-open` | `{"ttl":"10m","reason":"maintenance"}` | [forces](crate::Provider::force) the breaker open: every call is refused |
+/// | `/providers/{id}/force-closed` | the same | forces the breaker closed: every call is admitted |
+/// | `/providers/{id}/release` | `{}` | [ends](crate::Provider::unforce) an override |
+/// | `/providers/{id}/reset` | `{}` | [clears](crate::Provider::mark_healthy) recorded failures, and closes the breaker unless it is forced |
 ///
-/// The id is percent-encoded; slashes in it may stay. It may also be in the query, as `/providers/force-open?id={id}`,
-/// percent-encoded too: clients remove the ids `.` and `..` from a path, even where they are encoded. `ttl` is a time such as `90s`, `10m` or `1h 30m`, from `1s` to
-/// `7d`; `reason` is of 1 to 200 bytes, and is shown to all who see the status. The answer is JSON: 200 with the provider's
-/// new health, in the shape of `/health.json`, or what is wrong, as `{"error":"…"}`:
+/// - The id is percent-encoded; slashes may stay as they are. It may also be in the query, as
+///   `/providers/force-open?id={id}`. Use the query for the ids `.` and `..`: clients remove them from a path, even encoded.
+/// - `ttl` is a duration from `1s` to `7d`, such as `90s`, `10m` or `1h 30m`.
+/// - `reason` is 1 to 200 bytes, and is visible to everyone who can see the status.
 ///
-/// | status | |
+/// A success returns 200 and the provider's new health, in the shape of `/health.json`. An error returns `{"error":"…"}`:
+///
+/// | status | cause |
 /// |---|---|
-/// | 400 | the body is no JSON object; or a field is missing, unknown or not within its limits |
-/// | 403 | the request comes from a page of another origin |
-/// | 404 | there is no such provider, and none is made; or no such action |
-/// | 405 | it is not a `POST` |
-/// | 413 | more than 4 KiB were sent, or announced by `Content-Length` |
-/// | 415 | it is not `application/json` |
+/// | 400 | the body is not a JSON object, or a field is missing, unknown or out of range |
+/// | 403 | cross-origin request |
+/// | 404 | unknown provider (none is created) or unknown path |
+/// | 405 | the method is not `POST` |
+/// | 413 | the body, or its `Content-Length`, exceeds 4 KiB |
+/// | 415 | the content type is not `application/json` |
 ///
-/// Pages of other origins cannot press its buttons through an operator's browser: `Sec-Fetch-Site`, or without it `Origin`
-/// and `Host`, must tell of the same origin, where they are there; and no browser sends JSON to another site unasked. A
-/// proxy that speaks plain HTTP to its users must pass `Host` on: there a browser sends no `Sec-Fetch-Site`.
+/// # Cross-origin requests
 ///
-/// That does not stop a page whose own name is made to lead to your address (DNS rebinding): to the browser it is of the same
-/// origin. What stops it is a credential that the browser ties to your name, such as a cookie or a password. Who is let in by
-/// address alone, as on loopback or in a private network, has to check `Host` too: `examples/dashboard` does.
+/// Pages of other origins cannot use an operator's browser to send requests. `Sec-Fetch-Site`, if present, must be
+/// `same-origin` or `none`; without it, `Origin` must match `Host`. Besides, a browser sends JSON across origins only after a CORS preflight,
+/// which this service refuses. A proxy that serves its users over plain HTTP must pass `Host` on, because browsers
+/// send no `Sec-Fetch-Site` over plain HTTP.
+///
+/// These checks do not stop DNS rebinding: a page whose own name resolves to your address has the same origin. A credential
+/// that the browser ties to your host name, such as a cookie or a password, does. If you admit requests by address alone, as
+/// on loopback or in a private network, also check `Host`, as `examples/dashboard` does.
 ///
 /// ```sh
 /// curl --json '{"ttl":"10m","reason":"maintenance"}' https://gateway/status/control/providers/groq/force-open
@@ -68,19 +73,19 @@ pub struct ControlService {
 }
 
 impl ControlService {
-    /// Controls all providers of `cache`.
+    /// Creates a service that controls all providers of `cache`.
     pub fn new(cache: &HealthCache) -> Self {
         Self {
             cache: cache.clone(),
         }
     }
 
-    fn order<B: Body>(&self, request: &Request<B>) -> Result<Order, Refusal> {
+    fn command<B: Body>(&self, request: &Request<B>) -> Result<Command, Refusal> {
         let route = Route::of(request)?;
-        refuse_strangers(request.headers(), request.uri())?;
-        refuse_long_ones(request)?;
+        refuse_cross_origin(request.headers(), request.uri())?;
+        refuse_long_body(request)?;
         let provider = route.provider(&self.cache)?;
-        Ok(Order {
+        Ok(Command {
             provider,
             action: route.action,
         })
@@ -97,8 +102,8 @@ impl<B: Body> Service<Request<B>> for ControlService {
     }
 
     fn call(&mut self, request: Request<B>) -> ControlFuture<B> {
-        match self.order(&request) {
-            Ok(order) => ControlFuture::reading(order, request.into_body()),
+        match self.command(&request) {
+            Ok(command) => ControlFuture::reading(command, request.into_body()),
             Err(refusal) => ControlFuture::refused(refusal.into()),
         }
     }

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::status::answer::{Answer, json, with};
 
-/// Why an order is not carried out: `{"error":"…"}`.
+/// An error response: `{"error":"…"}`.
 #[derive(Debug, Serialize)]
 pub(super) struct Refusal {
     #[serde(skip)]

@@ -5,7 +5,7 @@ use ::http::{Method, Request, StatusCode, Uri, header::CONTENT_TYPE};
 use super::{action::Action, refusal::Refusal};
 use crate::cache::{HealthCache, Provider};
 
-/// What is asked for: `/providers/{id}/{action}`, or `/providers/{action}?id={id}`.
+/// A parsed path: `/providers/{id}/{action}` or `/providers/{action}?id={id}`.
 pub(super) struct Route {
     id: String,
     pub(super) action: Action,
@@ -15,38 +15,38 @@ impl Route {
     pub(super) fn of<B>(request: &Request<B>) -> Result<Self, Refusal> {
         let Some((id, action)) = parts(request.uri()) else {
             return Err(not_found(
-                "there is only /providers/{id}/ with force-open, force-closed, release or reset, \
-                 and the same as /providers/force-open?id={id}",
+                "unknown path: must be /providers/{id}/{action} or /providers/{action}?id={id}, \
+                 with action force-open, force-closed, release or reset",
             ));
         };
         if request.method() != Method::POST {
             return Err(Refusal::new(
                 StatusCode::METHOD_NOT_ALLOWED,
-                "this can only be posted to",
+                "method not allowed: use POST",
             ));
         }
         let content_type = request.headers().get(CONTENT_TYPE);
         if !content_type.is_some_and(|it| is_json(it.as_bytes())) {
             return Err(Refusal::new(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "the content type must be application/json",
+                "content type must be application/json",
             ));
         }
         let id = decoded(id).ok_or_else(|| {
-            let message = format!("the id `{id}` is not percent-encoded UTF-8");
+            let message = format!("provider id `{id}` is not percent-encoded UTF-8");
             Refusal::new(StatusCode::BAD_REQUEST, message)
         })?;
         Ok(Self { id, action })
     }
 
-    /// One that is unknown is not made by asking for it.
+    /// Finds the provider. An unknown one is not created.
     pub(super) fn provider(&self, cache: &HealthCache) -> Result<Provider, Refusal> {
-        let unknown = || not_found(format_args!("there is no provider `{}`", self.id));
+        let unknown = || not_found(format_args!("unknown provider `{}`", self.id));
         cache.get(&self.id).ok_or_else(unknown)
     }
 }
 
-/// The id, still encoded, and the action.
+/// Splits a path into the id, still percent-encoded, and the action.
 fn parts(uri: &Uri) -> Option<(&str, Action)> {
     let rest = uri.path().strip_prefix("/providers/")?;
     let (id, action) = match rest.rsplit_once('/') {
@@ -56,7 +56,7 @@ fn parts(uri: &Uri) -> Option<(&str, Action)> {
     Some((id, Action::named(action)?))
 }
 
-/// The one that there is: of several, none is meant.
+/// Returns the id in the query. Several are ambiguous and count as none.
 fn id_of_query(query: &str) -> Option<&str> {
     let mut ids = query.split('&').filter_map(|it| it.strip_prefix("id="));
     ids.next().filter(|_| ids.next().is_none())
@@ -71,7 +71,7 @@ fn is_json(content_type: &[u8]) -> bool {
     essence.is_some_and(|it| it.trim_ascii().eq_ignore_ascii_case(b"application/json"))
 }
 
-/// RFC 3986 §2.1.
+/// Decodes percent-encoding (RFC 3986 §2.1).
 fn decoded(text: &str) -> Option<String> {
     let mut decoded = Vec::with_capacity(text.len());
     let mut bytes = text.bytes();

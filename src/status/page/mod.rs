@@ -1,4 +1,4 @@
-//! The page: one file with its style and its script in it, and nothing from elsewhere.
+//! The page: one HTML file with inline style and script, without external assets.
 
 use ::http::{StatusCode, header::CONTENT_SECURITY_POLICY};
 use bytes::Bytes;
@@ -13,11 +13,11 @@ const HTML: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 
-/// Only this very script runs, and only this very style is applied: a test knows the hashes.
+/// Allows only the page's own script and style. If one of them changes, the test in `tests/status/page.rs` prints its new hash.
 const POLICY: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'; \
     connect-src 'self'; img-src data:; \
-    script-src 'sha256-Fm9KMSPjGTCvu0OdKhmOx+HgisPWRJ/45TRn32C9pGY='; \
-    style-src 'sha256-oMJ50FD+6DB8FsoIrUqn+IAkUDRAxn6+8GZk8Ocljgg='";
+    script-src 'sha256-TdgiG08ILN/77gkJ56NCZx1tmpTOTA1KM2alQXYL2XM='; \
+    style-src 'sha256-0RVbMJlwwKPuhqW89s0XZ1GNi831XHIb8+kzNTg9yRU='";
 
 pub(super) fn page(settings: &Settings) -> Answer {
     let page = answer(
@@ -28,7 +28,7 @@ pub(super) fn page(settings: &Settings) -> Answer {
     with(page, CONTENT_SECURITY_POLICY, POLICY)
 }
 
-/// What does not come from this crate comes last, and is escaped.
+/// Fills in the template. Text from the application is escaped, and comes last so that placeholders in it are not replaced.
 fn html(settings: &Settings) -> Bytes {
     let control = settings.control_at.as_deref().unwrap_or_default();
     let refresh = settings.refresh.as_secs_f64().to_string();

@@ -1,15 +1,15 @@
 'use strict';
 
-// What providers say reaches the document as text alone: by `append`, `textContent` and `setAttribute` of labels.
+// Text from providers enters the document only as text: by `append`, `textContent`, and `setAttribute` of labels.
 
 const SPANS_MINUTES = [2, 5, 10, 15];
 const CHANGES_LISTED = 50;
 const CHANGES_KEPT = 1024;
-const CHANGES_KEPT_OF_ONE = 64;
+const CHANGES_KEPT_PER_PROVIDER = 64;
 const RETRY_SECONDS = 3;
 
 const page = document.body.dataset;
-// Wherever it is mounted, with a slash at the end or without.
+// Works under any mount path, with or without a trailing slash.
 const base = location.pathname.replace(/\/?$/, '/');
 const find = (id) => document.getElementById(id);
 const seconds = () => Date.now() / 1000;
@@ -17,16 +17,16 @@ const seconds = () => Date.now() / 1000;
 const rows = new Map();
 let changes = [];
 let watchedSince = seconds();
-// Some changes before these times are not known: of everybody's, and of one row's.
+// Some changes before these times are missing: for all providers, and for single ones.
 let gap = 0;
 let gaps = new Map();
-let heardAt = 0;
-let askedAt = 0;
+let receivedAt = 0;
+let requestedAt = 0;
 let shownSeconds = 60 * SPANS_MINUTES[0];
 
-// Words.
+// Texts.
 
-function lasting(duration) {
+function formatDuration(duration) {
   const s = Math.max(0, Math.round(duration));
   const parts = [[Math.floor(s / 86400), 'd'], [Math.floor(s / 3600) % 24, 'h'], [Math.floor(s / 60) % 60, 'min'], [s % 60, 's']];
   const first = parts.findIndex(([count]) => count > 0);
@@ -35,13 +35,13 @@ function lasting(duration) {
 }
 
 const CAUSES = {
-  failures: 'Calls failed', throttled: 'Asked for a pause', probe: 'Check failed', forced: 'Held by an operator',
+  failures: 'Calls failed', throttled: 'Throttled', probe: 'Health check failed', forced: 'Forced by an operator',
 };
 const LABELS = { open: 'Down', 'half-open': 'On trial', closed: 'Up' };
-// Open and healthy: its policy only observes.
+// Open but healthy: the policy only observes.
 const wouldBeDown = ({ state, healthy }) => state === 'open' && healthy;
 const labelOf = (health) => wouldBeDown(health) ? 'Would be down' : LABELS[health.state];
-const TONES = { open: 'ill', 'half-open': 'trial', closed: 'well' };
+const TONES = { open: 'unhealthy', 'half-open': 'trial', closed: 'healthy' };
 const ORDER = { open: 0, 'half-open': 1, closed: 3 };
 
 const times = (count, what) => count === 1 ? `1 ${what}` : `${count} ${what}s`;
@@ -52,21 +52,21 @@ function why(health) {
   if (failures > 0) counts.push(`${times(failures, 'failure')} in a row`);
   if (trials > 0) counts.push(times(trials, 'failed trial'));
   if (state === 'closed' && cause === null) {
-    return { cause: failures > 0 ? counts.join(', ') : '', said: last_error ? ['Last error: ', quoted(last_error)] : [] };
+    return { cause: failures > 0 ? counts.join(', ') : '', detail: last_error ? ['Last error: ', isolated(last_error)] : [] };
   }
-  const said = [
-    reason && quoted(reason), forced > 0 && `for ${lasting(forced)} more`,
-    last_error !== reason && last_error && ['last error: ', quoted(last_error)], counts.join(', '),
+  const detail = [
+    reason && isolated(reason), forced > 0 && `${formatDuration(forced)} left`,
+    last_error !== reason && last_error && ['last error: ', isolated(last_error)], counts.join(', '),
   ];
-  return { cause: CAUSES[cause] ?? cause ?? '', said: joined(said, ' · ') };
+  return { cause: CAUSES[cause] ?? cause ?? '', detail: joined(detail, ' · ') };
 }
 
 function nextTrial({ health, retryAt }) {
   if (health.state === 'closed') return '';
-  if (retryAt === null) return 'with its next call';
+  if (retryAt === null) return 'on the next call';
   const wait = Math.ceil(retryAt - seconds());
-  if (health.state === 'half-open') return wait > 0 ? `under way, or in ${lasting(wait)}` : 'under way';
-  return wait > 0 ? `in ${lasting(wait)}` : 'now';
+  if (health.state === 'half-open') return wait > 0 ? `running, next in ${formatDuration(wait)}` : 'running';
+  return wait > 0 ? `in ${formatDuration(wait)}` : 'now';
 }
 
 // Elements.
@@ -84,10 +84,10 @@ function drawn(tag, attributes) {
   return made;
 }
 
-/** Text of others, which keeps its direction to itself; what could end its isolation gets a box of its own. */
-const quoted = (text) => element('bdi', text.includes('\u2069') ? 'boxed' : '', text);
+/** Isolates the text direction of foreign text. A text that could end the isolation also gets a box of its own. */
+const isolated = (text) => element('bdi', text.includes('\u2069') ? 'boxed' : '', text);
 
-/** Strings and elements, with a separator between the parts. */
+/** Joins strings and elements with a separator; skips empty parts. */
 const joined = (parts, separator) => parts.filter(Boolean).flatMap((part, index) => index > 0 ? [separator, part] : [part]).flat();
 
 function putAll(node, children) {
@@ -107,14 +107,14 @@ function mark(node, name, value) {
 
 function newRow(id) {
   const parts = {
-    badge: element('span', 'badge'), held: element('span', 'held', 'forced'), since: element('small'),
-    cause: element('span', 'cause'), said: element('small', 'said'),
+    badge: element('span', 'badge'), forced: element('span', 'forced', 'forced'), since: element('small'),
+    cause: element('span', 'cause'), detail: element('small', 'detail'),
     wait: element('span', 'wait'), done: element('i'),
     strip: drawn('svg', { class: 'strip', role: 'img', preserveAspectRatio: 'none' }),
   };
   parts.bar = element('div', 'bar', parts.done);
   const cells = [
-    ['name', quoted(id)], ['state', parts.badge, parts.held, parts.since], ['why', parts.cause, parts.said],
+    ['name', isolated(id)], ['state', parts.badge, parts.forced, parts.since], ['why', parts.cause, parts.detail],
     ['next', parts.wait, parts.bar], ['past', parts.strip],
     ...(page.control ? [['control', controlButton(id)]] : []),
   ].map(([name, ...children]) => element('td', name, ...children));
@@ -124,7 +124,7 @@ function newRow(id) {
   tr.dataset.id = id;
   tr.addEventListener('animationend', () => tr.classList.remove('changed'));
 
-  return { id, tr, parts, health: null, changes: [], forgotUntil: 0, drawnOf: '' };
+  return { id, tr, parts, health: null, changes: [], evictedUntil: 0, drawnKey: '' };
 }
 
 function update(row, health) {
@@ -139,19 +139,19 @@ function update(row, health) {
   mark(tr, 'data-state', health.state);
   if (before && before !== health.state) tr.classList.add('changed');
   put(parts.badge, labelOf(health));
-  parts.held.hidden = health.cause !== 'forced';
-  const { cause, said } = why(health);
+  parts.forced.hidden = health.cause !== 'forced';
+  const { cause, detail } = why(health);
   put(parts.cause, cause);
-  putAll(parts.said, said);
+  putAll(parts.detail, detail);
   drawStrip(row);
   tick(row);
 }
 
-/** What time alone changes. */
+/** Updates the texts and bars that change with time alone. */
 function tick(row) {
   const { parts, health, since, retryAt } = row;
   const now = seconds();
-  put(parts.since, since === null ? 'since the start' : `${health.state} for ${lasting(now - since)}`);
+  put(parts.since, since === null ? `${health.state} since start` : `${health.state} for ${formatDuration(now - since)}`);
   put(parts.wait, nextTrial(row));
   const isCounting = health.state === 'open' && since !== null && retryAt !== null;
   parts.bar.hidden = !isCounting;
@@ -162,19 +162,19 @@ function tick(row) {
   mark(parts.strip, 'viewBox', `${Math.round(now - watchedSince) - shownSeconds} 0 ${shownSeconds} 10`);
 }
 
-// The strip: rectangles lie where time puts them, counted in seconds; as it goes by only the view moves.
+// The strip: rectangles have fixed positions in seconds. As time passes, only the view box moves.
 
 function drawStrip(row) {
   const { health, since, parts } = row;
   while (row.changes.length > 1 && row.changes[1].at < seconds() - shownSeconds) row.changes.shift();
-  const knownSince = Math.max(watchedSince, gap, gaps.get(row.id) ?? 0, row.forgotUntil);
+  const knownSince = Math.max(watchedSince, gap, gaps.get(row.id) ?? 0, row.evictedUntil);
   const known = row.changes.filter((change) => change.at > knownSince);
   const key = `${known.length} ${known.at(-1)?.at} ${health.state} ${knownSince} ${watchedSince} ${shownSeconds}`;
-  if (row.drawnOf === key) return;
-  row.drawnOf = key;
+  if (row.drawnKey === key) return;
+  row.drawnKey = key;
 
   const spans = [];
-  // Without a change it has been as it is for as long as it says.
+  // Without a recorded change, the state holds since the time that the provider reports.
   let from = known.length > 0 ? knownSince : since ?? watchedSince;
   let state = known[0]?.from ?? health.state;
   for (const change of known) {
@@ -187,13 +187,13 @@ function drawStrip(row) {
   }
   spans.push({ from, to: Infinity, state });
 
-  // Those in which it was not well come last, and are wide enough to be seen.
+  // Unhealthy spans are drawn last and with a minimum width, so that short ones stay visible.
   const order = [...spans.filter((span) => span.state === 'closed'), ...spans.filter((span) => span.state !== 'closed')];
   parts.strip.replaceChildren(...order.map(({ from, to, state }) => {
     const width = Math.max(Math.min(to - from, 1e7), state === 'closed' ? 0 : shownSeconds / 150);
     const rect = drawn('rect', { class: state, x: from - watchedSince, y: 0, width, height: 10 });
     const title = drawn('title', {});
-    title.textContent = to === Infinity ? LABELS[state] : `${LABELS[state]} for ${lasting(to - from)}`;
+    title.textContent = to === Infinity ? LABELS[state] : `${LABELS[state]} for ${formatDuration(to - from)}`;
     rect.append(title);
     return rect;
   }));
@@ -204,16 +204,22 @@ function drawStrip(row) {
 
 function keep(row, fresh) {
   row.changes.push(...fresh);
-  const tooMany = row.changes.splice(0, Math.max(0, row.changes.length - CHANGES_KEPT_OF_ONE));
-  row.forgotUntil = tooMany.at(-1)?.at ?? row.forgotUntil;
+  const evicted = row.changes.splice(0, Math.max(0, row.changes.length - CHANGES_KEPT_PER_PROVIDER));
+  row.evictedUntil = evicted.at(-1)?.at ?? row.evictedUntil;
 }
 
-// The list of changes, which says in words what the strips show.
+// The list of changes, with the same data as the strips.
 
 function clock(date) {
   const time = date.toLocaleTimeString([], { hour12: false });
   if (date.toDateString() === new Date().toDateString()) return time;
   return `${date.toLocaleDateString([], { day: 'numeric', month: 'short' })}, ${time}`;
+}
+
+/** A closing has no cause, unless an operator forced it. On the way to closed, only what opened the breaker has a reason. */
+function causeOf({ to, cause, reason }) {
+  if (to === 'open' || (cause === 'forced' && reason)) return CAUSES[cause];
+  return reason && 'Opened by';
 }
 
 function listed(change) {
@@ -225,18 +231,17 @@ function listed(change) {
   const at = new Date(change.at * 1000);
   const time = element('time', '', clock(at));
   time.dateTime = at.toISOString();
-  const cause = change.to === 'open' || change.reason ? CAUSES[change.cause] : '';
-  const said = joined([cause, change.reason && quoted(change.reason)], ': ');
+  const detail = joined([causeOf(change), change.reason && isolated(change.reason)], ': ');
   return element('li', '',
-    time, element('b', '', quoted(change.provider)),
-    element('span', '', state(change.from), ' → ', state(change.to)), element('span', 'said', ...said));
+    time, element('b', '', isolated(change.provider)),
+    element('span', '', state(change.from), ' → ', state(change.to)), element('span', 'detail', ...detail));
 }
 
-function remember(history, isWhole) {
+function recordHistory(history, isWhole) {
   const now = seconds();
   if (isWhole) {
     changes = [];
-    for (const row of rows.values()) [row.changes, row.forgotUntil] = [[], 0];
+    for (const row of rows.values()) [row.changes, row.evictedUntil] = [[], 0];
     watchedSince = now - history.watched_seconds;
     find('changes').replaceChildren();
   }
@@ -252,7 +257,7 @@ function remember(history, isWhole) {
   put(find('gaps'), `${times(history.missed, 'older change')} ${history.missed === 1 ? 'was' : 'were'} not kept.`);
 }
 
-// The whole.
+// The table.
 
 function show({ providers }) {
   fitStrips();
@@ -277,7 +282,7 @@ function show({ providers }) {
   summarize();
 }
 
-/** The strips show as much as there is to show, up to the longest span. */
+/** Fits the span of the strips to the recorded time, up to the longest span. */
 function fitStrips() {
   const watched = (seconds() - watchedSince) / 60;
   const minutes = SPANS_MINUTES.find((span) => watched <= span) ?? SPANS_MINUTES.at(-1);
@@ -285,7 +290,7 @@ function fitStrips() {
   put(find('span'), `Last ${minutes} minutes`);
 }
 
-/** The ill ones first; a row moves only where it must, and keeps the focus. */
+/** Sorts unhealthy providers first. Moves only the rows that must move, and keeps the focus. */
 function arrange() {
   const rank = (row) => row.health.state === 'closed' && row.health.cause !== null ? 2 : ORDER[row.health.state];
   const sorted = [...rows.values()].sort((one, other) => rank(one) - rank(other) || (one.id < other.id ? -1 : 1));
@@ -300,10 +305,10 @@ function arrange() {
 
 function filter() {
   const sought = find('filter').value.trim().toLowerCase();
-  const onlyIll = find('only-ill').checked;
+  const onlyUnhealthy = find('only-unhealthy').checked;
   let shown = 0;
   for (const { id, tr, health } of rows.values()) {
-    const matches = id.toLowerCase().includes(sought) && !(onlyIll && health.state === 'closed');
+    const matches = id.toLowerCase().includes(sought) && !(onlyUnhealthy && health.state === 'closed');
     tr.hidden = !matches;
     if (matches) shown += 1;
   }
@@ -316,15 +321,15 @@ function summarize() {
   const counts = { down: 0, 'on trial': 0, 'would be down': 0, up: 0 };
   for (const { health } of rows.values()) counts[labelOf(health).toLowerCase()] += 1;
   const { up, ...rest } = counts;
-  const ill = Object.entries(rest).filter(([, count]) => count > 0);
-  const tone = counts.down > 0 ? 'ill' : ill.length > 0 ? 'trial' : all > 0 ? 'well' : 'none';
-  const parts = ill.map(([what, count], index) => index === 0 ? `${count} of ${all} ${what}` : `${count} ${what}`);
-  const none = ['No provider yet', 'The one provider is up'][all] ?? `All ${all} are up`;
+  const unhealthy = Object.entries(rest).filter(([, count]) => count > 0);
+  const tone = counts.down > 0 ? 'unhealthy' : unhealthy.length > 0 ? 'trial' : all > 0 ? 'healthy' : 'none';
+  const parts = unhealthy.map(([what, count], index) => index === 0 ? `${count} of ${all} ${what}` : `${count} ${what}`);
+  const none = ['No providers yet', 'The provider is up'][all] ?? `All ${all} are up`;
   put(find('summary'), parts.join(', ') || none);
   mark(find('summary'), 'data-tone', tone);
   document.title = parts.length > 0 ? `(${all - up}) ${page.title}` : page.title;
-  const colour = { ill: '#d9453c', trial: '#efb23e', well: '#2f9e62', none: '#9ba7b6' }[tone];
-  const icon = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><circle cx="8" cy="8" r="7" fill="${colour}"/></svg>`;
+  const color = { unhealthy: '#d9453c', trial: '#efb23e', healthy: '#2f9e62', none: '#9ba7b6' }[tone];
+  const icon = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><circle cx="8" cy="8" r="7" fill="${color}"/></svg>`;
   mark(document.querySelector('link[rel=icon]'), 'href', `data:image/svg+xml,${encodeURIComponent(icon)}`);
 }
 
@@ -335,59 +340,59 @@ let connection = 'connecting';
 
 function connect() {
   source?.close();
-  askedAt = seconds();
+  requestedAt = seconds();
   source = new EventSource(`${base}events`);
-  const hear = (name, act) => source.addEventListener(name, ({ data }) => {
-    heardAt = seconds();
+  const on = (name, act) => source.addEventListener(name, ({ data }) => {
+    receivedAt = seconds();
     act(JSON.parse(data));
     document.querySelector('main').hidden = false;
-    tell('live', 'live');
+    setConnection('live', 'live');
   });
-  hear('history', (history) => remember(history, true));
-  hear('transitions', (history) => remember(history, false));
-  hear('health', show);
+  on('history', (history) => recordHistory(history, true));
+  on('transitions', (history) => recordHistory(history, false));
+  on('health', show);
   source.onerror = () => {
-    if (source.readyState !== EventSource.CLOSED) return tell('lost', 'no connection');
-    // Where the browser gives up, as at a 503, this does not.
+    if (source.readyState !== EventSource.CLOSED) return setConnection('lost', 'disconnected');
+    // The browser does not reconnect after an error status such as 503, so reconnect here.
     setTimeout(connect, RETRY_SECONDS * 1000);
-    lookWithoutEvents();
+    loadWithoutEvents();
   };
 }
 
-/** An answer that is no stream of events is not shown to a script: this one is. */
-async function lookWithoutEvents() {
+/** Loads health once. Unlike an event source, `fetch` also shows why a request failed. */
+async function loadWithoutEvents() {
   try {
     const response = await fetch(`${base}health.json`, { signal: AbortSignal.timeout(RETRY_SECONDS * 900) });
     const health = await response.json().catch(() => ({}));
-    if (!health.providers) return tell('lost', response.redirected ? 'signed out' : `the server answered ${response.status}`);
-    heardAt = seconds();
+    if (!health.providers) return setConnection('lost', response.redirected ? 'signed out' : `server returned ${response.status}`);
+    receivedAt = seconds();
     show(health);
     document.querySelector('main').hidden = false;
-    tell('wait', 'not live: too many viewers');
+    setConnection('wait', 'not live: too many viewers');
   } catch {
-    tell('lost', 'no connection');
+    setConnection('lost', 'disconnected');
   }
 }
 
-function tell(tone, words) {
+function setConnection(tone, text) {
   find('connection').dataset.tone = tone;
-  connection = words;
-  tellConnection();
+  connection = text;
+  drawConnection();
 }
 
-function tellConnection() {
+function drawConnection() {
   const isLost = find('connection').dataset.tone === 'lost';
   document.body.classList.toggle('stale', isLost);
-  const age = isLost && heardAt > 0 ? `, this is from ${lasting(seconds() - heardAt)} ago` : '';
+  const age = isLost && receivedAt > 0 ? `, last update ${formatDuration(seconds() - receivedAt)} ago` : '';
   put(find('connection'), connection + age);
 }
 
 // Control.
 
 function controlButton(id) {
-  const button = element('button', 'overrule', 'Overrule …');
+  const button = element('button', 'override', 'Override…');
   button.type = 'button';
-  button.setAttribute('aria-label', `Overrule ${id}`);
+  button.setAttribute('aria-label', `Override ${id}`);
   button.addEventListener('click', () => openControl(id));
   return button;
 }
@@ -396,17 +401,17 @@ function openControl(id) {
   const dialog = find('control').content.firstElementChild.cloneNode(true);
   const form = dialog.querySelector('form');
   const error = dialog.querySelector('.error');
-  dialog.querySelector('h2').append(quoted(id));
+  dialog.querySelector('h2').append(isolated(id));
   dialog.addEventListener('close', () => dialog.remove());
   form.addEventListener('submit', async (event) => {
     event.preventDefault();
     const action = event.submitter.value;
     if (action === 'cancel') return dialog.close();
     error.textContent = '';
-    const takesTime = action.startsWith('force-');
-    const body = takesTime ? { ttl: form.elements.ttl.value, reason: form.elements.reason.value } : {};
+    const isForce = action.startsWith('force-');
+    const body = isForce ? { ttl: form.elements.ttl.value, reason: form.elements.reason.value } : {};
     try {
-      const row = await overrule(id, action, body);
+      const row = await override(id, action, body);
       if (rows.has(id)) {
         update(rows.get(id), row);
         arrange();
@@ -414,22 +419,22 @@ function openControl(id) {
       }
       dialog.close();
     } catch (failure) {
-      error.append(quoted(failure.message));
+      error.append(isolated(failure.message));
     }
   });
   document.body.append(dialog);
   dialog.showModal();
 }
 
-async function overrule(id, action, body) {
+async function override(id, action, body) {
   const root = new URL(page.control.replace(/\/?$/, '/'), new URL(base, location));
-  // Of a path, browsers remove the ids `.` and `..`, also where they are encoded.
+  // The id is in the query because browsers remove `.` and `..` from a path, even encoded.
   const response = await fetch(new URL(`providers/${action}?id=${encodeURIComponent(id)}`, root), {
     method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body),
   });
   const answer = await response.json().catch(() => ({}));
   if (!response.ok || !answer.providers) {
-    throw new Error(answer.error ?? (response.redirected ? 'Sign in again.' : `The server answered ${response.status}.`));
+    throw new Error(answer.error ?? (response.redirected ? 'Signed out: sign in again.' : `Server returned ${response.status}.`));
   }
   return answer.providers[0];
 }
@@ -439,17 +444,17 @@ async function overrule(id, action, body) {
 if (page.control) find('head').append(element('th', 'control'));
 
 find('filter').addEventListener('input', filter);
-find('only-ill').addEventListener('change', filter);
+find('only-unhealthy').addEventListener('change', filter);
 find('tools').addEventListener('submit', (event) => event.preventDefault());
 setInterval(() => {
   for (const row of rows.values()) if (!row.tr.hidden) tick(row);
-  // A connection may be dead without anybody saying so.
-  const silence = seconds() - Math.max(heardAt, askedAt);
+  // A connection can die without an error event.
+  const silence = seconds() - Math.max(receivedAt, requestedAt);
   if (silence > 3 * page.refresh + 5) {
-    tell('lost', 'no connection');
+    setConnection('lost', 'disconnected');
     if (source.readyState !== EventSource.CLOSED) connect();
   }
-  tellConnection();
+  drawConnection();
   for (const time of document.querySelectorAll('#changes time')) put(time, clock(new Date(time.dateTime)));
 }, 1000);
 connect();

@@ -1,7 +1,6 @@
 use std::{
     env,
-    io::{self, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Stdio,
     thread,
 };
@@ -15,7 +14,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-/// A Chromium of its own, without a window, and the chromedriver that drives it.
+/// A headless Chromium with a fresh profile, and the driver that controls it.
 #[derive(Debug)]
 pub struct Browser {
     pub client: Client,
@@ -23,7 +22,7 @@ pub struct Browser {
     _profile: TempDir,
 }
 
-/// What it pretends to be.
+/// The emulated device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Device {
     Desktop,
@@ -35,7 +34,7 @@ pub enum Device {
 
 const FLAGS: [&str; 11] = [
     "--headless",
-    // As root, as in containers, there is none.
+    // The sandbox does not work as root, as in containers.
     "--no-sandbox",
     "--disable-gpu",
     "--disable-quic",
@@ -49,46 +48,48 @@ const FLAGS: [&str; 11] = [
 ];
 
 impl Browser {
-    /// `None`, after saying so, where Chromium is not installed; in CI that is a failure.
-    pub async fn start(device: Device) -> Option<Self> {
-        let installed = find("chromedriver").zip(
-            ["chromium", "chromium-browser", "google-chrome"]
-                .into_iter()
-                .find_map(find),
-        );
-        let Some((driver, chromium)) = installed else {
-            tell_that_it_is_missing();
-            return None;
-        };
-        let profile = TempDir::with_prefix("chromium-").expect("a directory for the profile");
+    /// Starts Chromium.
+    ///
+    /// # Panics
+    ///
+    /// If Chromium or its driver is not installed, so that a test without a browser fails.
+    pub async fn start(device: Device) -> Self {
+        let driver = find(&["chromedriver"]);
+        let chromium = find(&["chromium", "chromium-browser", "google-chrome"]);
+        let profile =
+            TempDir::with_prefix("chromium-").expect("could not create the profile directory");
         let (driver, port) = start_driver(driver).await;
         let capabilities = capabilities(device, &chromium, &profile);
         let client = ClientBuilder::new(HttpConnector::new())
             .capabilities(capabilities.as_object().cloned().unwrap_or_default())
             .connect(&format!("http://127.0.0.1:{port}"))
             .await
-            .expect("chromedriver starts Chromium");
-        Some(Self {
+            .expect("ChromeDriver could not start Chromium");
+        Self {
             client,
             driver,
             _profile: profile,
-        })
+        }
     }
 
-    /// The good end. A test that panics ends it by [dropping](Drop) it.
+    /// Ends the session. If a test panics, [`Drop`] ends it.
     pub async fn close(self) {
-        self.client.clone().close().await.expect("Chromium ends");
+        self.client
+            .clone()
+            .close()
+            .await
+            .expect("Chromium did not end");
     }
 }
 
-/// Chromium would outlive its driver, so the end comes to the whole group of processes.
+/// Kills the whole process group, because Chromium would outlive its driver.
 impl Drop for Browser {
     fn drop(&mut self) {
         if let Some(group) = self.driver.id() {
-            let ended = std::process::Command::new("kill")
+            let killed = std::process::Command::new("kill")
                 .args(["-KILL", "--", &format!("-{group}")])
                 .status();
-            assert!(ended.is_ok_and(|it| it.success()) || thread::panicking());
+            assert!(killed.is_ok_and(|it| it.success()) || thread::panicking());
         }
     }
 }
@@ -103,23 +104,19 @@ impl Device {
     }
 }
 
-fn find(program: &str) -> Option<PathBuf> {
-    let path = env::var_os("PATH")?;
-    let mut candidates = env::split_paths(&path).map(|directory| directory.join(program));
-    candidates.find(|candidate| candidate.is_file())
-}
-
-fn tell_that_it_is_missing() {
-    let install = "apt-get install chromium chromium-driver";
-    assert!(
-        env::var_os("CI").is_none_or(|it| it.is_empty()),
-        "CI tests the page in a browser, and there is none: {install}",
-    );
-    // Past the test harness, which hides what tests print that pass.
-    let _ = writeln!(
-        io::stderr(),
-        "\n*** NOT TESTED: there is no Chromium with its chromedriver here: {install} ***\n",
-    );
+/// Finds the first of these programs that is in `PATH`.
+fn find(programs: &[&str]) -> PathBuf {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let directories: Vec<_> = env::split_paths(&path).collect();
+    let mut candidates = programs
+        .iter()
+        .flat_map(|program| directories.iter().map(move |it| it.join(program)));
+    candidates
+        .find(|candidate| candidate.is_file())
+        .unwrap_or_else(|| {
+            let program = programs[0];
+            panic!("{program} is not in PATH: apt-get install chromium chromium-driver")
+        })
 }
 
 async fn start_driver(program: PathBuf) -> (Child, u16) {
@@ -128,21 +125,28 @@ async fn start_driver(program: PathBuf) -> (Child, u16) {
         .stdout(Stdio::piped())
         .process_group(0)
         .spawn()
-        .expect("chromedriver starts");
-    let mut lines = BufReader::new(driver.stdout.take().expect("piped")).lines();
-    while let Some(line) = lines.next_line().await.expect("chromedriver speaks") {
+        .expect("could not start ChromeDriver");
+    let mut lines = BufReader::new(driver.stdout.take().expect("stdout is piped")).lines();
+    while let Some(line) = lines
+        .next_line()
+        .await
+        .expect("could not read from ChromeDriver")
+    {
         let port = line.split_once("started successfully on port ");
         if let Some((_, port)) = port {
-            let port = port.trim_end_matches('.').parse().expect("a port");
-            // Whatever it says later is read, so that it does not wait for a reader.
+            let port = port
+                .trim_end_matches('.')
+                .parse()
+                .expect("ChromeDriver printed an invalid port");
+            // Read the remaining output, so that a full pipe does not block it.
             tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
             return (driver, port);
         }
     }
-    panic!("chromedriver has ended without telling its port");
+    panic!("ChromeDriver ended before it printed its port");
 }
 
-fn capabilities(device: Device, chromium: &PathBuf, profile: &TempDir) -> Value {
+fn capabilities(device: Device, chromium: &Path, profile: &TempDir) -> Value {
     let mut flags: Vec<_> = FLAGS.map(str::to_owned).into();
     flags.push(format!("--user-data-dir={}", profile.path().display()));
     if device.is_dark() {
@@ -154,4 +158,15 @@ fn capabilities(device: Device, chromium: &PathBuf, profile: &TempDir) -> Value 
         options["mobileEmulation"] = json!({ "deviceMetrics": metrics });
     }
     json!({ "browserName": "chrome", "goog:chromeOptions": options })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::find;
+
+    #[test]
+    #[should_panic(expected = "no-such-driver is not in PATH")]
+    fn missing_browser_fails_the_test() {
+        find(&["no-such-driver"]);
+    }
 }

@@ -1,4 +1,4 @@
-//! What the tests need: a browser, and a server that can die.
+//! Test support: a browser, and a server that can be killed.
 
 mod driver;
 mod page;

@@ -3,7 +3,7 @@ use serde_json::Value;
 
 use crate::Browser;
 
-/// Calls back when `CONDITION` is true; the browser itself gives up after half a minute.
+/// Polls until `CONDITION` is true. The driver's script timeout ends it after 30 s.
 const WAIT: &str = "
     const [done] = [...arguments].slice(-1);
     const look = () => { (CONDITION) ? done(true) : setTimeout(look, 10); };
@@ -12,16 +12,19 @@ const WAIT: &str = "
 
 impl Browser {
     pub async fn open(&self, url: &str) {
-        self.client.goto(url).await.expect("the page is served");
+        self.client
+            .goto(url)
+            .await
+            .expect("could not open the page");
     }
 
-    /// Opens a status page, and waits until it has its first events.
+    /// Opens a status page and waits for its first events.
     pub async fn open_live(&self, url: &str) {
         self.open(url).await;
         self.until_live().await;
     }
 
-    /// What this expression is, in the page.
+    /// Evaluates an expression in the page.
     pub async fn eval(&self, expression: &str) -> Value {
         let script = format!("return ({expression});");
         let result = self.client.execute(&script, Vec::new()).await;
@@ -40,19 +43,19 @@ impl Browser {
             .to_owned()
     }
 
-    /// Runs these statements in the page.
+    /// Runs statements in the page.
     pub async fn run(&self, script: &str) {
         let result = self.client.execute(script, Vec::new()).await;
         result.unwrap_or_else(|error| panic!("{script}: {error}"));
     }
 
-    /// Waits until this expression is true in the page.
+    /// Waits until an expression is true in the page.
     pub async fn until(&self, condition: &str) {
         let script = WAIT.replace("CONDITION", condition);
         let waited = self.client.execute_async(&script, Vec::new()).await;
         if let Err(error) = waited {
             let text = self.text("document.body.innerText").await;
-            panic!("never was {condition}: {error}\nThe page:\n{text}");
+            panic!("not reached: {condition}: {error}\nThe page:\n{text}");
         }
     }
 
@@ -70,11 +73,14 @@ impl Browser {
             .unwrap_or_else(|error| panic!("{selector}: {error}"));
     }
 
-    /// Writes into a field, in place of what is there.
+    /// Replaces the text of a field.
     pub async fn write(&self, selector: &str, text: &str) {
         let found = self.client.find(Locator::Css(selector)).await;
         let field = found.unwrap_or_else(|error| panic!("{selector}: {error}"));
-        field.clear().await.expect("a field");
-        field.send_keys(text).await.expect("a field");
+        field.clear().await.expect("could not clear the field");
+        field
+            .send_keys(text)
+            .await
+            .expect("could not type into the field");
     }
 }

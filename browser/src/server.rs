@@ -6,7 +6,7 @@ use tokio::{
     runtime::{Builder, Runtime},
 };
 
-/// A server on loopback, in a runtime of its own, with which its connections die too.
+/// A server on loopback. It has its own runtime, so that killing it also closes its connections.
 #[derive(Debug)]
 pub struct Server {
     pub address: SocketAddr,
@@ -18,20 +18,27 @@ impl Server {
         Self::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), router).await
     }
 
-    /// Another one, where one was that is dead.
+    /// Starts at a given address, such as that of a killed server.
     pub async fn start_at(address: SocketAddr, router: Router) -> Self {
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
             .build()
-            .expect("a runtime");
+            .expect("could not build the runtime");
         let serving = async move {
-            let listener = TcpListener::bind(address).await.expect("the port is free");
-            let address = listener.local_addr().expect("it is bound");
+            let listener = TcpListener::bind(address)
+                .await
+                .expect("could not bind the address");
+            let address = listener
+                .local_addr()
+                .expect("a bound listener has an address");
             tokio::spawn(async move { axum::serve(listener, router).await });
             address
         };
-        let address = runtime.spawn(serving).await.expect("it serves");
+        let address = runtime
+            .spawn(serving)
+            .await
+            .expect("the server task panicked");
         Self {
             address,
             runtime: Some(runtime),
@@ -43,7 +50,7 @@ impl Server {
         format!("http://{}{path}", self.address)
     }
 
-    /// As when its process is killed.
+    /// Closes the listener and all connections at once, as a killed process does.
     pub fn kill(self) {
         drop(self);
     }

@@ -1,4 +1,4 @@
-//! The page does what it is for, in a real browser.
+//! The status page in a real browser.
 
 use std::time::{Duration, Instant};
 
@@ -12,15 +12,6 @@ use tower_health::{
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
-
-macro_rules! browser {
-    ($device:ident) => {
-        match Browser::start(Device::$device).await {
-            Some(browser) => browser,
-            None => return,
-        }
-    };
-}
 
 /// Opens at the first failure.
 fn cache(open_for: Duration) -> HealthCache {
@@ -36,7 +27,7 @@ fn at_root(service: StatusService) -> Router {
     Router::new().fallback_service(service)
 }
 
-/// Finds the row of a provider, whatever its name.
+/// An expression for the row of a provider.
 fn row(id: &str) -> String {
     let id = serde_json::to_string(id).unwrap();
     format!("[...document.querySelectorAll('#providers tr')].find((it) => it.dataset.id === {id})")
@@ -48,7 +39,7 @@ fn cell(id: &str, class: &str) -> String {
 
 #[tokio::test]
 async fn states_change_without_a_reload() {
-    let browser = browser!(Desktop);
+    let browser = Browser::start(Device::Desktop).await;
     let cache = cache(Duration::from_secs(20));
     let (groq, _openai) = (cache.provider("groq"), cache.provider("openai"));
     let server = Server::start(at_root(StatusService::new(&cache).title("Gateway"))).await;
@@ -92,13 +83,13 @@ async fn states_change_without_a_reload() {
         .await;
     assert_eq!(label, "1 change in the last 2 minutes, now down");
 
-    // Nobody calls: it is time that does this.
+    // No call is made: the open window ends by time.
     browser
         .until(&format!("{}.dataset.state === 'half-open'", row("groq")))
         .await;
     assert_eq!(
         browser.text(&cell("groq", "next")).await,
-        "with its next call"
+        "on the next call"
     );
     let trial = groq.admit().unwrap();
     trial.success();
@@ -118,9 +109,37 @@ async fn states_change_without_a_reload() {
     browser.close().await;
 }
 
+/// What opened a breaker is not the cause of its closing.
+#[tokio::test]
+async fn closing_does_not_read_as_a_failure() {
+    let browser = Browser::start(Device::Desktop).await;
+    let cache = cache(HOUR);
+    let service = StatusService::new(&cache);
+    let groq = cache.provider("groq");
+    groq.mark_unhealthy("connection refused");
+    groq.mark_healthy();
+    groq.mark_unhealthy("connection refused");
+    groq.force(Override::Closed, HOUR, "false alarm");
+    let server = Server::start(at_root(service)).await;
+    browser.open_live(&server.url("/")).await;
+    let changes = "[...document.querySelectorAll('#changes li')].map((it) =>
+        [it.children[2].textContent, it.querySelector('.detail').textContent])";
+    let opened = ["closed → open", "Calls failed: connection refused"];
+    assert_eq!(
+        browser.eval(changes).await,
+        serde_json::json!([
+            ["open → closed", "Forced by an operator: false alarm"],
+            opened,
+            ["open → closed", ""],
+            opened,
+        ])
+    );
+    browser.close().await;
+}
+
 #[tokio::test]
 async fn countdown_runs_by_itself() {
-    let browser = browser!(Desktop);
+    let browser = Browser::start(Device::Desktop).await;
     let cache = cache(Duration::from_secs(50));
     cache.provider("groq").mark_unhealthy("timeout");
     let server = Server::start(at_root(StatusService::new(&cache).refresh(HOUR))).await;
@@ -135,8 +154,8 @@ async fn countdown_runs_by_itself() {
 }
 
 #[tokio::test]
-async fn what_providers_say_does_no_harm() {
-    let browser = browser!(Desktop);
+async fn provider_text_cannot_inject_markup() {
+    let browser = Browser::start(Device::Desktop).await;
     let cache = cache(HOUR);
     let attack = |mark: &str| {
         format!(
@@ -167,9 +186,9 @@ async fn what_providers_say_does_no_harm() {
     browser
         .until("document.querySelector('#changes').children.length === 2")
         .await;
-    browser.click("#providers .overrule").await;
+    browser.click("#providers .override").await;
 
-    // It is there, as the text that it is.
+    // It is shown as text.
     assert_eq!(
         browser
             .text("document.querySelector('#providers tr').dataset.id")
@@ -201,10 +220,10 @@ async fn what_providers_say_does_no_harm() {
     browser.close().await;
 }
 
-/// Where the script had a hole after all.
+/// The content security policy holds even if markup is injected.
 #[tokio::test]
 async fn no_other_script_runs_on_the_page() {
-    let browser = browser!(Desktop);
+    let browser = Browser::start(Device::Desktop).await;
     let server = Server::start(at_root(StatusService::new(&cache(HOUR)))).await;
     browser.open_live(&server.url("/")).await;
     browser
@@ -236,7 +255,7 @@ async fn no_other_script_runs_on_the_page() {
 
 #[tokio::test]
 async fn five_hundred_providers_stay_usable() {
-    let browser = browser!(Desktop);
+    let browser = Browser::start(Device::Desktop).await;
     let cache = cache(HOUR);
     let id = |number: usize| format!("provider-{number:03}");
     let providers: Vec<_> = (0..500).map(|number| cache.provider(id(number))).collect();
@@ -262,7 +281,7 @@ async fn five_hundred_providers_stay_usable() {
             .is(&format!("{states}.lastIndexOf('open') === 99"))
             .await
     );
-    // Rows are changed, not made anew.
+    // Rows are updated, not replaced.
     assert!(
         browser
             .is(&format!("window.before === {}", row(&id(444))))
@@ -278,9 +297,9 @@ async fn five_hundred_providers_stay_usable() {
             .await,
         "10 of 500 shown"
     );
-    browser.click("#only-ill").await;
+    browser.click("#only-unhealthy").await;
     browser.until(&format!("{shown} === 2")).await;
-    // What is filtered out stays so, and what falls ill comes in.
+    // The filters also apply to later changes.
     providers[444].mark_unhealthy("503");
     providers[111].mark_unhealthy("503");
     browser
@@ -292,7 +311,7 @@ async fn five_hundred_providers_stay_usable() {
 
 #[tokio::test]
 async fn rows_come_and_go_with_their_providers() {
-    let browser = browser!(Desktop);
+    let browser = Browser::start(Device::Desktop).await;
     let cache = cache(HOUR);
     let _kept = cache.provider("kept");
     let service = StatusService::new(&cache).refresh(Duration::from_millis(300));
@@ -314,8 +333,8 @@ async fn rows_come_and_go_with_their_providers() {
 }
 
 #[tokio::test]
-async fn connection_comes_back_after_the_server_has_died() {
-    let browser = browser!(Desktop);
+async fn page_reconnects_after_a_server_restart() {
+    let browser = Browser::start(Device::Desktop).await;
     let (before, after) = (cache(HOUR), cache(HOUR));
     before.provider("groq").mark_unhealthy("503");
     let server = Server::start(at_root(StatusService::new(&before))).await;
@@ -327,20 +346,20 @@ async fn connection_comes_back_after_the_server_has_died() {
     browser.run("window.neverReloaded = true").await;
 
     server.kill();
-    browser.until("document.querySelector('#connection').textContent.startsWith('no connection, this is from ')").await;
+    browser.until("document.querySelector('#connection').textContent.startsWith('disconnected, last update ')").await;
     assert!(
         browser
             .is("document.body.classList.contains('stale')")
             .await
     );
-    // What was known last is still to be seen.
+    // The last known state stays visible.
     assert!(
         browser
             .is(&format!("{}.dataset.state === 'open'", row("groq")))
             .await
     );
 
-    let _well = (after.provider("groq"), after.provider("openai"));
+    let _providers = (after.provider("groq"), after.provider("openai"));
     let _server = Server::start_at(address, at_root(StatusService::new(&after))).await;
     browser.until_live().await;
     browser
@@ -351,7 +370,7 @@ async fn connection_comes_back_after_the_server_has_died() {
             .is("!document.body.classList.contains('stale')")
             .await
     );
-    // The history is that of the new one.
+    // The history is that of the new server.
     assert!(
         browser
             .is("document.querySelector('#changes').children.length === 0")
@@ -362,8 +381,8 @@ async fn connection_comes_back_after_the_server_has_died() {
 }
 
 #[tokio::test]
-async fn page_that_finds_no_place_asks_again() {
-    let browser = browser!(Desktop);
+async fn page_over_the_subscriber_limit_polls_and_retries() {
+    let browser = Browser::start(Device::Desktop).await;
     let cache = cache(HOUR);
     let groq = cache.provider("groq");
     let service = StatusService::new(&cache).max_subscribers(1);
@@ -376,7 +395,7 @@ async fn page_that_finds_no_place_asks_again() {
     browser
         .until("document.querySelector('#connection').textContent === 'not live: too many viewers'")
         .await;
-    // It is shown all the same, as of now.
+    // It still shows current health.
     assert!(
         browser
             .is(&format!("{}?.checkVisibility()", row("groq")))
@@ -392,8 +411,8 @@ async fn page_that_finds_no_place_asks_again() {
 }
 
 #[tokio::test]
-async fn page_says_what_a_guard_answers() {
-    let browser = browser!(Desktop);
+async fn page_shows_the_status_of_a_refused_connection() {
+    let browser = Browser::start(Device::Desktop).await;
     let service = StatusService::new(&cache(HOUR));
     let forbids = || axum::routing::any(async || axum::http::StatusCode::UNAUTHORIZED);
     let router = Router::new()
@@ -402,20 +421,20 @@ async fn page_says_what_a_guard_answers() {
     let server = Server::start(router.fallback_service(service)).await;
     browser.open(&server.url("/")).await;
     browser
-        .until("document.querySelector('#connection').textContent === 'the server answered 401'")
+        .until("document.querySelector('#connection').textContent === 'server returned 401'")
         .await;
     browser.close().await;
 }
 
 #[tokio::test]
-async fn silent_server_is_asked_again_in_its_own_time() {
-    let browser = browser!(Desktop);
+async fn page_reconnects_to_a_silent_server_after_its_timeout() {
+    let browser = Browser::start(Device::Desktop).await;
     let (asked, mut asks) = tokio::sync::mpsc::unbounded_channel();
     let is_silent = axum::routing::get(async move || {
         asked.send(Instant::now()).unwrap();
         std::future::pending::<()>().await;
     });
-    // It gives up after three refreshes and 5 s.
+    // The page reconnects after three refreshes and 5 s of silence.
     let service = StatusService::new(&cache(HOUR)).refresh(Duration::from_millis(1));
     let router = Router::new().route("/events", is_silent);
     let server = Server::start(router.fallback_service(service)).await;
@@ -430,14 +449,14 @@ async fn silent_server_is_asked_again_in_its_own_time() {
         browser
             .text("document.querySelector('#connection').textContent")
             .await,
-        "no connection"
+        "disconnected"
     );
     browser.close().await;
 }
 
 #[tokio::test]
 async fn changes_of_other_days_have_a_date() {
-    let browser = browser!(Desktop);
+    let browser = Browser::start(Device::Desktop).await;
     let server = Server::start(at_root(StatusService::new(&cache(HOUR)))).await;
     browser.open(&server.url("/")).await;
     let noon = "new Date(new Date().setHours(12, 0, 0))";
@@ -450,14 +469,14 @@ async fn changes_of_other_days_have_a_date() {
 }
 
 #[tokio::test]
-async fn nobody_is_not_all_up() {
-    let browser = browser!(Desktop);
+async fn no_providers_are_not_all_up() {
+    let browser = Browser::start(Device::Desktop).await;
     let server = Server::start(at_root(StatusService::new(&cache(HOUR)))).await;
     browser.open_live(&server.url("/")).await;
     let summary = "document.querySelector('#summary')";
     assert_eq!(
         browser.text(&format!("{summary}.textContent")).await,
-        "No provider yet"
+        "No providers yet"
     );
     assert_eq!(
         browser.text(&format!("{summary}.dataset.tone")).await,
@@ -467,8 +486,8 @@ async fn nobody_is_not_all_up() {
 }
 
 #[tokio::test]
-async fn what_is_only_observed_would_be_down() {
-    let browser = browser!(Desktop);
+async fn observed_provider_would_be_down() {
+    let browser = Browser::start(Device::Desktop).await;
     let policy = Policy::new().trip(Trip::consecutive(1)).observe_only(true);
     let cache = HealthCache::new(policy);
     let (groq, _openai) = (cache.provider("groq"), cache.provider("openai"));
@@ -491,8 +510,8 @@ async fn what_is_only_observed_would_be_down() {
 }
 
 #[tokio::test]
-async fn trial_under_way_has_a_time_by_which_there_is_another() {
-    let browser = browser!(Desktop);
+async fn running_trial_shows_the_time_of_the_next() {
+    let browser = Browser::start(Device::Desktop).await;
     let cache = cache(Duration::from_millis(1));
     let groq = cache.provider("groq");
     groq.mark_unhealthy("503");
@@ -501,7 +520,7 @@ async fn trial_under_way_has_a_time_by_which_there_is_another() {
     let server = Server::start(at_root(StatusService::new(&cache))).await;
     browser.open_live(&server.url("/")).await;
     let next = browser.text(&cell("groq", "next")).await;
-    assert!(next.starts_with("under way, or in "), "{next}");
+    assert!(next.starts_with("running, next in "), "{next}");
     trial.success();
     browser
         .until(&format!("{} === ''", cell("groq", "next")))
@@ -509,10 +528,10 @@ async fn trial_under_way_has_a_time_by_which_there_is_another() {
     browser.close().await;
 }
 
-/// What came after a gap is shown, and what came before it is not made up.
+/// Before a gap in the history the strip stays empty.
 #[tokio::test]
-async fn strips_begin_where_the_history_is_whole() {
-    let browser = browser!(Desktop);
+async fn strips_start_after_the_last_gap() {
+    let browser = Browser::start(Device::Desktop).await;
     let cache = cache(HOUR);
     let service = StatusService::new(&cache);
     let (quiet, flapping) = (cache.provider("quiet"), cache.provider("flapping"));
@@ -535,13 +554,13 @@ async fn strips_begin_where_the_history_is_whole() {
     browser
         .until(&format!("{strip}.querySelector('.open') !== null"))
         .await;
-    // Up from the gap on, and then down.
+    // Up since the gap, then down.
     assert!(
         browser
             .is(&format!("{strip}.querySelector('.closed') !== null"))
             .await
     );
-    // A page that is left open forgets too.
+    // The page also evicts old changes.
     for _ in 0..100 {
         flapping.mark_unhealthy("503");
         flapping.mark_healthy();
@@ -552,7 +571,7 @@ async fn strips_begin_where_the_history_is_whole() {
         .await;
     assert!(
         browser
-            .is("rows.get('flapping').changes.length === CHANGES_KEPT_OF_ONE")
+            .is("rows.get('flapping').changes.length === CHANGES_KEPT_PER_PROVIDER")
             .await
     );
     browser.close().await;
@@ -560,7 +579,7 @@ async fn strips_begin_where_the_history_is_whole() {
 
 #[tokio::test]
 async fn page_finds_its_events_wherever_it_is_mounted() {
-    let browser = browser!(Desktop);
+    let browser = Browser::start(Device::Desktop).await;
     let cache = cache(HOUR);
     let _groq = cache.provider("groq");
     let service = StatusService::new(&cache);
@@ -582,8 +601,8 @@ async fn page_finds_its_events_wherever_it_is_mounted() {
 }
 
 #[tokio::test]
-async fn operator_overrules_from_the_page() {
-    let browser = browser!(Desktop);
+async fn operator_overrides_health_from_the_page() {
+    let browser = Browser::start(Device::Desktop).await;
     let cache = cache(HOUR);
     let id = "groq/<llama> 100%?#";
     let groq = cache.provider(id);
@@ -596,13 +615,13 @@ async fn operator_overrules_from_the_page() {
     let server = Server::start(router).await;
     browser.open_live(&server.url("/status")).await;
 
-    browser.click(".overrule").await;
+    browser.click(".override").await;
     browser.write("dialog input[name=ttl]", "10 years").await;
     browser
         .write("dialog input[name=reason]", "maintenance")
         .await;
     browser.click("dialog button[value=force-open]").await;
-    browser.until("document.querySelector('dialog .error').textContent.startsWith('`ttl` must be a time from 1s to 7d')").await;
+    browser.until("document.querySelector('dialog .error').textContent.startsWith('`ttl` must be a duration from 1s to 7d')").await;
     assert!(groq.is_healthy());
 
     browser.write("dialog input[name=ttl]", "2h").await;
@@ -618,13 +637,13 @@ async fn operator_overrules_from_the_page() {
         .await;
     let why = browser.text(&cell(id, "why")).await;
     assert!(
-        why.starts_with("Held by an operator\nmaintenance · for "),
+        why.starts_with("Forced by an operator\nmaintenance · "),
         "{why}"
     );
     assert!(browser.text(&cell(id, "state")).await.starts_with("Down"));
 
-    // Nothing to fill in for these.
-    browser.click(".overrule").await;
+    // Release and reset need no fields.
+    browser.click(".override").await;
     browser.click("dialog button[value=release]").await;
     browser
         .until(&format!("{}.dataset.state === 'closed'", row(id)))
@@ -634,14 +653,14 @@ async fn operator_overrules_from_the_page() {
     browser
         .until(&format!("{}.dataset.state === 'open'", row(id)))
         .await;
-    browser.click(".overrule").await;
+    browser.click(".override").await;
     browser.click("dialog button[value=reset]").await;
     browser
         .until(&format!("{}.dataset.state === 'closed'", row(id)))
         .await;
     assert!(groq.is_healthy());
 
-    browser.click(".overrule").await;
+    browser.click(".override").await;
     browser.click("dialog button[value=cancel]").await;
     browser
         .until("document.querySelector('dialog') === null")
@@ -649,10 +668,10 @@ async fn operator_overrules_from_the_page() {
     browser.close().await;
 }
 
-/// A browser removes `.` and `..` from a path, and merges what is left of an empty id.
+/// A browser removes `.`, `..` and empty segments from a path.
 #[tokio::test]
-async fn ids_that_a_path_cannot_have_are_overruled_too() {
-    let browser = browser!(Desktop);
+async fn ids_that_no_path_can_contain_can_be_overridden() {
+    let browser = Browser::start(Device::Desktop).await;
     for id in [".", "..", "", "a+b c&d=é"] {
         let cache = cache(HOUR);
         let provider = cache.provider(id);
@@ -661,7 +680,7 @@ async fn ids_that_a_path_cannot_have_are_overruled_too() {
             .nest_service("/status", StatusService::new(&cache).control_at("control"));
         let server = Server::start(router).await;
         browser.open_live(&server.url("/status")).await;
-        browser.click(".overrule").await;
+        browser.click(".override").await;
         browser
             .write("dialog input[name=reason]", "maintenance")
             .await;
@@ -675,8 +694,8 @@ async fn ids_that_a_path_cannot_have_are_overruled_too() {
 }
 
 #[tokio::test]
-async fn text_of_others_keeps_its_direction_to_itself() {
-    let browser = browser!(Desktop);
+async fn provider_text_is_direction_isolated() {
+    let browser = Browser::start(Device::Desktop).await;
     let cache = cache(HOUR);
     let id = "\u{202e}evil\u{2069}\u{202e}";
     let router = Router::new()
@@ -687,13 +706,13 @@ async fn text_of_others_keeps_its_direction_to_itself() {
         .provider(id)
         .mark_unhealthy("\u{202e}refused".to_owned());
     browser.open_live(&server.url("/")).await;
-    browser.click(".overrule").await;
+    browser.click(".override").await;
     for place in [
         "#providers .name",
-        "#providers .said",
+        "#providers .detail",
         "dialog h2",
         "#changes b",
-        "#changes .said",
+        "#changes .detail",
     ] {
         assert!(
             browser
@@ -711,8 +730,8 @@ async fn text_of_others_keeps_its_direction_to_itself() {
 }
 
 #[tokio::test]
-async fn keyboard_is_enough() {
-    let browser = browser!(Desktop);
+async fn dialog_works_with_the_keyboard() {
+    let browser = Browser::start(Device::Desktop).await;
     let cache = cache(HOUR);
     let groq = cache.provider("groq");
     let router = Router::new()
@@ -728,11 +747,11 @@ async fn keyboard_is_enough() {
             .unwrap();
     };
     browser
-        .run("document.querySelector('.overrule').focus()")
+        .run("document.querySelector('.override').focus()")
         .await;
     press(Key::Enter).await;
     browser.until("document.activeElement.name === 'ttl'").await;
-    // Enter in a field chooses none of the buttons.
+    // Enter in a field presses no button.
     browser
         .run("document.querySelector('dialog form').addEventListener('submit', () => { window.submitted = true; })")
         .await;
@@ -742,7 +761,7 @@ async fn keyboard_is_enough() {
     press(Key::Enter).await;
     assert!(browser.is("window.submitted === undefined").await);
     assert!(groq.is_healthy());
-    // The row moves while the dialog is open; afterwards the focus is where it was.
+    // The row moves while the dialog is open, and still gets the focus back.
     groq.mark_unhealthy("503");
     browser
         .until(&format!("{}.dataset.state === 'open'", row("groq")))
@@ -752,25 +771,25 @@ async fn keyboard_is_enough() {
         .until("document.querySelector('dialog') === null")
         .await;
     browser
-        .until("document.activeElement.className === 'overrule'")
+        .until("document.activeElement.className === 'override'")
         .await;
     browser.close().await;
 }
 
-/// Until the dialog says why.
-async fn press_reset_in_vain(browser: &Browser, why: &str) {
-    browser.click(".overrule").await;
+/// Presses Reset and waits for the dialog to show this error.
+async fn press_reset_and_expect(browser: &Browser, error: &str) {
+    browser.click(".override").await;
     browser.click("dialog button[value=reset]").await;
     browser
         .until(&format!(
-            "document.querySelector('dialog .error').textContent === '{why}'"
+            "document.querySelector('dialog .error').textContent === '{error}'"
         ))
         .await;
 }
 
 #[tokio::test]
-async fn refusal_of_a_guard_is_shown() {
-    let browser = browser!(Desktop);
+async fn dialog_shows_a_refusal_by_status() {
+    let browser = Browser::start(Device::Desktop).await;
     let cache = cache(HOUR);
     let groq = cache.provider("groq");
     let forbids = axum::routing::any(async || axum::http::StatusCode::FORBIDDEN);
@@ -779,14 +798,14 @@ async fn refusal_of_a_guard_is_shown() {
         .fallback_service(StatusService::new(&cache).control_at("control"));
     let server = Server::start(router).await;
     browser.open_live(&server.url("/")).await;
-    press_reset_in_vain(&browser, "The server answered 403.").await;
+    press_reset_and_expect(&browser, "Server returned 403.").await;
     assert!(groq.is_healthy());
     browser.close().await;
 }
 
 #[tokio::test]
-async fn page_to_sign_in_is_no_success() {
-    let browser = browser!(Desktop);
+async fn redirect_to_a_login_page_is_an_error() {
+    let browser = Browser::start(Device::Desktop).await;
     let cache = cache(HOUR);
     let groq = cache.provider("groq");
     let sign_in = axum::routing::get(async || axum::response::Html("Who are you?"));
@@ -797,14 +816,14 @@ async fn page_to_sign_in_is_no_success() {
         .fallback_service(StatusService::new(&cache).control_at("control"));
     let server = Server::start(router).await;
     browser.open_live(&server.url("/")).await;
-    press_reset_in_vain(&browser, "Sign in again.").await;
+    press_reset_and_expect(&browser, "Signed out: sign in again.").await;
     assert!(groq.is_healthy());
     browser.close().await;
 }
 
 #[tokio::test]
-async fn without_control_there_is_nothing_to_press() {
-    let browser = browser!(Desktop);
+async fn page_without_control_has_no_buttons() {
+    let browser = Browser::start(Device::Desktop).await;
     let cache = cache(HOUR);
     let _groq = cache.provider("groq");
     let server = Server::start(at_root(StatusService::new(&cache))).await;
@@ -821,8 +840,8 @@ async fn without_control_there_is_nothing_to_press() {
 }
 
 #[tokio::test]
-async fn pages_of_other_origins_cannot_overrule() {
-    let browser = browser!(Desktop);
+async fn pages_of_other_origins_cannot_override() {
+    let browser = Browser::start(Device::Desktop).await;
     let cache = cache(HOUR);
     let groq = cache.provider("groq");
     let control = Server::start(Router::new().fallback_service(ControlService::new(&cache))).await;
@@ -831,12 +850,12 @@ async fn pages_of_other_origins_cannot_overrule() {
     );
     let evil = Server::start(Router::new().fallback(async move || evil)).await;
     browser.open(&evil.url("/")).await;
-    let order = serde_json::json!({ "ttl": "1h", "reason": "evil" }).to_string();
+    let command = serde_json::json!({ "ttl": "1h", "reason": "evil" }).to_string();
     let target = control.url("/providers/groq/force-open");
     browser
         .run(&format!(
             "window.ended = 0;
-             const target = {target:?}, body = {order:?};
+             const target = {target:?}, body = {command:?};
              const sent = (options) => fetch(target, {{ method: 'POST', body, ...options }})
                  .catch(() => {{}}).finally(() => {{ window.ended += 1; }});
              sent({{ mode: 'no-cors' }});
@@ -853,26 +872,26 @@ async fn pages_of_other_origins_cannot_overrule() {
     assert!(groq.is_healthy());
     assert_eq!(groq.health().forced_for, None);
 
-    // The same order from what is no page.
+    // The same request from a client that is not a page succeeds.
     let request = axum::http::Request::post("/providers/groq/force-open")
         .header("content-type", "application/json")
-        .body(order)
+        .body(command)
         .unwrap();
-    let obeyed = ControlService::new(&cache).oneshot(request).await.unwrap();
-    assert_eq!(obeyed.status(), axum::http::StatusCode::OK);
+    let accepted = ControlService::new(&cache).oneshot(request).await.unwrap();
+    assert_eq!(accepted.status(), axum::http::StatusCode::OK);
     assert!(!groq.is_healthy());
     browser.close().await;
 }
 
 #[tokio::test]
-async fn phone_shows_all_of_it_and_nothing_sticks_out() {
-    let browser = browser!(Phone);
+async fn phone_shows_everything_without_overflow() {
+    let browser = Browser::start(Device::Phone).await;
     let cache = cache(HOUR);
     let long = "provider-without-any-space-in-its-name/".repeat(6);
     cache
         .provider(long.as_str())
         .mark_unhealthy("e".repeat(250));
-    let _well = cache.provider("openai");
+    let _providers = cache.provider("openai");
     cache
         .provider("trying")
         .admit()
@@ -890,16 +909,16 @@ async fn phone_shows_all_of_it_and_nothing_sticks_out() {
             .is("document.documentElement.scrollWidth <= innerWidth")
             .await
     );
-    let sticks_out = "[...document.querySelectorAll('#providers td')].some((it) =>
+    let overflows = "[...document.querySelectorAll('#providers td')].some((it) =>
         it.getBoundingClientRect().right > it.parentElement.getBoundingClientRect().right - 10)";
-    assert!(!browser.is(sticks_out).await);
+    assert!(!browser.is(overflows).await);
     let text = browser
         .text("document.querySelector('#providers').innerText")
         .await;
     for shown in [long.as_str(), "Down", "Calls failed", "\nin ", "Up"] {
         assert!(text.contains(shown), "{shown} is not in {text}");
     }
-    browser.click(".overrule").await;
+    browser.click(".override").await;
     assert!(
         browser
             .is("document.querySelector('dialog').getBoundingClientRect().right <= innerWidth")
@@ -908,13 +927,11 @@ async fn phone_shows_all_of_it_and_nothing_sticks_out() {
     browser.close().await;
 }
 
-/// WCAG 2.2, 1.4.3: 4.5 to 1.
+/// WCAG 2.2, 1.4.3: a contrast of at least 4.5 to 1.
 #[tokio::test]
-async fn text_can_be_read_in_the_light_and_in_the_dark() {
+async fn text_has_enough_contrast_in_light_and_dark() {
     for device in [Device::Desktop, Device::DarkDesktop] {
-        let Some(browser) = Browser::start(device).await else {
-            return;
-        };
+        let browser = Browser::start(device).await;
         let cache = cache(Duration::from_secs(1));
         cache
             .provider("down")

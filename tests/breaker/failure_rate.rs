@@ -42,6 +42,19 @@ async fn success_that_makes_the_calls_enough_is_judged_too() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn success_is_judged_once_others_have_expired_though_somebody_looked_before() {
+    let rig = Rig::new(Policy::new().trip(Trip::failure_rate(0.25, secs(WINDOW)).min_calls(3)));
+    succeed(&rig, 4);
+    advance(secs(1)).await;
+    rig.fail();
+    succeed(&rig, 2);
+    advance(secs(WINDOW - 1)).await;
+    assert_eq!(rig.state(), State::Closed, "a look trips nothing");
+    succeed(&rig, 1);
+    assert_eq!(rig.state(), State::Open, "one of four failed");
+}
+
+#[tokio::test(start_paused = true)]
 async fn answers_are_calls_that_did_not_fail() {
     let rig = Rig::new(Policy::new().trip(Trip::failure_rate(0.5, secs(WINDOW)).min_calls(4)));
     for _ in 0..5 {

@@ -340,7 +340,7 @@ async fn what_is_shown_is_readable_and_nothing_deadlocks_by_being_shown() {
     let shown = |what: &dyn Debug| format!("{what:?}");
     assert_eq!(
         shown(&rig.provider),
-        r#"Provider(Cell { id: "a", state: Open, cause: Some(Failures), .. })"#
+        r#"Provider(SharedBreaker { id: "a", state: Open, cause: Some(Failures), .. })"#
     );
     assert!(shown(&rig.cache).contains(r#"last_error: Some("down")"#));
     assert!(shown(&rig.cache.snapshot()).contains(r#"id: "a""#));

@@ -94,11 +94,11 @@ impl RateWindow {
         calls >= u64::from(self.rule.min_calls) && self.is_too_many(failures, calls)
     }
 
-    /// Whether a success can trip: it may be the call that reaches the minimum, of which too many have failed.
+    /// Whether a success can trip: as the call that reaches the minimum, or because other calls have expired.
     pub(crate) fn may_trip_by_successes(&self, now: Instant) -> bool {
         let (calls, failures) = self.counts(now);
         let enough = u64::from(self.rule.min_calls);
-        calls < enough && self.is_too_many(failures, enough)
+        self.is_too_many(failures, enough.max(calls + 1))
     }
 
     fn is_too_many(&self, failures: u64, calls: u64) -> bool {

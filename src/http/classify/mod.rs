@@ -1,23 +1,18 @@
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+mod response;
+mod table;
 
-use ::http::{HeaderMap, Response, StatusCode, header::CONTENT_LENGTH};
-use http_body::Body;
+use std::{sync::Arc, time::Duration};
 
+use ::http::{HeaderMap, StatusCode};
+
+pub(super) use self::table::reason;
+use self::table::{ByHead, Columns, Hint, Verdict};
 use super::{
-    body::HealthBody,
-    judge::{Judge, JudgeBody, Judges, StreamVerdict},
-    read_errors::ErrorVerdict,
-    retry_hint::retry_after::retry_after,
-    sse::{self, SseEvent},
+    judge::{JudgeBody, Judges, StreamVerdict},
+    sse::SseEvent,
     status_codes::statuses,
 };
-use crate::{
-    breaker::Permit,
-    fallback::{Advance, ServedBy},
-    layer::Classify,
-    outcome::{Outcome, Reason},
-    util::{errors::BoxError, settings::positive},
-};
+use crate::{outcome::Outcome, util::settings::positive};
 
 /// Judges responses by their status, and those that it speaks well of by their body too. The default
 /// of [`HealthLayer::http`](crate::HealthLayer::http).
@@ -31,7 +26,7 @@ use crate::{
 /// | 1xx, 2xx, 3xx | success, at the end of the body | no | [RFC 9110 §15.2] to §15.4 |
 /// | 429 | throttled | yes | the provider wants a pause: [RFC 6585 §4] |
 /// | 408 | failure | yes | the server gave up waiting, and the request may be repeated: [RFC 9110 §15.5.9] |
-/// | 403 that [names a time](retry_after) | throttled | yes | [GitHub], among others, refuses so what is too much |
+/// | 403 that [names a time](super::retry_after()) | throttled | yes | [GitHub], among others, refuses so what is too much |
 /// | 401, 402, other 403 | answered | no | the key may be one caller's own; see [`credentials_as_failures`](Self::credentials_as_failures) |
 /// | other 4xx | answered | no | the request is at fault: [RFC 9110 §15.5] |
 /// | 501, 505 to 508, 510 | answered | no | it is this request that is not supported, or too much: [RFC 9110 §15.6.2] and §15.6.6, [RFC 2295 §8.1], [RFC 4918 §11.5], [RFC 5842 §7.2], [RFC 2774 §7] |
@@ -83,6 +78,8 @@ use crate::{
 /// ```
 ///
 /// [GitHub]: https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api#exceeding-the-rate-limit
+/// [`HealthBody`]: super::HealthBody
+/// [`retry_after`]: super::retry_after()
 /// [RFC 2295 §8.1]: https://www.rfc-editor.org/rfc/rfc2295#section-8.1
 /// [RFC 2774 §7]: https://www.rfc-editor.org/rfc/rfc2774#section-7
 /// [RFC 4918 §11.5]: https://www.rfc-editor.org/rfc/rfc4918#section-11.5
@@ -101,44 +98,6 @@ pub struct StatusClassifier {
     /// Behind a count, and absent by default: a classifier is cloned into each call.
     changed: Option<Arc<Columns>>,
     idle_timeout: Option<Duration>,
-}
-
-/// The two columns of the table, where they differ from the default.
-#[derive(Clone, Debug, Default)]
-struct Columns {
-    health: BTreeMap<StatusCode, Verdict>,
-    advance: BTreeMap<StatusCode, bool>,
-    by_head: Option<ByHead>,
-    /// Asked in this order.
-    judges: Vec<Judges>,
-    hints: Vec<Hint>,
-}
-
-/// A closure that is asked before the table.
-#[derive(Clone)]
-struct ByHead(Arc<Judgement>);
-
-type Judgement = dyn Fn(StatusCode, &HeaderMap) -> Option<Outcome> + Send + Sync;
-
-/// A closure that reads a time beside those of [`retry_after`].
-#[derive(Clone)]
-struct Hint(Arc<Reading>);
-
-type Reading = dyn Fn(&HeaderMap) -> Option<Duration> + Send + Sync;
-
-/// What a status says of the provider's health: an [`Outcome`] without its particulars.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
-    Success,
-    Answered,
-    Neutral,
-    Throttled,
-    Failure,
-    Fatal,
-    /// Throttled where the response names a time, otherwise answered.
-    Forbidden,
-    /// Throttled where the response names a time, otherwise fatal.
-    Revoked,
 }
 
 impl StatusClassifier {
@@ -281,8 +240,8 @@ impl StatusClassifier {
         self
     }
 
-    /// Adds a closure that reads the wait which a provider asks for. The longest of its answer and of what [`retry_after`]
-    /// reads counts; called again, this adds another closure. Default: [`retry_after`] alone.
+    /// Adds a closure that reads the wait which a provider asks for. The longest of its answer and of what [`retry_after`](super::retry_after())
+    /// reads counts; called again, this adds another closure. Default: `retry_after` alone.
     ///
     /// The module [`retry_hint`](super::retry_hint) has such functions for APIs whose headers have another unit elsewhere.
     /// They are asked about a 429, a 403 and failures, not about successes.
@@ -405,163 +364,6 @@ impl StatusClassifier {
         self
     }
 
-    /// What the status and headers of a response say of its provider's health: the table's first
-    /// question, for clients whose responses are not of [`http::Response`](::http::Response).
-    #[must_use]
-    pub fn outcome(&self, status: StatusCode, headers: &HeaderMap) -> Outcome {
-        self.outcome_naming(status, headers, || self.named(headers))
-    }
-
-    /// Whether a chain should go on to the next provider: the table's second question.
-    #[must_use]
-    pub fn advances(&self, status: StatusCode, headers: &HeaderMap) -> bool {
-        self.advances_naming(status, headers, || self.named(headers))
-    }
-
-    /// [`outcome`](Self::outcome), with what the body of an error says.
-    fn outcome_of<B>(&self, response: &Response<B>) -> Outcome {
-        let (status, headers) = (response.status(), response.headers());
-        let Some(by_body) = ErrorVerdict::of(response) else {
-            return self.outcome(status, headers);
-        };
-        let named = by_body.retry_after.max(self.named(headers));
-        let outcome = by_body.outcome.clone();
-        outcome
-            .unwrap_or_else(|| self.outcome_naming(status, headers, || named))
-            .waiting_for(named)
-    }
-
-    /// [`advances`](Self::advances), with what the body of an error says.
-    fn advances_of<B>(&self, response: &Response<B>) -> bool {
-        let (status, headers) = (response.status(), response.headers());
-        let Some(by_body) = ErrorVerdict::of(response) else {
-            return self.advances(status, headers);
-        };
-        let by_outcome = by_body.outcome.as_ref().map(Outcome::speaks_against);
-        let named = || by_body.retry_after.max(self.named(headers));
-        by_body
-            .advance
-            .or(by_outcome)
-            .unwrap_or_else(|| self.advances_naming(status, headers, named))
-    }
-
-    /// `named` is the time that the provider names.
-    fn outcome_naming(
-        &self,
-        status: StatusCode,
-        headers: &HeaderMap,
-        named: impl Fn() -> Option<Duration>,
-    ) -> Outcome {
-        self.by_head(status, headers)
-            .unwrap_or_else(|| self.by_table(status, named))
-    }
-
-    /// `named` is the time that the provider names.
-    fn advances_naming(
-        &self,
-        status: StatusCode,
-        headers: &HeaderMap,
-        named: impl Fn() -> Option<Duration>,
-    ) -> bool {
-        if let Some(outcome) = self.by_head(status, headers) {
-            return outcome.speaks_against();
-        }
-        self.changed
-            .as_ref()
-            .and_then(|columns| columns.advance.get(&status).copied())
-            .unwrap_or_else(|| self.by_table(status, named).speaks_against())
-    }
-
-    /// What the table says of a status with which `named` is the time that the provider names.
-    fn by_table(&self, status: StatusCode, named: impl Fn() -> Option<Duration>) -> Outcome {
-        match self.verdict(status) {
-            Verdict::Success => Outcome::Success,
-            Verdict::Answered => Outcome::Answered,
-            Verdict::Neutral => Outcome::Neutral,
-            Verdict::Throttled => Outcome::throttled(named(), reason(status)),
-            Verdict::Failure => Outcome::Failure {
-                reason: reason(status),
-                retry_after: named(),
-            },
-            Verdict::Fatal => Outcome::fatal(reason(status)),
-            verdict @ (Verdict::Forbidden | Verdict::Revoked) => match named() {
-                Some(wait) => Outcome::throttled(Some(wait), reason(status)),
-                None if verdict == Verdict::Revoked => Outcome::fatal(reason(status)),
-                None => Outcome::Answered,
-            },
-        }
-    }
-
-    /// The longest wait that these headers name.
-    fn named(&self, headers: &HeaderMap) -> Option<Duration> {
-        let columns = self.changed.iter();
-        columns
-            .flat_map(|columns| &columns.hints)
-            .filter_map(|Hint(closure)| closure(headers))
-            .filter(|wait| !wait.is_zero())
-            .chain(retry_after(headers))
-            .max()
-    }
-
-    fn by_head(&self, status: StatusCode, headers: &HeaderMap) -> Option<Outcome> {
-        let ByHead(closure) = self.changed.as_ref()?.by_head.as_ref()?;
-        closure(status, headers)
-    }
-
-    /// Gives the verdict, or leaves it to the end of the body.
-    pub(super) fn judge<B: Body, E: fmt::Display + 'static>(
-        &self,
-        result: Result<Response<B>, E>,
-        permit: Permit,
-        judge_of: impl FnOnce(&Response<B>) -> Judge,
-    ) -> Result<Response<HealthBody<B>>, E> {
-        let at_headers = match &result {
-            Ok(response) => self.outcome_of(response),
-            Err(error) => Outcome::of_error(error),
-        };
-        match at_headers {
-            Outcome::Success => result.map(|response| {
-                let judge = judge_of(&response);
-                self.watch(response, permit, judge)
-            }),
-            outcome => {
-                permit.record(outcome);
-                result.map(|response| response.map(HealthBody::from))
-            }
-        }
-    }
-
-    /// Leaves the verdict to the end of the body, if there is one.
-    #[inline]
-    fn watch<B: Body>(
-        &self,
-        response: Response<B>,
-        permit: Permit,
-        mut judge: Judge,
-    ) -> Response<HealthBody<B>> {
-        if response.body().is_end_stream() || has_no_content(response.status()) {
-            judge.conclude(permit, None);
-            return response.map(HealthBody::from);
-        }
-        let has_events = permit.minds_answer() && sse::is_readable(response.headers());
-        let idle_timeout = self.idle_timeout;
-        response.map(|body| HealthBody::watched(body, permit, judge, idle_timeout, has_events))
-    }
-
-    /// The first that wants this body.
-    fn judge_of<B: Body>(&self, response: &Response<B>) -> Option<Judge> {
-        let judges = &self.changed.as_ref()?.judges;
-        let mut judges = judges.iter().filter(|_| may_have_content(response));
-        judges.find_map(|it| it.judge(response.status(), response.headers()))
-    }
-
-    fn verdict(&self, status: StatusCode) -> Verdict {
-        self.changed
-            .as_ref()
-            .and_then(|columns| columns.health.get(&status).copied())
-            .unwrap_or_else(|| Verdict::of(status))
-    }
-
     #[track_caller]
     fn set_health(mut self, codes: impl IntoIterator<Item = u16>, verdict: Verdict) -> Self {
         for status in statuses(codes) {
@@ -580,101 +382,5 @@ impl StatusClassifier {
 
     fn columns(&mut self) -> &mut Columns {
         Arc::make_mut(self.changed.get_or_insert_default())
-    }
-}
-
-impl Verdict {
-    /// The table's default.
-    fn of(status: StatusCode) -> Self {
-        match status.as_u16() {
-            ..400 => Self::Success,
-            429 => Self::Throttled,
-            403 => Self::Forbidden,
-            408 => Self::Failure,
-            400..500 | 501 | 505..=508 | 510 => Self::Answered,
-            500.. => Self::Failure,
-        }
-    }
-}
-
-impl<B: Body, E: fmt::Display + 'static> Classify<Response<B>, E> for StatusClassifier {
-    type Response = Response<HealthBody<B>>;
-
-    fn classify(
-        &self,
-        result: Result<Response<B>, E>,
-        permit: Permit,
-    ) -> Result<Self::Response, E> {
-        self.judge(result, permit, |response| {
-            self.judge_of(response).unwrap_or_default()
-        })
-    }
-
-    fn classify_boxed(
-        &self,
-        result: Result<Response<B>, E>,
-        permit: Permit,
-    ) -> Result<Self::Response, BoxError>
-    where
-        E: Into<BoxError>,
-    {
-        self.classify(result.map_err(Into::into), permit)
-    }
-}
-
-impl<B> Advance<Response<B>> for StatusClassifier {
-    fn advance(&self, result: Result<&Response<B>, &BoxError>) -> Option<Reason> {
-        match result {
-            Ok(response) => {
-                let reason = || reason(response.status());
-                self.advances_of(response).then(reason)
-            }
-            Err(error) => Some(Reason::error(&**error)),
-        }
-    }
-
-    fn served(&self, response: &mut Response<B>, served_by: impl FnOnce() -> ServedBy) {
-        response.extensions_mut().insert(served_by());
-    }
-}
-
-/// Whether there is a body to judge. That of an answer to `HEAD`, whose request is not known here, is over at once without
-/// having been announced as empty.
-fn may_have_content<B: Body>(response: &Response<B>) -> bool {
-    let is_announced_empty = || {
-        let length = response.headers().get(CONTENT_LENGTH);
-        length.is_some_and(|length| length == "0")
-    };
-    let is_over = response.body().is_end_stream();
-    !has_no_content(response.status()) && (!is_over || is_announced_empty())
-}
-
-/// Whether there is no body, whatever the headers announce ([RFC 9110 §6.4.1]).
-///
-/// [RFC 9110 §6.4.1]: https://www.rfc-editor.org/rfc/rfc9110#section-6.4.1
-fn has_no_content(status: StatusCode) -> bool {
-    status.is_informational()
-        || [
-            StatusCode::NO_CONTENT,
-            StatusCode::RESET_CONTENT,
-            StatusCode::NOT_MODIFIED,
-        ]
-        .contains(&status)
-}
-
-/// `503`
-pub(super) fn reason(status: StatusCode) -> Reason {
-    Reason::labelled(status.as_str(), "")
-}
-
-impl fmt::Debug for ByHead {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("ByHead").finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Hint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Hint").finish_non_exhaustive()
     }
 }

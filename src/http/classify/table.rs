@@ -1,0 +1,192 @@
+//! The table of statuses: verdicts on health, and whether a chain goes on.
+
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+
+use ::http::{HeaderMap, Response, StatusCode};
+
+use super::StatusClassifier;
+use crate::{
+    http::{judge::Judges, read_errors::ErrorVerdict, retry_hint::retry_after::retry_after},
+    outcome::{Outcome, Reason},
+};
+
+/// The two columns of the table, where they differ from the default.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Columns {
+    pub(super) health: BTreeMap<StatusCode, Verdict>,
+    pub(super) advance: BTreeMap<StatusCode, bool>,
+    pub(super) by_head: Option<ByHead>,
+    /// Asked in this order.
+    pub(super) judges: Vec<Judges>,
+    pub(super) hints: Vec<Hint>,
+}
+
+/// A closure that is asked before the table.
+#[derive(Clone)]
+pub(super) struct ByHead(pub(super) Arc<Judgement>);
+
+pub(super) type Judgement = dyn Fn(StatusCode, &HeaderMap) -> Option<Outcome> + Send + Sync;
+
+/// A closure that reads a time beside those of [`retry_after`].
+#[derive(Clone)]
+pub(super) struct Hint(pub(super) Arc<Reading>);
+
+pub(super) type Reading = dyn Fn(&HeaderMap) -> Option<Duration> + Send + Sync;
+
+/// What a status says of the provider's health: an [`Outcome`] without its particulars.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Success,
+    Answered,
+    Neutral,
+    Throttled,
+    Failure,
+    Fatal,
+    /// Throttled where the response names a time, otherwise answered.
+    Forbidden,
+    /// Throttled where the response names a time, otherwise fatal.
+    Revoked,
+}
+
+impl StatusClassifier {
+    /// What the status and headers of a response say of its provider's health: the table's first
+    /// question, for clients whose responses are not of [`http::Response`](::http::Response).
+    #[must_use]
+    pub fn outcome(&self, status: StatusCode, headers: &HeaderMap) -> Outcome {
+        self.outcome_naming(status, headers, || self.named(headers))
+    }
+
+    /// Whether a chain should go on to the next provider: the table's second question.
+    #[must_use]
+    pub fn advances(&self, status: StatusCode, headers: &HeaderMap) -> bool {
+        self.advances_naming(status, headers, || self.named(headers))
+    }
+
+    /// [`outcome`](Self::outcome), with what the body of an error says.
+    pub(super) fn outcome_of<B>(&self, response: &Response<B>) -> Outcome {
+        let (status, headers) = (response.status(), response.headers());
+        let Some(by_body) = ErrorVerdict::of(response) else {
+            return self.outcome(status, headers);
+        };
+        let named = by_body.retry_after.max(self.named(headers));
+        let outcome = by_body.outcome.clone();
+        outcome
+            .unwrap_or_else(|| self.outcome_naming(status, headers, || named))
+            .waiting_for(named)
+    }
+
+    /// [`advances`](Self::advances), with what the body of an error says.
+    pub(super) fn advances_of<B>(&self, response: &Response<B>) -> bool {
+        let (status, headers) = (response.status(), response.headers());
+        let Some(by_body) = ErrorVerdict::of(response) else {
+            return self.advances(status, headers);
+        };
+        let by_outcome = by_body.outcome.as_ref().map(Outcome::speaks_against);
+        let named = || by_body.retry_after.max(self.named(headers));
+        by_body
+            .advance
+            .or(by_outcome)
+            .unwrap_or_else(|| self.advances_naming(status, headers, named))
+    }
+
+    /// `named` is the time that the provider names.
+    fn outcome_naming(
+        &self,
+        status: StatusCode,
+        headers: &HeaderMap,
+        named: impl Fn() -> Option<Duration>,
+    ) -> Outcome {
+        self.by_head(status, headers)
+            .unwrap_or_else(|| self.by_table(status, named))
+    }
+
+    /// `named` is the time that the provider names.
+    fn advances_naming(
+        &self,
+        status: StatusCode,
+        headers: &HeaderMap,
+        named: impl Fn() -> Option<Duration>,
+    ) -> bool {
+        if let Some(outcome) = self.by_head(status, headers) {
+            return outcome.speaks_against();
+        }
+        self.changed
+            .as_ref()
+            .and_then(|columns| columns.advance.get(&status).copied())
+            .unwrap_or_else(|| self.by_table(status, named).speaks_against())
+    }
+
+    /// What the table says of a status with which `named` is the time that the provider names.
+    fn by_table(&self, status: StatusCode, named: impl Fn() -> Option<Duration>) -> Outcome {
+        match self.verdict(status) {
+            Verdict::Success => Outcome::Success,
+            Verdict::Answered => Outcome::Answered,
+            Verdict::Neutral => Outcome::Neutral,
+            Verdict::Throttled => Outcome::throttled(named(), reason(status)),
+            Verdict::Failure => Outcome::Failure {
+                reason: reason(status),
+                retry_after: named(),
+            },
+            Verdict::Fatal => Outcome::fatal(reason(status)),
+            verdict @ (Verdict::Forbidden | Verdict::Revoked) => match named() {
+                Some(wait) => Outcome::throttled(Some(wait), reason(status)),
+                None if verdict == Verdict::Revoked => Outcome::fatal(reason(status)),
+                None => Outcome::Answered,
+            },
+        }
+    }
+
+    /// The longest wait that these headers name.
+    fn named(&self, headers: &HeaderMap) -> Option<Duration> {
+        let columns = self.changed.iter();
+        columns
+            .flat_map(|columns| &columns.hints)
+            .filter_map(|Hint(closure)| closure(headers))
+            .filter(|wait| !wait.is_zero())
+            .chain(retry_after(headers))
+            .max()
+    }
+
+    fn by_head(&self, status: StatusCode, headers: &HeaderMap) -> Option<Outcome> {
+        let ByHead(closure) = self.changed.as_ref()?.by_head.as_ref()?;
+        closure(status, headers)
+    }
+
+    fn verdict(&self, status: StatusCode) -> Verdict {
+        self.changed
+            .as_ref()
+            .and_then(|columns| columns.health.get(&status).copied())
+            .unwrap_or_else(|| Verdict::of(status))
+    }
+}
+
+impl Verdict {
+    /// The table's default.
+    fn of(status: StatusCode) -> Self {
+        match status.as_u16() {
+            ..400 => Self::Success,
+            429 => Self::Throttled,
+            403 => Self::Forbidden,
+            408 => Self::Failure,
+            400..500 | 501 | 505..=508 | 510 => Self::Answered,
+            500.. => Self::Failure,
+        }
+    }
+}
+
+/// `503`
+pub(in crate::http) fn reason(status: StatusCode) -> Reason {
+    Reason::labelled(status.as_str(), "")
+}
+
+impl fmt::Debug for ByHead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ByHead").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Hint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Hint").finish_non_exhaustive()
+    }
+}

@@ -8,10 +8,10 @@ use ::http::{Request, Uri};
 
 use crate::{cache::LONGEST, layer::Key};
 
-/// The scheme, host and port of a request's URI as the id of its provider; the key of
+/// Keys providers by the scheme, host and port of the request's URI. The key of
 /// [`HealthLayer::per_authority`](crate::HealthLayer::per_authority).
 ///
-/// URIs of one origin have one id ([RFC 9110 §4.2.3], [RFC 3986 §6.2]):
+/// URIs with the same origin have the same id ([RFC 9110 §4.2.3], [RFC 3986 §6.2]):
 ///
 /// | URI | id |
 /// |---|---|
@@ -22,9 +22,11 @@ use crate::{cache::LONGEST, layer::Key};
 /// | `api.example.com:443` (for `CONNECT`) | `api.example.com:443` |
 /// | `/v1/models` | none: not guarded |
 ///
-/// The default ports of `http`, `https`, `ws` and `wss` are left out. An id of more than 320 bytes would
-/// be that of no host's name ([RFC 1035 §2.3.4]), and is none either. The `Host` header is not looked at: it is what the caller wrote, whoever
-/// is called, and a request without an authority in its URI goes down a connection that is made already.
+/// Omits the default ports of `http`, `https`, `ws` and `wss`. A request whose id would exceed 320 bytes is not guarded
+/// either: no host name is that long ([RFC 1035 §2.3.4]).
+///
+/// The `Host` header is ignored: the caller may set it to anything. A request without an authority in its URI uses a
+/// connection that is already established.
 ///
 /// [RFC 1035 §2.3.4]: https://www.rfc-editor.org/rfc/rfc1035#section-2.3.4
 /// [RFC 3986 §6.2]: https://www.rfc-editor.org/rfc/rfc3986#section-6.2
@@ -42,14 +44,14 @@ impl<B> Key<Request<B>> for PerAuthority {
     }
 }
 
-/// An id that is put together on the stack.
+/// An id, built on the stack.
 struct Id {
     bytes: [u8; LONGEST],
     len: usize,
 }
 
 impl Id {
-    /// Nothing where the URI has no authority; an error where it is too long.
+    /// Writes nothing if the URI has no authority. Fails if the id is too long.
     fn write_authority(&mut self, uri: &Uri) -> fmt::Result {
         let Some(authority) = uri.authority() else {
             return Ok(());
@@ -76,7 +78,7 @@ impl Id {
     }
 
     fn as_str(&self) -> &str {
-        // Nothing but whole strings was written.
+        // Only whole strings were written.
         str::from_utf8(&self.bytes[..self.len]).unwrap_or_default()
     }
 }

@@ -18,35 +18,33 @@ use super::{
 use crate::{breaker::Permit, outcome::Outcome, util::errors::BoxError};
 
 pin_project! {
-    /// A body at whose end the verdict on its call is given: the body of the responses of
+    /// A body that records the outcome of its call at its end. The response body of
     /// [`StatusClassifier`](super::StatusClassifier) and [`GrpcClassifier`](super::GrpcClassifier).
     ///
-    /// A provider that dies after its headers has failed, whatever they said.
+    /// A provider that dies after its headers has failed, whatever its status.
     ///
-    /// | what becomes of the body | verdict |
+    /// | body | outcome |
     /// |---|---|
-    /// | its last frame has been read, or it is empty | success, or what `grpc-status` or a [judge](super::StatusClassifier::judge_body) says |
-    /// | a [judge](super::StatusClassifier::judge_sse) decides before that | as the judge says, at once |
-    /// | it ends with fewer bytes than its size hint announced | failure, `incomplete`: proxies reset streams without an error |
-    /// | an error: it was reset, or cut off | failure |
-    /// | it stayed silent for longer than its [idle timeout](super::StatusClassifier::idle_timeout) | failure, and the reader gets [`IdleBody`](super::IdleBody), and nothing more |
-    /// | its reader drops it, having got every frame that it asked for | [answered](Outcome::Answered): clients of language models stop at the last event, though also at an error event |
-    /// | its reader drops it while waiting for a frame, or without having asked for one | neutral; before the answer has begun also by [`Trip::cancelled_after`](crate::Trip::cancelled_after) |
+    /// | the reader got the last frame, or the body is empty | success, or as `grpc-status` or a [judge](super::StatusClassifier::judge_body) decides |
+    /// | a [judge](super::StatusClassifier::judge_sse) decides earlier | as decided, at once |
+    /// | the body ended with fewer bytes than its size hint announced | failure, `incomplete`: some proxies reset streams without an error |
+    /// | the body failed: reset, or cut off | failure |
+    /// | no frame came within the [idle timeout](super::StatusClassifier::idle_timeout) | failure; the reader gets [`IdleBody`](super::IdleBody), then the end |
+    /// | the reader dropped the body and was not waiting for a frame | [answered](Outcome::Answered): clients of language models stop reading at the last event, but also at an error event |
+    /// | the reader dropped the body while waiting for a frame, or before polling it | neutral; before the response begins, [`Trip::cancelled_after`](crate::Trip::cancelled_after) may make it a failure |
     ///
-    /// So a body should be read to its end, or [judged](super::StatusClassifier::judge_sse) by what it
-    /// says: a half-open breaker does not close by a body that nobody reads.
+    /// So read bodies to their end, or [judge](super::StatusClassifier::judge_sse) their contents: a body that nobody
+    /// reads does not close a half-open breaker.
     ///
-    /// The answer has begun with the first frame, and that of an event stream with its first event, since
-    /// comments only keep a connection alive. The slot of a trial is free from then on, so that a long
-    /// answer keeps no other waiting; the time until then is what
-    /// [`Trip::slow_call`](crate::Trip::slow_call) goes by. The verdict of a body that outlasts a change
-    /// of state is late, and changes nothing.
+    /// A response begins with its first frame; an event stream begins with its first event, since comments only keep a
+    /// connection alive. A trial's slot is freed at that point, so that a long response does not block other trials.
+    /// [`Trip::slow_call`](crate::Trip::slow_call) measures the time until then. An outcome that arrives after the
+    /// breaker has changed state is ignored.
     ///
-    /// Frames, trailers and size hints are handed on as they are, and nothing is allocated for it. The
-    /// error is a [`BoxError`] because an [`IdleBody`](super::IdleBody) must fit in; an error of the
-    /// inner body is found in it by downcast.
+    /// Frames, trailers and size hints pass through unchanged, without allocation. The error type is [`BoxError`], so
+    /// that it can hold an [`IdleBody`](super::IdleBody); downcast it to get an error of the inner body.
     ///
-    /// A [classifier](crate::Classify) of your own can use it too:
+    /// A custom [classifier](crate::Classify) can use it too:
     ///
     /// ```
     /// use std::fmt::Display;
@@ -54,7 +52,7 @@ pin_project! {
     /// use http_body::Body;
     /// use tower_health::{BoxError, Classify, Permit, http::{HealthBody, StatusClassifier}};
     ///
-    /// /// This provider says 200 to everything, and the truth in a header.
+    /// /// Classifies a provider that always answers 200, and reports errors in a header.
     /// #[derive(Clone)]
     /// struct TruthInHeader;
     ///
@@ -72,7 +70,7 @@ pin_project! {
     ///         }
     ///     }
     ///
-    ///     /// The kind of an error is read from its box.
+    ///     /// Boxes the error first, so that its kind can be read from the box.
     ///     fn classify_boxed(
     ///         &self,
     ///         result: Result<Response<B>, E>,
@@ -90,30 +88,30 @@ pin_project! {
         #[pin]
         inner: B,
         watch: Pending,
-        // Its reader was told that it is idle.
+        // Its reader got an `IdleBody`.
         is_given_up: bool,
     }
 }
 
-/// A body whose verdict is still to be given, if it is.
+/// `None` once the outcome is recorded.
 #[derive(Default)]
 struct Pending(Option<Watch>);
 
-/// Watches one body for its verdict.
+/// The state of a body whose outcome is not recorded yet.
 struct Watch {
     permit: Permit,
     judge: Judge,
     silence: Option<Silence>,
-    /// Where the answer begins with an event that is still to come. In a box, because few are watched so.
+    /// Until an event stream sends its first event. Boxed, because few bodies need it.
     first_event: Option<Box<Parser>>,
-    /// In bytes, of what the size hint announced.
+    /// Bytes still missing from what the size hint announced.
     missing: u64,
-    /// The reader has asked for a frame, and waits for none.
+    /// The reader has polled, and is not waiting for a frame.
     is_reader_served: bool,
 }
 
 impl<B> HealthBody<B> {
-    /// A body whose end is a success; one that is empty is at its end.
+    /// Wraps a body whose end is a success. An empty body records it at once.
     pub fn new(inner: B, permit: Permit) -> Self
     where
         B: Body,
@@ -125,7 +123,8 @@ impl<B> HealthBody<B> {
         Self::watched(inner, permit, Judge::default(), None, false)
     }
 
-    /// A body, not empty, whose verdict `judge` gives. Where it `has_events`, the answer begins with the first of them.
+    /// Wraps a body that is not empty, and is judged by `judge`. If it `has_events`, the response begins with the first
+    /// of them.
     #[inline]
     pub(super) fn watched(
         inner: B,
@@ -141,7 +140,7 @@ impl<B> HealthBody<B> {
             permit,
             judge,
             silence: idle_timeout.map(Silence::new),
-            // That there is an event is all that matters.
+            // Only the presence of an event matters, so its data may be cut.
             first_event: has_events.then(|| Box::new(Parser::new().up_to(256))),
             missing: inner.size_hint().lower(),
             is_reader_served: false,
@@ -153,23 +152,23 @@ impl<B> HealthBody<B> {
         }
     }
 
-    /// The wrapped body.
+    /// Returns a reference to the wrapped body.
     pub fn get_ref(&self) -> &B {
         &self.inner
     }
 
-    /// The wrapped body, to be changed; what is read from it here goes unseen.
+    /// Returns a mutable reference to the wrapped body. Frames read through it are not judged.
     pub fn get_mut(&mut self) -> &mut B {
         &mut self.inner
     }
 
-    /// The wrapped body alone. A verdict that is still to be given is that of a body which is dropped.
+    /// Returns the wrapped body. An outcome not recorded yet is that of a dropped body.
     pub fn into_inner(self) -> B {
         self.inner
     }
 }
 
-/// A body that carries no permit: the verdict on its call has been given.
+/// Wraps a body without a permit: the outcome of its call is already recorded.
 impl<B> From<B> for HealthBody<B> {
     fn from(inner: B) -> Self {
         Self {
@@ -211,7 +210,7 @@ where
         };
         let verdict = match &next {
             Some(Ok(frame)) => watch.frame_came(frame).or_else(|| {
-                // Readers often stop at the last byte, without asking whether there is more.
+                // Readers often stop at the last byte, without polling for the end.
                 let is_last = frame.is_trailers() || this.inner.is_end_stream();
                 is_last.then(|| watch.at_end(frame.trailers_ref()))
             }),
@@ -235,12 +234,12 @@ where
 }
 
 impl Watch {
-    /// What this frame decides.
+    /// Returns the outcome, if this frame decides it.
     fn frame_came(&mut self, frame: &Frame<impl Buf>) -> Option<Outcome> {
         if let Some(silence) = &mut self.silence {
             silence.end();
         }
-        // Trailers are the end, which is judged as such.
+        // Trailers end the body, and are judged by `at_end`.
         let data = frame.data_ref()?;
         self.missing = self.missing.saturating_sub(data.remaining() as u64);
         if self.begins_answer(data) {
@@ -267,7 +266,7 @@ impl Watch {
         self.judge.end(trailers)
     }
 
-    /// Ready where the reader has waited for too long.
+    /// Ready once the reader has waited longer than the idle timeout.
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<BoxError> {
         match &mut self.silence {
             Some(silence) => silence.poll_too_long(cx).map(Into::into),
@@ -296,7 +295,7 @@ impl Pending {
 impl Drop for Pending {
     #[inline]
     fn drop(&mut self) {
-        // A reader that waits for a frame has not had enough: the permit is dropped.
+        // While the reader waits for a frame, the call was cancelled: dropping the permit records that.
         if self.0.as_ref().is_some_and(|watch| watch.is_reader_served) {
             self.dropped_by_reader();
         }

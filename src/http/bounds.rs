@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-/// How long a body is waited for, and how much of it is held at most.
+/// Limits on reading a body before the response is returned.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
     pub(super) within: Duration,

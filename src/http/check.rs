@@ -23,29 +23,28 @@ use crate::{
     probe::Check,
 };
 
-/// A check that sends a request and looks at the response.
+/// A check that sends an HTTP request and classifies the response.
 ///
-/// What a response shows depends on what the check has to prove. For [reachability](Check::new), a provider that answers
-/// "unauthorized" can be reached. A [functional](Check::functional) check is judged as a trial is, by a
+/// The result depends on the depth of the check. For [reachability](Check::new), even a 401 shows that the provider can
+/// be reached. A [functional](Check::functional) check is classified like a trial call, by a
 /// [`StatusClassifier`](Self::classify):
 ///
 /// | response | reachability (default) | functional |
 /// |---|---|---|
-/// | an [expected](Self::expect) status | passes | passes when its body has ended |
-/// | another, where some are expected | fails | fails |
-/// | success: below 400 | passes | passes when its body has ended |
-/// | answered: most of 4xx | passes | neither passes nor fails |
-/// | answered: 501, 505 to 508, 510 | fails | neither passes nor fails |
-/// | throttled: 429 | passes | opens the breaker until the time that the provider named |
+/// | an [expected](Self::expect) status | passes | passes at the end of the body |
+/// | any other status, if some are expected | fails | fails |
+/// | success: below 400 | passes | passes at the end of the body |
+/// | answered: most 4xx | passes | ignored |
+/// | answered: 501, 505 to 508, 510 | fails | ignored |
+/// | throttled: 429 | passes | opens the breaker until the provider's retry time |
 /// | failure: 408 | passes | fails |
-/// | failure: most of 5xx | fails | fails |
-/// | an error | fails | fails; one [of this side](crate::error::Kind::is_local) neither passes nor fails |
+/// | failure: most 5xx | fails | fails |
+/// | an error | fails | fails; a [local](crate::error::Kind::is_local) error is ignored |
 ///
-/// A probe also reads the body of a response, up to 256 KiB and the end of the check's timeout, so that its connection
-/// can be used again. For reachability, that does not change the result.
+/// A probe reads the response body, so that its connection can be reused: up to 256 KiB, and until the check's timeout.
+/// For reachability, the body does not change the result.
 ///
-/// Give it the client alone, without a [`HealthLayer`](crate::HealthLayer): a check that an open
-/// breaker refuses finds nothing out.
+/// Pass the bare client, without a [`HealthLayer`](crate::HealthLayer): an open breaker would refuse the check.
 ///
 /// ```
 /// use http::{HeaderValue, Request, Response, Uri, header::AUTHORIZATION};
@@ -79,16 +78,16 @@ pub struct HttpCheck<S, B> {
     service: S,
     request: Box<dyn Fn() -> Request<B> + Send + Sync>,
     headers: HeaderMap,
-    /// Behind a count: a run owns all that it needs.
+    /// Shared: the future of a run borrows nothing.
     expected: Option<Arc<BTreeSet<StatusCode>>>,
     classifier: StatusClassifier,
 }
 
-/// How much of a body is read.
+/// Maximum number of bytes read of a body.
 const LONGEST_BODY: u64 = 256 * 1024;
 
 impl<S, B> HttpCheck<S, B> {
-    /// Sends what `request` makes, anew each time.
+    /// A check that sends the request returned by `request`, which is called for each run.
     pub fn new<F>(service: S, request: F) -> Self
     where
         F: Fn() -> Request<B> + Send + Sync + 'static,
@@ -102,7 +101,7 @@ impl<S, B> HttpCheck<S, B> {
         }
     }
 
-    /// Sends a `GET` with an empty body.
+    /// A check that sends a `GET` with an empty body.
     pub fn get(service: S, uri: Uri) -> Self
     where
         B: Default + 'static,
@@ -114,17 +113,17 @@ impl<S, B> HttpCheck<S, B> {
         })
     }
 
-    /// Sets a header of each request, in place of one that it has. `Debug` does not show its value.
+    /// Sets a header on each request, replacing its previous value. `Debug` does not print the value.
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.insert(name, value);
         self
     }
 
-    /// The statuses that pass; no other does then. Default: all below 500.
+    /// Statuses that pass; all others fail. Default: all below 500.
     ///
     /// # Panics
     ///
-    /// If one is not from 100 to 999.
+    /// If a status is not between 100 and 999.
     #[track_caller]
     pub fn expect(self, codes: impl IntoIterator<Item = u16>) -> Self {
         let expected = statuses(codes).into_iter().collect();
@@ -134,21 +133,21 @@ impl<S, B> HttpCheck<S, B> {
         }
     }
 
-    /// Judges responses of a [functional](Check::functional) check by `classifier`, unless some statuses are
-    /// [expected](Self::expect). Default: [`StatusClassifier::new`].
+    /// Classifies responses of a [functional](Check::functional) check, unless [`expect`](Self::expect) is set. Default:
+    /// [`StatusClassifier::new`].
     ///
-    /// Give it the classifier of the provider's [layer](crate::HealthLayer).
+    /// Use the classifier of the provider's [layer](crate::HealthLayer).
     pub fn classify(self, classifier: StatusClassifier) -> Self {
         Self { classifier, ..self }
     }
 
-    /// Sends one request, as soon as a clone of the service is ready, and judges the status of the response as a check for
-    /// reachability does. The body is dropped unread. The future borrows nothing.
+    /// Sends one request once a clone of the service is ready, and checks the status as for reachability. Drops the
+    /// body unread. The future borrows nothing.
     ///
     /// # Errors
     ///
-    /// The service's error, labelled with its [kind](crate::error::Kind), or the status where it does
-    /// not pass, as in `503`.
+    /// The service's error, labelled with its [kind](crate::error::Kind), or a status that does not pass, such as
+    /// `503`.
     pub fn run<R>(&self) -> impl Future<Output = Result<(), Reason>> + Send + use<S, B, R>
     where
         S: Service<Request<B>, Response = Response<R>> + Clone + Send,
@@ -161,7 +160,7 @@ impl<S, B> HttpCheck<S, B> {
         async move { reach(response.await?.status(), expected.as_deref()) }
     }
 
-    /// Judges a response as far as the end of its body, which it reads until `deadline`.
+    /// Runs the check including the body, which is read until `deadline`.
     fn judge<R>(
         &self,
         depth: Depth,
@@ -225,7 +224,7 @@ impl<S, B> HttpCheck<S, B> {
     }
 }
 
-/// A check for [reachability](Check::new); `Check::from(check).functional()` for more.
+/// Converts into a check for [reachability](Check::new). For a functional one: `Check::from(check).functional()`.
 impl<S, B, R> From<HttpCheck<S, B>> for Check
 where
     S: Service<Request<B>, Response = Response<R>> + Clone + Send + Sync + 'static,
@@ -240,7 +239,7 @@ where
     }
 }
 
-/// Reads a body to its end, unless it is long.
+/// Reads a body to its end or to the maximum length.
 async fn read<B>(body: B) -> Result<(), Reason>
 where
     B: Body,
@@ -253,7 +252,7 @@ where
     let mut body = pin!(body);
     let (mut bytes, mut frames) = (0, 0);
     poll_fn(|cx| {
-        // Frames without data count too: there may be no end of them.
+        // Frames without data count too: an endless series of them must end.
         while bytes + frames <= LONGEST_BODY {
             let Some(frame) = ready!(body.as_mut().poll_frame(cx)) else {
                 let is_whole = bytes >= announced;

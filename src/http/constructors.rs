@@ -6,8 +6,7 @@ use crate::{
 };
 
 impl HealthLayer<StatusClassifier> {
-    /// Guards calls to `provider` over HTTP: judges them by the status of the response and by its
-    /// body, with the defaults of [`StatusClassifier`].
+    /// Guards HTTP calls to `provider`. Classifies them by status and body, with the defaults of [`StatusClassifier`].
     ///
     /// ```
     /// use tower_health::{HealthCache, HealthLayer, http::StatusClassifier};
@@ -23,13 +22,13 @@ impl HealthLayer<StatusClassifier> {
         HealthLayer::new(provider).classify(StatusClassifier::new())
     }
 
-    /// Guards a client's calls to many hosts, with a breaker for each scheme, host and port; see
-    /// [`PerAuthority`] for the ids, and [`KeyedHealthLayer`] for all else. Judges by the status of
-    /// the response, with the defaults of [`StatusClassifier`]; for gRPC, add
-    /// `.classify(GrpcClassifier::new())`.
+    /// Guards a client's calls to many hosts, with one breaker per scheme, host and port. Classifies calls by status and
+    /// body, with the defaults of [`StatusClassifier`]; for gRPC, add `.classify(GrpcClassifier::new())`.
     ///
-    /// Where redirects are followed, do it around this layer: beneath it, the host that was asked
-    /// first would answer for the others.
+    /// See [`PerAuthority`] for the ids of providers, and [`KeyedHealthLayer`] for everything else.
+    ///
+    /// If redirects are followed, follow them outside this layer. Inside it, the first host would be charged for the
+    /// responses of the others.
     ///
     /// ```
     /// # type Request = http::Request<String>;
@@ -67,8 +66,8 @@ impl HealthLayer<StatusClassifier> {
 }
 
 impl HealthLayer<GrpcClassifier> {
-    /// Guards gRPC calls to `provider`, below the generated client: judges them by their
-    /// `grpc-status`, with the defaults of [`GrpcClassifier`].
+    /// Guards gRPC calls to `provider`, below the generated client. Classifies them by their `grpc-status`, with the
+    /// defaults of [`GrpcClassifier`].
     ///
     /// ```
     /// use std::time::Duration;
@@ -91,12 +90,11 @@ impl HealthLayer<GrpcClassifier> {
 }
 
 impl<S, Req> FallbackChain<S, Req, StatusClassifier> {
-    /// A chain over HTTP, without entries: goes on to the next provider by the status of the
-    /// response, with the defaults of [`StatusClassifier`], and leaves a
-    /// [`ServedBy`](crate::ServedBy) in its extensions.
+    /// A chain for HTTP, without entries. Goes on to the next provider depending on the status of the response, with the
+    /// defaults of [`StatusClassifier`]. Adds a [`ServedBy`](crate::ServedBy) to the response's extensions.
     ///
-    /// [`guard`](FallbackChain::guard) judges each provider's health by the same table, as
-    /// [`HealthLayer::http`] does.
+    /// [`guard`](FallbackChain::guard) classifies each provider's responses by the same table, like
+    /// [`HealthLayer::http`].
     ///
     /// ```
     /// # type Request = http::Request<String>;
@@ -125,12 +123,12 @@ impl<S, Req> FallbackChain<S, Req, StatusClassifier> {
 }
 
 impl<S, Req> FallbackChain<S, Req, GrpcClassifier> {
-    /// A chain over gRPC, without entries: goes on to the next provider by the `grpc-status` of a
-    /// response that has nothing else, with the defaults of [`GrpcClassifier`], and leaves a
-    /// [`ServedBy`](crate::ServedBy) in its extensions.
+    /// A chain for gRPC, without entries. Goes on to the next provider depending on the `grpc-status` of a response
+    /// without a body, with the defaults of [`GrpcClassifier`]. Adds a [`ServedBy`](crate::ServedBy) to the response's
+    /// extensions.
     ///
-    /// The request, and so its body, must be `Clone`. [`guard`](FallbackChain::guard) judges each provider's health by the
-    /// same table, as [`HealthLayer::grpc`] does.
+    /// The request, including its body, must be `Clone`. [`guard`](FallbackChain::guard) classifies each provider's
+    /// responses by the same table, like [`HealthLayer::grpc`].
     ///
     /// ```
     /// # use http_body_util::Full;
@@ -143,7 +141,7 @@ impl<S, Req> FallbackChain<S, Req, GrpcClassifier> {
     ///
     /// let chain = FallbackChain::grpc().guard(cache.provider("search"), service_fn(send));
     ///
-    /// // A gateway that knows no such service is passed over.
+    /// // Skip a gateway that does not know the service.
     /// let customized = FallbackChain::new()
     ///     .advance(GrpcClassifier::new().http(StatusClassifier::new().advance_on([404])))
     ///     .guard(cache.provider("archive"), service_fn(send));
@@ -158,7 +156,7 @@ impl<S, Req> FallbackChain<S, Req, GrpcClassifier> {
     }
 }
 
-/// Guards with itself.
+/// Guarded entries use the chain's classifier.
 impl GuardRule for StatusClassifier {
     type Classifier = Self;
 
@@ -167,7 +165,7 @@ impl GuardRule for StatusClassifier {
     }
 }
 
-/// Guards with itself.
+/// Guarded entries use the chain's classifier.
 impl GuardRule for GrpcClassifier {
     type Classifier = Self;
 

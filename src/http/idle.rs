@@ -10,8 +10,8 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use crate::util::time::after;
 
-/// A body was silent for longer than its
-/// [idle timeout](super::StatusClassifier::idle_timeout), while its reader waited.
+/// The error of a body that was idle for longer than its
+/// [idle timeout](super::StatusClassifier::idle_timeout) while its reader waited.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct IdleBody {
@@ -21,17 +21,17 @@ pub struct IdleBody {
 
 impl fmt::Display for IdleBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("idle body")
+        write!(f, "body idle for longer than {:?}", self.limit)
     }
 }
 
 impl Error for IdleBody {}
 
-/// The silence of a body, which counts only while its reader waits.
+/// Measures how long the reader of a body waits for a frame.
 pub(super) struct Silence {
     limit: Duration,
     is_on: bool,
-    /// Made when the reader first waits. In a box, so that a body stays small and `Unpin`.
+    /// Created at the first wait. Boxed, so that bodies stay small and `Unpin`.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -48,7 +48,7 @@ impl Silence {
         self.is_on = false;
     }
 
-    /// The reader waits: ready where it has done so for too long.
+    /// Called while the reader waits. Ready once it has waited longer than the limit.
     pub(super) fn poll_too_long(&mut self, cx: &mut Context<'_>) -> Poll<IdleBody> {
         let limit = self.limit;
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(limit)));

@@ -1,4 +1,4 @@
-//! As much of JSON as an error's body needs ([RFC 8259](https://www.rfc-editor.org/rfc/rfc8259)).
+//! A minimal JSON writer for the bodies of error responses ([RFC 8259](https://www.rfc-editor.org/rfc/rfc8259)).
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,7 @@ pub(super) fn string(text: &str) -> String {
     for character in text.chars() {
         match character {
             '"' | '\\' => json.extend(['\\', character]),
-            // All that section 7 wants escaped besides; writing to a `String` cannot fail.
+            // Section 7 requires escapes for control characters. Writing to a `String` cannot fail.
             '\0'..='\x1f' => drop(write!(json, "\\u{:04x}", u32::from(character))),
             _ => json.push(character),
         }
@@ -21,7 +21,7 @@ pub(super) fn list(items: impl Iterator<Item = String>) -> String {
     format!("[{}]", items.join(","))
 }
 
-/// The names are taken as they are.
+/// Member names are not escaped.
 pub(super) fn object(members: impl Iterator<Item = (&'static str, String)>) -> String {
     let members: Vec<_> = members
         .map(|(name, value)| format!(r#""{name}":{value}"#))

@@ -12,32 +12,32 @@ use crate::{
     outcome::{Kind, Outcome, Reason},
 };
 
-/// What a part of a body shows about the whole.
+/// A verdict on a part of a body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StreamVerdict {
-    /// Nothing yet: the next part is judged too.
+    /// Undecided: the next part is judged too.
     Continue,
-    /// The answer is complete: the call is a success now. What follows is not judged.
+    /// The response is complete: records a success now. The rest of the body is not judged.
     Done,
-    /// The provider reports an error: the call is a failure now, for this reason.
+    /// The provider reports an error: records a failure now, with this reason.
     Broken(Reason),
-    /// The provider asks for a pause: the call is [throttled](Outcome::Throttled) now.
+    /// The provider asks for a pause: records a [throttle](Outcome::Throttled) now.
     Throttled {
-        /// For how long, where the provider names a time.
+        /// The length of the pause, if the provider gives one.
         retry_after: Option<Duration>,
-        /// What the provider said.
+        /// The provider's message.
         reason: Reason,
     },
 }
 
 impl StreamVerdict {
-    /// [`Broken`](Self::Broken), for this reason.
+    /// Returns [`Broken`](Self::Broken) with this reason.
     pub fn broken(reason: impl Into<Reason>) -> Self {
         Self::Broken(reason.into())
     }
 
-    /// [`Throttled`](Self::Throttled), for so long and for this reason.
+    /// Returns [`Throttled`](Self::Throttled) with this pause and reason.
     pub fn throttled(retry_after: Option<Duration>, reason: impl Into<Reason>) -> Self {
         Self::Throttled {
             retry_after,
@@ -45,7 +45,7 @@ impl StreamVerdict {
         }
     }
 
-    /// `None`: to be continued.
+    /// `None` to continue.
     fn outcome(self) -> Option<Outcome> {
         match self {
             Self::Continue => None,
@@ -59,35 +59,34 @@ impl StreamVerdict {
     }
 }
 
-/// Judges one body while it passes to its reader: the data of its frames, and its end.
+/// Judges one body while its reader reads it, by the data of its frames and by its end.
 ///
-/// Made for each body by the closure of
+/// Created for each body by the closure of
 /// [`StatusClassifier::judge_body`](super::StatusClassifier::judge_body).
 pub trait JudgeBody: Send + Sync + 'static {
-    /// Judges the data of the next frame; data in several pieces is judged piece by piece.
+    /// Judges the data of the next frame. Non-contiguous data is judged piece by piece.
     ///
-    /// The first verdict other than [`Continue`](StreamVerdict::Continue) is the call's, and nothing more
-    /// is asked.
+    /// The first verdict other than [`Continue`](StreamVerdict::Continue) is recorded; the judge is not called again.
     fn frame(&mut self, data: &[u8]) -> StreamVerdict;
 
-    /// Judges the end of a body that did not break and is as long as it announced, with its trailers if
-    /// it has any.
+    /// Judges the end of a body, with its trailers if it has any. Not called for a body that broke or was shorter
+    /// than announced.
     fn end(&mut self, trailers: Option<&HeaderMap>) -> Outcome;
 }
 
-/// Judges a body, or only its end, which takes no allocation.
+/// The judge of a body. Without one, only the end counts, which needs no allocation.
 #[derive(Default)]
 pub(super) enum Judge {
-    /// An end is a success.
+    /// The end is a success.
     #[default]
     AtEnd,
-    /// An end is what the `grpc-status` in its trailers says.
+    /// The `grpc-status` in the trailers decides.
     Grpc(Table),
     Frames(Box<dyn JudgeBody>),
 }
 
 impl Judge {
-    /// Judges a call whose body is over.
+    /// Records the outcome of a call whose body has ended.
     #[inline]
     pub(super) fn conclude(&mut self, permit: Permit, trailers: Option<&HeaderMap>) {
         match self {
@@ -113,7 +112,7 @@ impl Judge {
     }
 }
 
-/// Looks through data piece by piece, as it lies in memory.
+/// Searches the contiguous pieces of data, without joining them.
 pub(super) fn find_in_pieces<T>(
     data: &impl Buf,
     mut find: impl FnMut(&[u8]) -> Option<T>,
@@ -123,7 +122,7 @@ pub(super) fn find_in_pieces<T>(
         return find(first);
     }
     let mut pieces = vec![IoSlice::new(&[]); 16];
-    // Where they all are filled, there may be more.
+    // When all slices are filled, there may be more pieces.
     while data.chunks_vectored(&mut pieces) == pieces.len() {
         pieces.resize(2 * pieces.len(), IoSlice::new(&[]));
     }
@@ -133,7 +132,7 @@ pub(super) fn find_in_pieces<T>(
 
 type MakeJudge = dyn Fn(StatusCode, &HeaderMap) -> Option<Box<dyn JudgeBody>> + Send + Sync;
 
-/// Makes the judges of those bodies that it concerns.
+/// Creates judges for the bodies it applies to.
 #[derive(Clone)]
 pub(super) struct Judges(Arc<MakeJudge>);
 
@@ -149,7 +148,7 @@ impl Judges {
         }))
     }
 
-    /// Those of streams of events.
+    /// For streams of server-sent events.
     pub(super) fn of_events<F>(judge: F) -> Self
     where
         F: Fn(&SseEvent<'_>) -> StreamVerdict + Send + Sync + 'static,
@@ -174,7 +173,7 @@ impl fmt::Debug for Judges {
     }
 }
 
-/// Asks a closure about each event.
+/// Calls a closure with each event.
 struct Events<F> {
     parser: Parser,
     judge: Arc<F>,
@@ -194,7 +193,7 @@ where
         StreamVerdict::Continue
     }
 
-    /// Some providers leave out the blank line after their last event.
+    /// Some providers omit the blank line after their last event.
     fn end(&mut self, _trailers: Option<&HeaderMap>) -> Outcome {
         let last = self.parser.finish();
         last.and_then(|event| (self.judge)(&event).outcome())
@@ -202,7 +201,7 @@ where
     }
 }
 
-/// The body ended too early.
+/// The outcome of a body that ended too early.
 pub(super) fn incomplete() -> Outcome {
     Outcome::failure(Kind::Incomplete.as_str())
 }

@@ -1,6 +1,5 @@
-//! Health over HTTP: what a status says and what becomes of the body, how long a provider wants to be
-//! left alone, and checks that send requests; request bodies that can be sent again, and what a server
-//! answers when none of its providers can. Feature `http`, on by default.
+//! HTTP support: classifiers for responses and their bodies, retry times, checks that send requests, request bodies
+//! that can be sent again, and error responses for when no provider is available. Feature `http`, on by default.
 //!
 //! ```
 //! use tower::ServiceBuilder;
@@ -11,12 +10,12 @@
 //! # async fn send(_: Request) -> Result<Response, std::io::Error> { Ok(Response::default()) }
 //! let cache = HealthCache::default();
 //!
-//! // A 503 is a failure, a 429 is heeded, a 404 is the caller's own affair.
+//! // 503 is a failure, 429 is a throttle, 404 is an answer about the request.
 //! let search = ServiceBuilder::new()
 //!     .layer(HealthLayer::http(cache.provider("search")))
 //!     .service(tower::service_fn(send));
 //!
-//! // A key that is refused once is refused always; this provider says 404 while its index is away.
+//! // All calls share one key, so a refused key is fatal. This provider sends 404 while its index is unavailable.
 //! let archive = ServiceBuilder::new()
 //!     .layer(HealthLayer::new(cache.provider("archive")).classify(
 //!         StatusClassifier::new().credentials_as_failures().failure_on([404]),

@@ -1,7 +1,7 @@
-//! Server-sent events: what a stream of `text/event-stream` says, event by event.
+//! A parser for server-sent events, the format of `text/event-stream`.
 //!
-//! Behind [`PeekLayer::first_sse_event`](super::PeekLayer::first_sse_event) and
-//! [`StatusClassifier::judge_sse`](super::StatusClassifier::judge_sse), and for layers of your own.
+//! Used by [`PeekLayer::first_sse_event`](super::PeekLayer::first_sse_event) and
+//! [`StatusClassifier::judge_sse`](super::StatusClassifier::judge_sse), and available for custom layers.
 
 use std::{borrow::Cow, mem, str};
 
@@ -12,27 +12,26 @@ use ::http::{
 
 use crate::{outcome::prefix, util::settings::at_least_one};
 
-/// A server-sent event, as an `EventSource` of a browser would give it.
+/// A server-sent event, as dispatched by a browser's `EventSource`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SseEvent<'a> {
-    /// Its type: `message` where it names none.
+    /// The event type. `message` if the event has none.
     pub event: &'a str,
-    /// Its data; of several lines, with a line feed between them.
+    /// The data. Several lines are joined by line feeds.
     pub data: &'a str,
-    /// The last id that the stream has named, by this event or an earlier one; empty where none.
+    /// The last id in the stream, from this event or an earlier one. Empty if there was none.
     pub id: &'a str,
-    /// Whether data is missing at its end, because there was more than a parser
-    /// [keeps](Parser::up_to).
+    /// Whether the data was cut at the parser's [limit](Parser::up_to).
     pub is_truncated: bool,
 }
 
-/// Parses a stream of server-sent events, however it is split into pieces.
+/// A parser for a stream of server-sent events, split into pieces of any size.
 ///
-/// Follows the [WHATWG's algorithm]: lines end with LF, CR or CRLF; comments and fields that are not
-/// known are skipped; bytes that are no UTF-8 become U+FFFD.
+/// Follows the [WHATWG's algorithm]: lines end with LF, CR or CRLF; comments and unknown fields are skipped; invalid
+/// UTF-8 is replaced by U+FFFD.
 ///
-/// Takes time in proportion to the bytes read, and a bounded amount of [memory](Self::up_to).
+/// Parsing takes linear time and [bounded](Self::up_to) memory.
 ///
 /// ```
 /// use tower_health::http::sse::Parser;
@@ -47,26 +46,26 @@ pub struct SseEvent<'a> {
 /// }
 /// assert_eq!(seen, [("message".into(), "Hello".into())]);
 ///
-/// // The stream is over, and no blank line followed its last event.
+/// // The stream ended without a blank line after its last event.
 /// assert_eq!(parser.finish().unwrap().event, "end");
 /// ```
 ///
 /// [WHATWG's algorithm]: https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
-// It works on bytes, of which those that delimit lines and fields are part of no other character, and
-// decodes whole lines.
+// Splits bytes, because the delimiters of lines and fields are never part of a multi-byte character. Decodes whole
+// lines.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Parser {
     up_to: usize,
-    /// The beginning of a line whose end is still to come.
+    /// The beginning of an incomplete line.
     line: Vec<u8>,
-    /// The line is longer than what is kept of it.
+    /// Whether the end of the line was dropped.
     is_line_cut: bool,
     is_past_first_line: bool,
     is_after_cr: bool,
-    /// The fields of the event that is being read.
+    /// The fields of the incomplete event.
     fields: Fields,
-    /// The event that was read last, for as long as it is lent.
+    /// The fields of the last complete event, which `read` returns borrowed.
     complete: Fields,
     id: String,
 }
@@ -74,7 +73,7 @@ pub struct Parser {
 #[derive(Clone, Debug, Default)]
 struct Fields {
     event: String,
-    /// Each line of the data ends with a line feed.
+    /// Each line ends with a line feed.
     data: String,
     is_truncated: bool,
 }
@@ -95,15 +94,15 @@ impl Default for Parser {
 }
 
 impl Parser {
-    /// A parser at the beginning of a stream.
+    /// A parser at the start of a stream.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Maximum length of a line, and of the data of an event, in bytes. Default: 1 MiB.
+    /// Maximum length of a line, and of an event's data, in bytes. Default: 1 MiB.
     ///
-    /// What a line or the data has beyond that is dropped, and the event
-    /// [says so](SseEvent::is_truncated); its type is kept even where it comes after the data.
+    /// Longer data is cut, and the event marked as [truncated](SseEvent::is_truncated). The event type is kept, even if
+    /// it follows the data.
     ///
     /// # Panics
     ///
@@ -114,8 +113,8 @@ impl Parser {
         self
     }
 
-    /// Reads to the end of the next event, and leaves in `bytes` what comes after it; `None`: all bytes
-    /// are read, and the next event is still to come.
+    /// Reads the next event and advances `bytes` past it. Returns `None` once all bytes are read and the next event is
+    /// incomplete.
     pub fn read(&mut self, bytes: &mut &[u8]) -> Option<SseEvent<'_>> {
         while let Some(first) = bytes.first() {
             if mem::take(&mut self.is_after_cr) && *first == b'\n' {
@@ -136,23 +135,22 @@ impl Parser {
         None
     }
 
-    /// The event that the stream ended in, without the blank line that should follow it. Browsers drop
-    /// such an event.
+    /// Ends the stream, and returns a last event without a blank line after it. Browsers drop such an event.
     ///
-    /// What is read after this is a new event of the same stream.
+    /// Bytes read afterwards begin a new event of the same stream.
     pub fn finish(&mut self) -> Option<SseEvent<'_>> {
         let is_complete = self.end_line(b"") || self.end_event();
         is_complete.then(|| self.lend())
     }
 
-    /// Keeps bytes of a line whose end is still to come, as far as they fit.
+    /// Keeps part of an incomplete line, up to the limit.
     fn keep(&mut self, bytes: &[u8]) {
         let kept = bytes.len().min(self.up_to - self.line.len());
         self.line.extend_from_slice(&bytes[..kept]);
         self.is_line_cut |= kept < bytes.len();
     }
 
-    /// Whether an event ends with the line that ends with these bytes.
+    /// Ends a line with these last bytes. Returns whether that ends an event.
     fn end_line(&mut self, rest: &[u8]) -> bool {
         if self.line.is_empty() && rest.len() <= self.up_to {
             return self.read_line(rest, false);
@@ -186,12 +184,12 @@ impl Parser {
             "event" => value.clone_into(&mut self.fields.event),
             "data" => self.fields.add_data(value, is_cut, self.up_to),
             "id" if !value.contains('\0') => value.clone_into(&mut self.id),
-            // A comment, whose name is empty; `retry`, which is for those who connect again; others.
+            // Comments, which have an empty name; `retry`, for clients that reconnect; unknown fields.
             _ => {}
         }
     }
 
-    /// Whether it was one: without a line of data there is no event, whatever its other fields.
+    /// Ends the event. Returns whether it is one: events without a `data` line are dropped.
     fn end_event(&mut self) -> bool {
         mem::swap(&mut self.complete, &mut self.fields);
         self.fields.clear();
@@ -214,7 +212,7 @@ impl Parser {
 }
 
 impl Fields {
-    /// Adds a line, as far as there is room for it.
+    /// Adds a line of data, up to the limit.
     fn add_data(&mut self, line: &str, is_cut: bool, up_to: usize) {
         if !self.is_truncated {
             let room = up_to.saturating_sub(self.data.len());
@@ -231,7 +229,7 @@ impl Fields {
     }
 }
 
-/// The text of a line, which may have been cut within a character.
+/// Decodes a line, which may be cut within a character.
 fn decode(line: &[u8], is_cut: bool) -> Cow<'_, str> {
     match str::from_utf8(line) {
         Err(error) if is_cut && error.error_len().is_none() => {
@@ -241,7 +239,7 @@ fn decode(line: &[u8], is_cut: bool) -> Cow<'_, str> {
     }
 }
 
-/// Whether a response has events to be read: its media type is theirs, and its content is not compressed.
+/// Whether the response is an event stream that is not compressed.
 pub(super) fn is_readable(headers: &HeaderMap) -> bool {
     let media_type = media_type(headers).unwrap_or_default();
     media_type.eq_ignore_ascii_case(b"text/event-stream") && !is_compressed(headers)
@@ -257,7 +255,7 @@ pub(super) fn media_type(headers: &HeaderMap) -> Option<&[u8]> {
         .map(<[u8]>::trim_ascii)
 }
 
-/// Whether the content is encoded, so that its bytes are not those of its media type.
+/// Whether the response has a content coding other than `identity`.
 pub(super) fn is_compressed(headers: &HeaderMap) -> bool {
     let codings = headers.get_all(CONTENT_ENCODING).into_iter();
     let mut codings = codings.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));

@@ -1,12 +1,12 @@
 use ::http::StatusCode;
 
-/// The statuses of these numbers. Panics where one is none.
+/// Converts these numbers to statuses. Panics if one is invalid.
 #[track_caller]
 pub(super) fn statuses(codes: impl IntoIterator<Item = u16>) -> Vec<StatusCode> {
     let mut statuses = Vec::new();
     for code in codes {
         let Ok(status) = StatusCode::from_u16(code) else {
-            panic!("a status is a number from 100 to 999, got {code}");
+            panic!("HTTP status must be between 100 and 999, got {code}");
         };
         statuses.push(status);
     }

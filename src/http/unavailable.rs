@@ -13,24 +13,23 @@ use crate::{
     view::{Cause, CircuitOpen},
 };
 
-/// The answer of a server whose call ended with `error`: what it was, and when to come back.
+/// Returns the response of a server for a call that failed with `error`: a status, a retry time, and a JSON body.
 ///
-/// | error, itself or beneath others | status | `Retry-After` |
+/// | error, or one of its sources | status | `Retry-After` |
 /// |---|---|---|
-/// | [`NoHealthyProvider`] | 503 | the soonest that one of the breakers admits a call, if any is open |
-/// | ... where [all want a pause](NoHealthyProvider::is_throttled) | 429 | the same |
-/// | [`CircuitOpen`] | 503, or 429 where the provider wants a pause | its `retry_in` |
+/// | [`NoHealthyProvider`] | 503 | the earliest time at which a breaker admits a call, if any is open |
+/// | ... with [all providers throttled](NoHealthyProvider::is_throttled) | 429 | the same |
+/// | [`CircuitOpen`] | 503, or 429 if the provider is throttled | its `retry_in` |
 /// | [`ReplayError::TooLarge`] | 413 | |
-/// | [`PeekError::Throttled`] | 429 | the time that the provider named in its body |
+/// | [`PeekError::Throttled`] | 429 | its `retry_after` |
 /// | of kind [`Request`](Kind::Request) | 400 | |
 /// | of kind [`Overloaded`](Kind::Overloaded) | 503 | |
 /// | of kind [`Timeout`](Kind::Timeout) | 504 | |
 /// | any other | 502 | |
 ///
-/// `Retry-After` is in seconds, rounded up. The body is JSON: what went wrong, and which providers were
-/// skipped or tried, each with the [label](Reason::label) of the reason. No text of a provider or of an
-/// error is in it, which may say more than a stranger should know; see
-/// [`unavailable_response_with_details`].
+/// `Retry-After` is in seconds, rounded up. The body contains the [label](Reason::label) of the error, and each
+/// provider that was skipped or tried with the label of its reason. It contains no texts of providers or errors, which
+/// may be confidential; for those, see [`unavailable_response_with_details`].
 ///
 /// ```
 /// use tower_health::{HealthCache, http::unavailable_response};
@@ -55,8 +54,8 @@ pub fn unavailable_response(error: &(dyn Error + 'static)) -> Response<String> {
     Answer::to(error).response(None)
 }
 
-/// [`unavailable_response`] with all that is known: the text of the error, and of the reason of each
-/// attempt. For callers who may see what providers say.
+/// Like [`unavailable_response`], but with the texts of the error and of the reason of each attempt. Use it only for
+/// callers who may see the providers' messages.
 ///
 /// ```
 /// use tower_health::{BoxError, http::unavailable_response_with_details};
@@ -72,16 +71,17 @@ pub fn unavailable_response_with_details(error: &(dyn Error + 'static)) -> Respo
     Answer::to(error).response(Some(Reason::error(error)))
 }
 
-/// The answer of a gRPC server whose call ended with `error`: [`unavailable_response`] for gRPC, without a body.
+/// Returns the response of a gRPC server for a call that failed with `error`: [`unavailable_response`] for gRPC,
+/// without a body.
 ///
-/// | error, itself or beneath others | `grpc-status` |
+/// | error, or one of its sources | `grpc-status` |
 /// |---|---|
 /// | of kind [`Request`](Kind::Request) | 3 `INVALID_ARGUMENT` |
 /// | of kind [`Timeout`](Kind::Timeout) | 4 `DEADLINE_EXCEEDED` |
 /// | any other | 14 `UNAVAILABLE` |
 ///
-/// The HTTP status is 200. `grpc-retry-pushback-ms` is the time that `Retry-After` would be, in milliseconds ([gRFC A6]);
-/// `grpc-message` is the [label](Reason::label) of the error and no more, which may be shown to anybody.
+/// The HTTP status is 200. `grpc-retry-pushback-ms` is the value of `Retry-After` in milliseconds, rounded up
+/// ([gRFC A6]). `grpc-message` is only the [label](Reason::label) of the error, which is safe to show to anybody.
 ///
 /// ```
 /// use http_body_util::Empty;
@@ -104,7 +104,7 @@ pub fn grpc_unavailable_response<B: Default>(error: &(dyn Error + 'static)) -> R
     Answer::to(error).grpc_response()
 }
 
-/// For how many milliseconds a caller should leave whoever ended its call with `error` alone, where that is known.
+/// The retry time for a call that failed with `error`, in milliseconds, if known.
 #[cfg(feature = "tonic")]
 pub(super) fn pushback(error: &(dyn Error + 'static)) -> Option<i32> {
     Answer::to(error).retry_in.map(whole_millis)
@@ -113,12 +113,12 @@ pub(super) fn pushback(error: &(dyn Error + 'static)) -> Option<i32> {
 struct Answer<'a> {
     status: StatusCode,
     retry_in: Option<Duration>,
-    /// Its label is shown.
+    /// Only its label is public.
     error: Reason,
     attempts: Vec<Line<'a>>,
 }
 
-/// An attempt, as far as it is shown.
+/// The public part of an attempt.
 struct Line<'a> {
     provider: &'a str,
     reason: &'a str,
@@ -205,7 +205,7 @@ impl<'a> Answer<'a> {
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         headers.insert("grpc-status", HeaderValue::from(code));
-        // A label of the application's own may be more than a header can hold.
+        // A custom label may contain characters that a header cannot.
         if let Ok(message) = HeaderValue::from_str(self.error.label()) {
             headers.insert("grpc-message", message);
         }
@@ -256,13 +256,13 @@ fn unavailable(is_throttled: bool) -> StatusCode {
     }
 }
 
-/// Rounded up: who comes back too early is refused again.
+/// Rounded up: an early retry would be refused again.
 fn whole_seconds(wait: Duration) -> u64 {
     let begun = u64::from(wait.subsec_nanos() > 0);
     wait.as_secs().saturating_add(begun)
 }
 
-/// Rounded up too; gRPC keeps them in 32 bits.
+/// Rounded up too. gRPC uses 32-bit milliseconds.
 fn whole_millis(wait: Duration) -> i32 {
     let begun = u128::from(wait.subsec_nanos() % 1_000_000 > 0);
     i32::try_from(wait.as_millis() + begun).unwrap_or(i32::MAX)

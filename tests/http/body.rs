@@ -849,7 +849,10 @@ mod idle {
 
         assert_eq!(find::<IdleBody>(&*error).unwrap().limit, LIMIT);
         assert_eq!(strikes(&provider), 2);
-        assert_eq!(provider.health().last_error.unwrap(), "timeout: idle body");
+        assert_eq!(
+            provider.health().last_error.unwrap(),
+            "timeout: body idle for longer than 30s"
+        );
     }
 
     #[tokio::test(start_paused = true)]

@@ -427,7 +427,7 @@ mod changed {
     }
 
     #[test]
-    #[should_panic(expected = "a gRPC code is a number from 0 to 16, got 17")]
+    #[should_panic(expected = "gRPC code must be between 0 and 16, got 17")]
     fn code_that_is_none_panics() {
         let _ = GrpcClassifier::new().failure_on([17]);
     }
@@ -458,7 +458,10 @@ async fn a_silent_stream_is_a_failure_where_a_limit_is_set() {
     let error = assert_ready!(reader.poll()).unwrap().unwrap_err();
 
     assert!(find::<IdleBody>(&*error).is_some());
-    assert_eq!(health(&provider), failure("timeout: idle body"));
+    assert_eq!(
+        health(&provider),
+        failure("timeout: body idle for longer than 1s")
+    );
 }
 
 mod chain {

@@ -130,7 +130,7 @@ mod limit {
     fn body_that_turns_out_larger_is_an_error_and_nothing_is_sent() {
         for request in [frames(["12345678901"]), frames(["1234567890", "1"])] {
             let error = refused(Request::new(request));
-            assert_eq!(error.to_string(), "request body is larger than 10 bytes");
+            assert_eq!(error.to_string(), "request body exceeds 10 bytes");
             assert!(matches!(error, ReplayError::TooLarge { limit: 10, .. }));
         }
     }
@@ -166,7 +166,7 @@ mod errors {
             .unwrap();
 
         let error: BoxError = refused(Request::new(body)).into();
-        assert_eq!(error.to_string(), "request body could not be read");
+        assert_eq!(error.to_string(), "failed to read the request body");
         let cause = find::<io::Error>(&*error).unwrap();
         assert_eq!(cause.kind(), io::ErrorKind::ConnectionReset);
     }

@@ -53,7 +53,7 @@ async fn an_error_before_the_first_token_is_served_by_b() {
         (Script::events().chunk(error), "overloaded"),
         (empty.clone().chunk(error), "overloaded"),
         (empty.clone().reset(), "Connection reset by peer"),
-        (empty.last_chunk(), "body ended before its content"),
+        (empty.last_chunk(), "body ended without content"),
     ];
     for (beginning, cause) in beginnings {
         let a = Server::start(move |_| beginning.clone());

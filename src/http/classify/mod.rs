@@ -14,43 +14,43 @@ use super::{
 };
 use crate::{outcome::Outcome, util::settings::positive};
 
-/// Judges responses by their status, and those that it speaks well of by their body too. The default
-/// of [`HealthLayer::http`](crate::HealthLayer::http).
+/// Classifies responses by their status, and successful ones also by their body. The default of
+/// [`HealthLayer::http`](crate::HealthLayer::http).
 ///
-/// Two questions are asked of a status: whether it speaks against the provider's health, and whether
-/// a [`FallbackChain`](crate::FallbackChain) should go on to the next provider.
+/// For each status, the table gives the outcome for the provider's health, and whether a
+/// [`FallbackChain`](crate::FallbackChain) tries the next provider.
 ///
 /// | status | health | chain goes on | because |
 /// |---|---|---|---|
-/// | none: an error | failure, unless its kind is [neutral](crate::error::Kind::is_neutral) | yes | nothing was answered |
+/// | no response: an error | failure; neutral for [neutral kinds](crate::error::Kind::is_neutral) | yes | the provider did not answer |
 /// | 1xx, 2xx, 3xx | success, at the end of the body | no | [RFC 9110 §15.2] to §15.4 |
-/// | 429 | throttled | yes | the provider wants a pause: [RFC 6585 §4] |
-/// | 408 | failure | yes | the server gave up waiting, and the request may be repeated: [RFC 9110 §15.5.9] |
-/// | 403 that [names a time](super::retry_after()) | throttled | yes | [GitHub], among others, refuses so what is too much |
-/// | 401, 402, other 403 | answered | no | the key may be one caller's own; see [`credentials_as_failures`](Self::credentials_as_failures) |
+/// | 429 | throttled | yes | the client sent too many requests: [RFC 6585 §4] |
+/// | 408 | failure | yes | the server timed out, and the client may repeat the request: [RFC 9110 §15.5.9] |
+/// | 403 with a [retry time](super::retry_after()) | throttled | yes | some APIs report a rate limit as 403, such as [GitHub]'s |
+/// | 401, 402, other 403 | answered | no | the key may belong to one caller; see [`credentials_as_failures`](Self::credentials_as_failures) |
 /// | other 4xx | answered | no | the request is at fault: [RFC 9110 §15.5] |
-/// | 501, 505 to 508, 510 | answered | no | it is this request that is not supported, or too much: [RFC 9110 §15.6.2] and §15.6.6, [RFC 2295 §8.1], [RFC 4918 §11.5], [RFC 5842 §7.2], [RFC 2774 §7] |
-/// | other 5xx | failure | yes | the server is at fault: [RFC 9110 §15.6]; 511 is the answer of a gateway on the way: [RFC 6585 §6] |
-/// | 600 to 999 | failure | yes | none of HTTP's, to be treated as a 5xx: [RFC 9110 §15] |
+/// | 501, 505 to 508, 510 | answered | no | the server does not support this request, or it is too large: [RFC 9110 §15.6.2] and §15.6.6, [RFC 2295 §8.1], [RFC 4918 §11.5], [RFC 5842 §7.2], [RFC 2774 §7] |
+/// | other 5xx | failure | yes | the server is at fault: [RFC 9110 §15.6]; 511 comes from a gateway: [RFC 6585 §6] |
+/// | 600 to 999 | failure | yes | clients treat an invalid status as 5xx: [RFC 9110 §15] |
 ///
-/// Among the other 5xx are those of no standard that gateways and providers use for an origin that is
-/// overloaded or out of reach: 520 to 526 and 530 (Cloudflare), 529 (Anthropic), 598 and 599. RFC 9110
-/// §15 has a client treat every one that it does not know as a 500.
+/// The other 5xx include non-standard statuses for an overloaded or unreachable origin: 520 to 526 and 530
+/// (Cloudflare), 529 (Anthropic), 598 and 599. Clients treat an unknown 5xx as a 500 (RFC 9110 §15).
 ///
-/// Where only the body of an error says what went wrong, a [`ReadErrorsLayer`](super::ReadErrorsLayer) below reads it, and
-/// what it finds is asked before the table.
+/// When only the body tells why a call failed, put a [`ReadErrorsLayer`](super::ReadErrorsLayer) below. Its verdict
+/// takes precedence over the table.
 ///
-/// A success is one when the body has come to its end, and not before; a body that breaks, or is shorter than announced, is
-/// a failure. [`HealthBody`] tells what becomes of it. [`judge_sse`](Self::judge_sse) and [`judge_body`](Self::judge_body)
-/// look into the body for what the status could not know yet. All other verdicts are given at the headers.
+/// A success is recorded at the end of the body. A body that breaks, or is shorter than announced, is a failure; see
+/// [`HealthBody`]. [`judge_sse`](Self::judge_sse) and [`judge_body`](Self::judge_body) inspect the contents of a
+/// body. All other outcomes are recorded at the headers.
 ///
-/// The time that a response names is heeded with a throttle, and with a failure, which then opens the breaker for at least
-/// so long if it opens it. It is what [`retry_after`] reads, and what [`retry_hint`](Self::retry_hint) adds for a provider.
+/// A throttle lasts as long as the response asks. A failure with a retry time that opens the breaker keeps it open at
+/// least that long. The time is read by [`retry_after`], and by [`retry_hint`](Self::retry_hint) for
+/// provider-specific headers.
 ///
-/// Errors are judged as by [`ErrorsAsFailures`](crate::ErrorsAsFailures): the reason is labelled with the
+/// Errors are classified as by [`ErrorsAsFailures`](crate::ErrorsAsFailures): the reason is labelled with the
 /// error's [kind](crate::error::Kind), and errors of a [neutral](crate::error::Kind::is_neutral) kind are neutral.
 ///
-/// Each row can be changed, status by status; of two settings of one status the later holds.
+/// Each status can be overridden; the last setting for a status wins.
 ///
 /// ```
 /// use std::time::Duration;
@@ -59,17 +59,17 @@ use crate::{outcome::Outcome, util::settings::positive};
 /// let defaults = StatusClassifier::new();
 ///
 /// let customized = StatusClassifier::new()
-///     // One key for all callers, and no reason to try it twice.
+///     // All callers share one key: a refused key fails every call.
 ///     .credentials_as_failures()
-///     // It says 503 where others say 429.
+///     // This provider sends 503 for rate limits.
 ///     .throttled_on([503])
-///     // Its 500s come of odd requests.
+///     // Its 500s are caused by malformed requests.
 ///     .neutral_on([500])
-///     // A model that is not known here may be known to the next provider.
+///     // The next provider may have a model that this one lacks.
 ///     .advance_on([404])
 ///     // Its streams send something every few seconds.
 ///     .idle_timeout(Duration::from_secs(30))
-///     // A stream that breaks off before its last event has failed, though it ends well by HTTP.
+///     // A stream without its last event is incomplete, even if HTTP ends it cleanly.
 ///     .judge_sse(|event| match event.data {
 ///         "[DONE]" => StreamVerdict::Done,
 ///         _ => StreamVerdict::Continue,
@@ -95,117 +95,117 @@ use crate::{outcome::Outcome, util::settings::positive};
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct StatusClassifier {
-    /// Behind a count, and absent by default: a classifier is cloned into each call.
+    /// Shared, and `None` by default: a classifier is cloned for each call.
     changed: Option<Arc<Columns>>,
     idle_timeout: Option<Duration>,
 }
 
 impl StatusClassifier {
-    /// The table above.
+    /// A classifier with the table above.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A refused key opens the breaker at once, for a bad key stays bad: 401, 402 and 403 are
-    /// [fatal](Self::fatal_on), but for a 403 that names a time, which stays a throttle. Default: they are answered.
+    /// Opens the breaker at once on refused credentials: 401, 402 and 403 become [fatal](Self::fatal_on). A 403 with a
+    /// retry time remains a throttle. Default: they are answered.
     ///
-    /// Right where all calls use one key, which the application owns. Where callers bring their own,
-    /// one of them could open the breaker for all.
+    /// Use this when all calls share a key that the application owns. When callers bring their own keys, one bad key
+    /// would open the breaker for all of them.
     pub fn credentials_as_failures(self) -> Self {
         self.fatal_on([401, 402])
             .set_health([403], Verdict::Revoked)
     }
 
-    /// These are [answers about the request](Outcome::Answered): the provider is up. Default: most of 4xx, 501, 505 to 508, 510.
+    /// Treats these statuses as [answers](Outcome::Answered) about the request: the provider is up. Default: most 4xx,
+    /// 501, 505 to 508, 510.
     ///
     /// # Panics
     ///
-    /// If one is not from 100 to 999.
+    /// If a status is not between 100 and 999.
     #[track_caller]
     pub fn answered_on(self, statuses: impl IntoIterator<Item = u16>) -> Self {
         self.set_health(statuses, Verdict::Answered)
     }
 
-    /// These change nothing in the provider's health. Default: none.
+    /// Ignores these statuses for the provider's health. Default: none.
     ///
     /// # Panics
     ///
-    /// If one is not from 100 to 999.
+    /// If a status is not between 100 and 999.
     #[track_caller]
     pub fn neutral_on(self, statuses: impl IntoIterator<Item = u16>) -> Self {
         self.set_health(statuses, Verdict::Neutral)
     }
 
-    /// With these the provider has served the call. Default: all below 400.
+    /// Treats these statuses as successes, recorded at the end of the body. Default: all below 400.
     ///
     /// # Panics
     ///
-    /// If one is not from 100 to 999.
+    /// If a status is not between 100 and 999.
     #[track_caller]
     pub fn success_on(self, statuses: impl IntoIterator<Item = u16>) -> Self {
         self.set_health(statuses, Verdict::Success)
     }
 
-    /// These are failures. Default: 408, most of 5xx, all above.
+    /// Treats these statuses as failures. Default: 408, most 5xx, 600 to 999.
     ///
     /// # Panics
     ///
-    /// If one is not from 100 to 999.
+    /// If a status is not between 100 and 999.
     #[track_caller]
     pub fn failure_on(self, statuses: impl IntoIterator<Item = u16>) -> Self {
         self.set_health(statuses, Verdict::Failure)
     }
 
-    /// With these the provider asks for a pause: the breaker opens until it ends, without a strike.
+    /// Treats these statuses as throttles: the breaker opens until the provider's pause ends, without a strike.
     /// Default: 429.
     ///
     /// # Panics
     ///
-    /// If one is not from 100 to 999.
+    /// If a status is not between 100 and 999.
     #[track_caller]
     pub fn throttled_on(self, statuses: impl IntoIterator<Item = u16>) -> Self {
         self.set_health(statuses, Verdict::Throttled)
     }
 
-    /// These are failures of which one is enough: the breaker opens at once, whatever the trip rule.
+    /// Treats these statuses as fatal: one of them opens the breaker at once, whatever the trip rule.
     /// Default: none.
     ///
     /// # Panics
     ///
-    /// If one is not from 100 to 999.
+    /// If a status is not between 100 and 999.
     #[track_caller]
     pub fn fatal_on(self, statuses: impl IntoIterator<Item = u16>) -> Self {
         self.set_health(statuses, Verdict::Fatal)
     }
 
-    /// With these a chain goes on to the next provider, whatever they say of this one's health.
-    /// Default: with all that speak against it.
+    /// Lets a chain try the next provider on these statuses, whatever their effect on health. Default: the statuses
+    /// that are failures, fatal or throttled.
     ///
     /// # Panics
     ///
-    /// If one is not from 100 to 999.
+    /// If a status is not between 100 and 999.
     #[track_caller]
     pub fn advance_on(self, statuses: impl IntoIterator<Item = u16>) -> Self {
         self.set_advance(statuses, true)
     }
 
-    /// These a chain returns to the caller, whatever they say of the provider's health. Default: all
-    /// that do not speak against it.
+    /// Lets a chain return these statuses to the caller, whatever their effect on health. Default: the statuses that
+    /// are successes, answered or neutral.
     ///
     /// # Panics
     ///
-    /// If one is not from 100 to 999.
+    /// If a status is not between 100 and 999.
     #[track_caller]
     pub fn return_on(self, statuses: impl IntoIterator<Item = u16>) -> Self {
         self.set_advance(statuses, false)
     }
 
-    /// How long the body of a success may stay silent while its reader waits for it; then it is a
-    /// failure, and the reader gets an [`IdleBody`](super::IdleBody). Default: for ever.
+    /// Maximum time that the reader of a successful response waits for the next frame. After that the call is a failure,
+    /// and the reader gets an [`IdleBody`](super::IdleBody) error. Default: no limit.
     ///
-    /// It runs from when the reader finds nothing to when a frame comes, so that a reader who takes
-    /// long between two frames is not the provider's fault. The body must then be polled in a tokio
-    /// runtime with its timer enabled; the timer is a body's one allocation, made at its first wait.
+    /// The time counts only while the reader polls the body, so a slow reader causes no failure. The body must be
+    /// polled within a tokio runtime with its timer enabled. The first wait of each body allocates a timer.
     ///
     /// # Panics
     ///
@@ -218,14 +218,13 @@ impl StatusClassifier {
         }
     }
 
-    /// Asks a closure before the table: what it says of a response's health holds, and a chain goes
-    /// on where that is not in the provider's favour; where it says nothing, the table does. Default:
-    /// none is asked.
+    /// Classifies responses with a closure before the table. If it returns `None`, the table decides. A chain goes on
+    /// when the closure returns a failure, fatal or throttled outcome. Default: no closure.
     ///
     /// ```
     /// use tower_health::{Outcome, http::StatusClassifier};
     ///
-    /// // A gateway that answers 200 for a model which is away.
+    /// // This gateway answers 200 when a model is unavailable.
     /// let classifier = StatusClassifier::new().outcome_with(|_, headers| {
     ///     let is_away = headers.get("x-model-status")? == "unavailable";
     ///     is_away.then(|| Outcome::failure("model unavailable"))
@@ -240,11 +239,11 @@ impl StatusClassifier {
         self
     }
 
-    /// Adds a closure that reads the wait which a provider asks for. The longest of its answer and of what [`retry_after`](super::retry_after())
-    /// reads counts; called again, this adds another closure. Default: `retry_after` alone.
+    /// Adds a closure that reads a provider-specific retry time from the headers. The longest of all closures and
+    /// [`retry_after`](super::retry_after()) applies. Default: `retry_after` alone.
     ///
-    /// The module [`retry_hint`](super::retry_hint) has such functions for APIs whose headers have another unit elsewhere.
-    /// They are asked about a 429, a 403 and failures, not about successes.
+    /// The module [`retry_hint`](super::retry_hint) has such functions for headers whose unit differs between APIs.
+    /// They are called for a 429, a 403 and failures, but not for successes.
     ///
     /// ```
     /// use std::time::Duration;
@@ -252,7 +251,7 @@ impl StatusClassifier {
     ///
     /// let groq = StatusClassifier::new().retry_hint(retry_hint::openai);
     ///
-    /// // A header of its own, in minutes.
+    /// // A custom header, in minutes.
     /// let archive = StatusClassifier::new().retry_hint(|headers| {
     ///     let minutes = headers.get("x-back-in-minutes")?.to_str().ok()?.parse::<u32>().ok()?;
     ///     Some(60 * Duration::from_secs(minutes.into()))
@@ -267,20 +266,22 @@ impl StatusClassifier {
         self
     }
 
-    /// Judges streams of server-sent events by what they say, from event to event. Default: a stream is
-    /// a success at its end, whatever it said.
+    /// Judges streams of server-sent events by their events. Default: a stream is a success at its end, whatever
+    /// its events.
     ///
-    /// The closure is asked about each event of a response whose `Content-Type` is `text/event-stream`,
-    /// until it gives a verdict other than [`Continue`](StreamVerdict::Continue). That verdict is recorded
-    /// at once, whether or not the reader goes on. A stream that ends before is a failure, `incomplete`;
-    /// an event that no blank line follows is judged at the end. An answer to `HEAD` is a success. The reader gets every byte untouched,
-    /// as soon as it comes. Compressed streams are not looked into: they are a success at their end.
+    /// For each response with `Content-Type: text/event-stream`, the closure is called with each event until it returns
+    /// a verdict other than [`Continue`](StreamVerdict::Continue). That verdict is recorded at once, whether or not the
+    /// reader goes on. A stream that ends earlier is a failure, `incomplete`. A last event without a blank line after it
+    /// is judged at the end. A response to `HEAD` is a success. Compressed streams are not inspected: they are a success
+    /// at their end.
+    ///
+    /// The reader gets every byte unchanged and without delay.
     ///
     /// ```
     /// use tower_health::{Reason, http::{StatusClassifier, StreamVerdict}};
     ///
-    /// // OpenAI and many others end a stream with `[DONE]`, Anthropic ends it with `message_stop`. Some
-    /// // report an error as an event of its own, others in the data of an ordinary one.
+    /// // OpenAI and many others end a stream with `[DONE]`, Anthropic with `message_stop`. Some report an error
+    /// // as an event of its own, others in the data of an ordinary event.
     /// let classifier = StatusClassifier::new().judge_sse(|event| match (event.event, event.data) {
     ///     ("message_stop", _) | (_, "[DONE]") => StreamVerdict::Done,
     ///     (_, data) if data.contains(r#""error":{"#) => {
@@ -295,9 +296,9 @@ impl StatusClassifier {
     /// # let _ = classifier;
     /// ```
     ///
-    /// An event of more than 1 MiB is judged by its beginning, as
-    /// [`SseEvent::is_truncated`] tells. Of several judges, also those of
-    /// [`judge_body`](Self::judge_body), the first that concerns a response is the one.
+    /// An event of more than 1 MiB is [truncated](SseEvent::is_truncated), and judged by its beginning. If there are
+    /// several judges, including those of [`judge_body`](Self::judge_body), the first one that applies to a response is
+    /// used.
     pub fn judge_sse<F>(mut self, judge: F) -> Self
     where
         F: Fn(&SseEvent<'_>) -> StreamVerdict + Send + Sync + 'static,
@@ -306,17 +307,17 @@ impl StatusClassifier {
         self
     }
 
-    /// Judges bodies by their data and their trailers. Default: a body is a success at its end.
+    /// Judges bodies by their data and trailers. Default: a body is a success at its end.
     ///
-    /// The closure is asked about each response whose status is a success and that may have content. It
-    /// gives a [judge](JudgeBody) for those that it concerns. The reader gets every frame untouched, as
-    /// soon as it comes. Data is given as it comes, compressed where the response is.
+    /// The closure is called for each successful response that may have content. It returns a [judge](JudgeBody) for
+    /// the responses it applies to, and `None` for the others. The judge gets the data as it arrives, still compressed
+    /// if the response is. The reader gets every frame unchanged and without delay.
     ///
     /// ```
     /// use http::HeaderMap;
     /// use tower_health::{Outcome, http::{JudgeBody, StatusClassifier, StreamVerdict}};
     ///
-    /// /// Lines of JSON, of which the last says `"done":true`.
+    /// /// Judges lines of JSON, the last of which contains `"done":true`.
     /// #[derive(Default)]
     /// struct Lines {
     ///     line: Vec<u8>,
@@ -325,7 +326,7 @@ impl StatusClassifier {
     /// impl JudgeBody for Lines {
     ///     fn frame(&mut self, data: &[u8]) -> StreamVerdict {
     ///         for piece in data.split_inclusive(|byte| *byte == b'\n') {
-    ///             // What is longer than that is content.
+    ///             // Longer lines are content: keep their beginning.
     ///             let room = 4096_usize.saturating_sub(self.line.len());
     ///             self.line.extend_from_slice(&piece[..piece.len().min(room)]);
     ///             if piece.ends_with(b"\n") {

@@ -16,7 +16,7 @@ use crate::{
 };
 
 impl StatusClassifier {
-    /// Gives the verdict, or leaves it to the end of the body.
+    /// Records the outcome at the headers, unless it is a success, which is recorded at the end of the body.
     pub(in crate::http) fn judge<B: Body, E: fmt::Display + 'static>(
         &self,
         result: Result<Response<B>, E>,
@@ -39,7 +39,7 @@ impl StatusClassifier {
         }
     }
 
-    /// Leaves the verdict to the end of the body, if there is one.
+    /// Leaves the outcome to the end of the body, if there is a body.
     #[inline]
     fn watch<B: Body>(
         &self,
@@ -56,7 +56,7 @@ impl StatusClassifier {
         response.map(|body| HealthBody::watched(body, permit, judge, idle_timeout, has_events))
     }
 
-    /// The first that wants this body.
+    /// The first judge that applies to this response.
     fn judge_of<B: Body>(&self, response: &Response<B>) -> Option<Judge> {
         let judges = &self.changed.as_ref()?.judges;
         let mut judges = judges.iter().filter(|_| may_have_content(response));
@@ -105,8 +105,8 @@ impl<B> Advance<Response<B>> for StatusClassifier {
     }
 }
 
-/// Whether there is a body to judge. That of an answer to `HEAD`, whose request is not known here, is over at once without
-/// having been announced as empty.
+/// Whether there is a body to judge. A response to `HEAD`, recognized without its request, has an empty body with
+/// headers that do not announce an empty one.
 fn may_have_content<B: Body>(response: &Response<B>) -> bool {
     let is_announced_empty = || {
         let length = response.headers().get(CONTENT_LENGTH);
@@ -116,7 +116,7 @@ fn may_have_content<B: Body>(response: &Response<B>) -> bool {
     !has_no_content(response.status()) && (!is_over || is_announced_empty())
 }
 
-/// Whether there is no body, whatever the headers announce ([RFC 9110 §6.4.1]).
+/// Whether a response with this status has no body, whatever its headers announce ([RFC 9110 §6.4.1]).
 ///
 /// [RFC 9110 §6.4.1]: https://www.rfc-editor.org/rfc/rfc9110#section-6.4.1
 fn has_no_content(status: StatusCode) -> bool {

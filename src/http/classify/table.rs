@@ -1,4 +1,4 @@
-//! The table of statuses: verdicts on health, and whether a chain goes on.
+//! The table of statuses: their outcomes, and whether a chain goes on.
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
@@ -10,30 +10,30 @@ use crate::{
     outcome::{Outcome, Reason},
 };
 
-/// The two columns of the table, where they differ from the default.
+/// Everything that differs from the default.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Columns {
     pub(super) health: BTreeMap<StatusCode, Verdict>,
     pub(super) advance: BTreeMap<StatusCode, bool>,
     pub(super) by_head: Option<ByHead>,
-    /// Asked in this order.
+    /// In order of precedence.
     pub(super) judges: Vec<Judges>,
     pub(super) hints: Vec<Hint>,
 }
 
-/// A closure that is asked before the table.
+/// A closure that takes precedence over the table.
 #[derive(Clone)]
 pub(super) struct ByHead(pub(super) Arc<Judgement>);
 
 pub(super) type Judgement = dyn Fn(StatusCode, &HeaderMap) -> Option<Outcome> + Send + Sync;
 
-/// A closure that reads a time beside those of [`retry_after`].
+/// A closure that reads a retry time, in addition to [`retry_after`].
 #[derive(Clone)]
 pub(super) struct Hint(pub(super) Arc<Reading>);
 
 pub(super) type Reading = dyn Fn(&HeaderMap) -> Option<Duration> + Send + Sync;
 
-/// What a status says of the provider's health: an [`Outcome`] without its particulars.
+/// The effect of a status on health: an [`Outcome`] without its details.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     Success,
@@ -42,27 +42,27 @@ pub(super) enum Verdict {
     Throttled,
     Failure,
     Fatal,
-    /// Throttled where the response names a time, otherwise answered.
+    /// Throttled if the response has a retry time, otherwise answered.
     Forbidden,
-    /// Throttled where the response names a time, otherwise fatal.
+    /// Throttled if the response has a retry time, otherwise fatal.
     Revoked,
 }
 
 impl StatusClassifier {
-    /// What the status and headers of a response say of its provider's health: the table's first
-    /// question, for clients whose responses are not of [`http::Response`](::http::Response).
+    /// Returns the outcome of a response with this status and these headers. For clients whose responses are not
+    /// [`http::Response`](::http::Response)s.
     #[must_use]
     pub fn outcome(&self, status: StatusCode, headers: &HeaderMap) -> Outcome {
         self.outcome_naming(status, headers, || self.named(headers))
     }
 
-    /// Whether a chain should go on to the next provider: the table's second question.
+    /// Returns whether a chain goes on to the next provider after such a response.
     #[must_use]
     pub fn advances(&self, status: StatusCode, headers: &HeaderMap) -> bool {
         self.advances_naming(status, headers, || self.named(headers))
     }
 
-    /// [`outcome`](Self::outcome), with what the body of an error says.
+    /// [`outcome`](Self::outcome), after the verdict of a `ReadErrorsLayer` on the body.
     pub(super) fn outcome_of<B>(&self, response: &Response<B>) -> Outcome {
         let (status, headers) = (response.status(), response.headers());
         let Some(by_body) = ErrorVerdict::of(response) else {
@@ -75,7 +75,7 @@ impl StatusClassifier {
             .waiting_for(named)
     }
 
-    /// [`advances`](Self::advances), with what the body of an error says.
+    /// [`advances`](Self::advances), after the verdict of a `ReadErrorsLayer` on the body.
     pub(super) fn advances_of<B>(&self, response: &Response<B>) -> bool {
         let (status, headers) = (response.status(), response.headers());
         let Some(by_body) = ErrorVerdict::of(response) else {
@@ -89,7 +89,7 @@ impl StatusClassifier {
             .unwrap_or_else(|| self.advances_naming(status, headers, named))
     }
 
-    /// `named` is the time that the provider names.
+    /// `named` reads the provider's retry time.
     fn outcome_naming(
         &self,
         status: StatusCode,
@@ -100,7 +100,7 @@ impl StatusClassifier {
             .unwrap_or_else(|| self.by_table(status, named))
     }
 
-    /// `named` is the time that the provider names.
+    /// `named` reads the provider's retry time.
     fn advances_naming(
         &self,
         status: StatusCode,
@@ -116,7 +116,7 @@ impl StatusClassifier {
             .unwrap_or_else(|| self.by_table(status, named).speaks_against())
     }
 
-    /// What the table says of a status with which `named` is the time that the provider names.
+    /// `named` reads the provider's retry time.
     fn by_table(&self, status: StatusCode, named: impl Fn() -> Option<Duration>) -> Outcome {
         match self.verdict(status) {
             Verdict::Success => Outcome::Success,
@@ -136,7 +136,7 @@ impl StatusClassifier {
         }
     }
 
-    /// The longest wait that these headers name.
+    /// The longest retry time in these headers.
     fn named(&self, headers: &HeaderMap) -> Option<Duration> {
         let columns = self.changed.iter();
         columns
@@ -161,7 +161,7 @@ impl StatusClassifier {
 }
 
 impl Verdict {
-    /// The table's default.
+    /// The default of the table.
     fn of(status: StatusCode) -> Self {
         match status.as_u16() {
             ..400 => Self::Success,
@@ -174,7 +174,7 @@ impl Verdict {
     }
 }
 
-/// `503`
+/// The status as a label: `503`.
 pub(in crate::http) fn reason(status: StatusCode) -> Reason {
     Reason::labelled(status.as_str(), "")
 }

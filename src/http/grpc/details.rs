@@ -1,6 +1,6 @@
-//! What the details of a status name: `google.rpc.RetryInfo` in `grpc-status-details-bin`, three protobuf messages deep.
+//! Reads the retry delay from `google.rpc.RetryInfo` in `grpc-status-details-bin`, nested in three protobuf messages.
 //!
-//! Read by hand, since a library of protobuf comes with a compiler and types for messages that are not needed here.
+//! Parsed by hand: a protobuf library would add a compiler and generated types for these few fields.
 
 use std::{iter, time::Duration};
 
@@ -13,13 +13,13 @@ use base64::{
 
 const RETRY_INFO: &[u8] = b"type.googleapis.com/google.rpc.RetryInfo";
 
-/// gRPC sends binary fields without padding, and accepts them with it.
+/// gRPC sends binary fields without padding, and accepts either.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(Indifferent),
 );
 
-/// The [`retry_delay`] that the provider names, if it is more than none.
+/// The longest [`retry_delay`] in the details, unless it is zero.
 ///
 /// [`retry_delay`]: https://github.com/googleapis/googleapis/blob/master/google/rpc/error_details.proto
 pub(super) fn retry_delay(fields: &HeaderMap) -> Option<Duration> {
@@ -29,7 +29,7 @@ pub(super) fn retry_delay(fields: &HeaderMap) -> Option<Duration> {
     details.filter_map(delay_of_detail).max()
 }
 
-/// Of a `google.protobuf.Any`.
+/// Parses a `google.protobuf.Any`.
 fn delay_of_detail(any: &[u8]) -> Option<Duration> {
     let type_url = messages(any, 1).last()?;
     let retry_info = messages(any, 2).last()?;
@@ -41,10 +41,10 @@ fn delay_of_detail(any: &[u8]) -> Option<Duration> {
     }
 }
 
-/// Of a `google.protobuf.Duration`, unless it is negative or zero.
+/// Parses a `google.protobuf.Duration`. `None` if it is negative or zero.
 fn duration(message: &[u8]) -> Option<Duration> {
     let number = |field| numbers(message, field).last().unwrap_or(0);
-    // Negative ones are the largest, as they are encoded.
+    // Negative numbers are encoded as the largest `u64`s.
     let seconds = number(1).try_into().ok().filter(|it: &i64| *it >= 0)?;
     let nanos = u32::try_from(number(2)).ok()?.min(999_999_999);
     let duration = Duration::new(seconds.unsigned_abs(), nanos);
@@ -70,7 +70,7 @@ fn numbers(message: &[u8], field: u64) -> impl Iterator<Item = u64> {
     })
 }
 
-/// The fields of a message, up to the first that is malformed.
+/// The fields of a message, up to the first malformed one.
 fn fields(mut message: &[u8]) -> impl Iterator<Item = (u64, Value<'_>)> {
     iter::from_fn(move || next_field(&mut message))
 }

@@ -19,38 +19,37 @@ mod details;
 mod status;
 mod table;
 
-/// Judges gRPC calls by their `grpc-status`. The default of [`HealthLayer::grpc`](crate::HealthLayer::grpc)
-/// and of [`FallbackChain::grpc`](crate::FallbackChain::grpc).
+/// Classifies gRPC calls by their `grpc-status`. The default of [`HealthLayer::grpc`](crate::HealthLayer::grpc) and of
+/// [`FallbackChain::grpc`](crate::FallbackChain::grpc).
 ///
-/// It is read from the [trailers] at the end of the body, or from the headers of a response that has
-/// nothing but those.
+/// Reads the status from the [trailers] at the end of the body, or from the headers of a trailers-only response.
 ///
 /// | code | health | chain goes on | because |
 /// |---|---|---|---|
 /// | 0 `OK` | success | no | |
 /// | 2 `UNKNOWN`, 4 `DEADLINE_EXCEEDED`, 13 `INTERNAL`, 14 `UNAVAILABLE`, 15 `DATA_LOSS` | failure | yes | the server is at fault |
-/// | 8 `RESOURCE_EXHAUSTED` that names a wait | throttled | yes | the server wants a pause |
-/// | 8 `RESOURCE_EXHAUSTED` for a message that is too large | answered | no | this message is at fault: implementations of gRPC [use the code][too large] for their limits on sizes, and are known by their texts |
-/// | other 8 `RESOURCE_EXHAUSTED` | failure | yes | a quota, or the server itself, is at its end |
+/// | 8 `RESOURCE_EXHAUSTED` with a retry time | throttled | yes | the server asks for a pause |
+/// | 8 `RESOURCE_EXHAUSTED` for a message that is too large | answered | no | the message is at fault: gRPC implementations [use this code][too large] for size limits, and are recognized by their error texts |
+/// | other 8 `RESOURCE_EXHAUSTED` | failure | yes | a quota or the server itself is exhausted |
 /// | 3 `INVALID_ARGUMENT`, 5 `NOT_FOUND`, 6 `ALREADY_EXISTS`, 7 `PERMISSION_DENIED`, 9 `FAILED_PRECONDITION`, 11 `OUT_OF_RANGE`, 12 `UNIMPLEMENTED`, 16 `UNAUTHENTICATED` | answered | no | the call is at fault |
-/// | 10 `ABORTED` | answered | no | two calls got in each other's way, which the server had to be up to see |
-/// | 1 `CANCELLED` | neutral | no | the caller left |
-/// | any other | failure | yes | as `UNKNOWN` |
-/// | none, and an HTTP status that is an error, or no response at all | by the table of [`StatusClassifier`] | by that too | a gateway has answered, or nobody |
-/// | none, and no such status | failure | yes | a server [must send one][trailers]: something on the way lost it |
+/// | 10 `ABORTED` | answered | no | the server is up: it detected a conflict between two calls |
+/// | 1 `CANCELLED` | neutral | no | the caller cancelled the call |
+/// | any other | failure | yes | treated as `UNKNOWN` |
+/// | none, with an HTTP error status, or no response | as by [`StatusClassifier`] | as by `StatusClassifier` | a gateway answered, or nothing did |
+/// | none, without an HTTP error status | failure | yes | a server [must send a status][trailers], so it was lost on the way |
 ///
-/// A [`FallbackChain`](crate::FallbackChain) goes on by what a response without a body says. One with a
-/// body is the caller's by the time its trailers come, and they are judged for health alone.
+/// A [`FallbackChain`](crate::FallbackChain) goes on only by the status of a response without a body. A response with
+/// a body has been returned to the caller before its trailers arrive; they count for health alone.
 ///
-/// What the [codes] mean is laid down by gRPC; so is that a `grpc-status` goes [before any HTTP
-/// status][mapping]. With a failure or a throttle, `grpc-retry-pushback-ms` is the time that the
-/// provider names ([gRFC A6]); where it is negative or no number, none is.
+/// gRPC defines the meaning of the [codes], and that a `grpc-status` takes precedence over the [HTTP status][mapping].
+/// The retry time of a failure or throttle is the longer of `grpc-retry-pushback-ms` ([gRFC A6]) and the
+/// [`google.rpc.RetryInfo`] in the status details. An invalid or negative value is ignored.
 ///
-/// A client of tonic reports an error that it does not know as `UNKNOWN`. With feature `tonic`, refusals and the errors of
-/// exhausted chains reach it as `UNAVAILABLE`, with the time until a call is admitted as `grpc-retry-pushback-ms` in the
-/// metadata; [`find`](crate::error::find) finds the error in the status.
+/// A tonic client reports errors that it does not know as `UNKNOWN`. With feature `tonic`, refusals and the errors of
+/// exhausted chains become `UNAVAILABLE`, with the time until a call is admitted in the metadata, as
+/// `grpc-retry-pushback-ms`. [`find`](crate::error::find) finds the original error in the status.
 ///
-/// For gRPC over HTTP/2: gRPC-Web sends its trailers within the body, where they are not seen.
+/// Supports gRPC over HTTP/2, but not gRPC-Web, which sends its trailers within the body.
 ///
 /// ```
 /// use std::time::Duration;
@@ -59,9 +58,9 @@ mod table;
 /// let defaults = GrpcClassifier::new();
 ///
 /// let customized = GrpcClassifier::new()
-///     // Its deadlines are its callers' own.
+///     // The callers of this provider set its deadlines.
 ///     .answered_on([4])
-///     // A method that is not known here may be known to the next provider.
+///     // The next provider may have a method that this one lacks.
 ///     .advance_on([12])
 ///     .http(
 ///         StatusClassifier::new()
@@ -85,13 +84,13 @@ pub struct GrpcClassifier {
 }
 
 impl GrpcClassifier {
-    /// The table above.
+    /// A classifier with the table above.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Judges the HTTP that carries the calls: responses without a `grpc-status`, and for how long a
-    /// body may be idle. Default: [`StatusClassifier::new`].
+    /// Sets the classifier for responses without a `grpc-status`, and the idle timeout of bodies. Default:
+    /// [`StatusClassifier::new`].
     pub fn http(self, classifier: StatusClassifier) -> Self {
         Self {
             http: classifier,
@@ -99,72 +98,74 @@ impl GrpcClassifier {
         }
     }
 
-    /// With these the provider has served the call. Default: 0.
+    /// Treats these codes as successes. Default: 0.
     ///
     /// # Panics
     ///
-    /// If a code is not from 0 to 16.
+    /// If a code is not between 0 and 16.
     #[track_caller]
     pub fn success_on(self, codes: impl IntoIterator<Item = i32>) -> Self {
         self.set_health(codes, Verdict::Success)
     }
 
-    /// These are [answers about the request](Outcome::Answered): the provider is up. Default: 3, 5 to 7, 9 to 12, 16.
+    /// Treats these codes as [answers](Outcome::Answered) about the request: the provider is up. Default: 3, 5 to 7,
+    /// 9 to 12, 16; 8 for a message that is too large.
     ///
     /// # Panics
     ///
-    /// If a code is not from 0 to 16.
+    /// If a code is not between 0 and 16.
     #[track_caller]
     pub fn answered_on(self, codes: impl IntoIterator<Item = i32>) -> Self {
         self.set_health(codes, Verdict::Answered)
     }
 
-    /// These change nothing in the provider's health. Default: 1.
+    /// Ignores these codes for the provider's health. Default: 1.
     ///
     /// # Panics
     ///
-    /// If a code is not from 0 to 16.
+    /// If a code is not between 0 and 16.
     #[track_caller]
     pub fn neutral_on(self, codes: impl IntoIterator<Item = i32>) -> Self {
         self.set_health(codes, Verdict::Neutral)
     }
 
-    /// These are failures. Default: 2, 4, 13 to 15; 8 where it is neither of the other two.
+    /// Treats these codes as failures. Default: 2, 4, 13 to 15; 8 unless answered or throttled.
     ///
     /// # Panics
     ///
-    /// If a code is not from 0 to 16.
+    /// If a code is not between 0 and 16.
     #[track_caller]
     pub fn failure_on(self, codes: impl IntoIterator<Item = i32>) -> Self {
         self.set_health(codes, Verdict::Failure)
     }
 
-    /// With these the provider asks for a pause: the breaker opens until it ends, without a strike. Default: 8 where it names a wait.
+    /// Treats these codes as throttles: the breaker opens until the provider's pause ends, without a strike. Default: 8
+    /// with a retry time.
     ///
     /// # Panics
     ///
-    /// If a code is not from 0 to 16.
+    /// If a code is not between 0 and 16.
     #[track_caller]
     pub fn throttled_on(self, codes: impl IntoIterator<Item = i32>) -> Self {
         self.set_health(codes, Verdict::Throttled)
     }
 
-    /// These are failures of which one is enough: the breaker opens at once, whatever the trip rule. Default: none.
+    /// Treats these codes as fatal: one of them opens the breaker at once, whatever the trip rule. Default: none.
     ///
     /// # Panics
     ///
-    /// If a code is not from 0 to 16.
+    /// If a code is not between 0 and 16.
     #[track_caller]
     pub fn fatal_on(self, codes: impl IntoIterator<Item = i32>) -> Self {
         self.set_health(codes, Verdict::Fatal)
     }
 
-    /// With these a chain goes on to the next provider, whatever they say of this one's health. Default: with all
-    /// that speak against it.
+    /// Lets a chain try the next provider on these codes, whatever their effect on health. Default: the codes that are
+    /// failures, fatal or throttled.
     ///
     /// # Panics
     ///
-    /// If a code is not from 0 to 16.
+    /// If a code is not between 0 and 16.
     #[track_caller]
     pub fn advance_on(self, codes: impl IntoIterator<Item = i32>) -> Self {
         Self {
@@ -173,12 +174,12 @@ impl GrpcClassifier {
         }
     }
 
-    /// These a chain returns to the caller, whatever they say of the provider's health. Default: all that do not
-    /// speak against it.
+    /// Lets a chain return these codes to the caller, whatever their effect on health. Default: the codes that are
+    /// successes, answered or neutral.
     ///
     /// # Panics
     ///
-    /// If a code is not from 0 to 16.
+    /// If a code is not between 0 and 16.
     #[track_caller]
     pub fn return_on(self, codes: impl IntoIterator<Item = i32>) -> Self {
         Self {
@@ -187,16 +188,16 @@ impl GrpcClassifier {
         }
     }
 
-    /// Asks a closure before the table, wherever a `grpc-status` comes: its answer is the outcome, and a chain goes on where
-    /// that speaks against the provider; where it answers `None`, the table holds. Default: none is asked.
+    /// Classifies each `grpc-status` with a closure before the table. If it returns `None`, the table decides. A chain
+    /// goes on when the closure returns a failure, fatal or throttled outcome. Default: no closure.
     ///
-    /// It gets the code, 2 (`UNKNOWN`) for what is none, and the trailers or headers that the code came in. Codes are those of
-    /// tonic's `Code`, as an `i32`.
+    /// The closure gets the code, with the values of tonic's `Code`, and the trailers or headers that contain it. An
+    /// invalid code is 2 (`UNKNOWN`).
     ///
     /// ```
     /// use tower_health::{Outcome, http::GrpcClassifier};
     ///
-    /// // This database says FAILED_PRECONDITION while it has no leader.
+    /// // This database returns FAILED_PRECONDITION while it has no leader.
     /// let classifier = GrpcClassifier::new().outcome_with(|code, fields| {
     ///     let has_no_leader = code == 9 && fields.get("grpc-message")? == "no leader";
     ///     has_no_leader.then(|| Outcome::failure("no leader"))
@@ -221,14 +222,13 @@ impl GrpcClassifier {
         }
     }
 
-    /// Whether a response has neither a `grpc-status` nor a body whose trailers could bring it, nor an HTTP status that says
-    /// why.
+    /// Whether a successful HTTP response has no `grpc-status`, and no body whose trailers could contain one.
     fn is_lost<B: Body>(&self, response: &Response<B>) -> bool {
         let of_http = || self.http.outcome(response.status(), response.headers());
         response.body().is_end_stream() && of_http() == Outcome::Success
     }
 
-    /// What a response says before its body is read, where that is all it will say.
+    /// The outcome at the headers, if they decide it.
     fn at_headers<B: Body>(&self, response: &Response<B>) -> Option<Outcome> {
         let fields = response.headers();
         let by_code = code(fields).map(|code| self.table.outcome(code, fields));

@@ -1,6 +1,6 @@
-//! Refusals as tonic's clients expect them. Feature `tonic`.
+//! Converts refusals to tonic's `Status`. Feature `tonic`.
 //!
-//! A client of tonic makes a `Status` of any error, and one that tonic does not know is `UNKNOWN`. It knows its own alone.
+//! tonic recognizes only its own errors; a client reports any other as `UNKNOWN`.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use tonic::{Status, metadata::MetadataValue};
 
 use crate::{http::unavailable::pushback, util::errors::BoxError};
 
-/// A status `UNAVAILABLE` with the error as its source.
+/// A status `UNAVAILABLE` with this error as its source.
 pub(super) fn unavailable(error: BoxError) -> BoxError {
     let mut status = Status::unavailable(error.to_string());
     if let Some(millis) = pushback(&*error) {

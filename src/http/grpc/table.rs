@@ -5,7 +5,7 @@ use ::http::{HeaderMap, HeaderValue};
 use super::details::retry_delay;
 use crate::outcome::{Outcome, Reason};
 
-/// The names of the codes, from 0.
+/// The names of the codes, by number.
 const NAMES: [&str; 17] = [
     "OK",
     "CANCELLED",
@@ -26,12 +26,12 @@ const NAMES: [&str; 17] = [
     "UNAUTHENTICATED",
 ];
 const UNKNOWN: &str = "UNKNOWN";
-/// Why a call without a code has failed.
+/// The reason of a failure without a code.
 pub(super) const LOST: &str = "no grpc-status";
-/// What any code that is none of gRPC's counts as.
+/// The code that invalid codes count as.
 const UNKNOWN_CODE: i32 = 2;
 
-/// What implementations say of a message that is too large, in lower case:
+/// Parts of the error texts for messages that are too large, in lower case:
 /// [grpc-go, gRPC Core and grpc-js](https://github.com/grpc/grpc/pull/10612) `larger than max`,
 /// [grpc-java](https://github.com/grpc/grpc-java/blob/master/core/src/main/java/io/grpc/internal/MessageDeframer.java)
 /// `exceeds maximum size` and `message too large`, grpc-dotnet `exceeds the maximum configured message size`,
@@ -46,10 +46,10 @@ const TOO_LARGE: [&str; 7] = [
     "more than 4gb of data",
 ];
 
-/// What codes say, where it differs from the default.
+/// The outcomes of codes, and whether a chain goes on.
 #[derive(Clone, Debug, Default)]
 pub(in crate::http) struct Table {
-    /// Behind a count, and absent by default: a classifier is cloned into each call.
+    /// Shared, and `None` by default: a classifier is cloned for each call.
     changed: Option<Arc<Columns>>,
 }
 
@@ -60,13 +60,13 @@ struct Columns {
     by_code: Option<ByCode>,
 }
 
-/// A closure that is asked before the table.
+/// A closure that takes precedence over the table.
 #[derive(Clone)]
 struct ByCode(Arc<Judgement>);
 
 type Judgement = dyn Fn(i32, &HeaderMap) -> Option<Outcome> + Send + Sync;
 
-/// What a code says of the provider's health: an [`Outcome`] without its particulars.
+/// The effect of a code on health: an [`Outcome`] without its details.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Verdict {
     Success,
@@ -75,7 +75,7 @@ pub(super) enum Verdict {
     Throttled,
     Failure,
     Fatal,
-    /// Answered where a message was too large, throttled where the provider names a wait, otherwise a failure.
+    /// Answered if the message is too large, throttled if there is a retry time, otherwise a failure.
     Exhausted,
 }
 
@@ -108,13 +108,13 @@ impl Table {
         Arc::make_mut(self.changed.get_or_insert_default())
     }
 
-    /// What a code, in these headers or trailers, says of the provider's health.
+    /// The outcome of a code in these headers or trailers.
     pub(super) fn outcome(&self, code: i32, fields: &HeaderMap) -> Outcome {
         self.by_code(code, fields)
             .unwrap_or_else(|| self.by_table(code, fields))
     }
 
-    /// Why a chain goes on, where a code in these headers makes it.
+    /// Why a chain goes on after a code in these headers, if it does.
     pub(super) fn advance(&self, code: i32, fields: &HeaderMap) -> Option<Reason> {
         if let Some(outcome) = self.by_code(code, fields) {
             return held_against(outcome);
@@ -127,7 +127,7 @@ impl Table {
         }
     }
 
-    /// The end of a body, with its trailers.
+    /// The outcome of a body that ended with these trailers.
     pub(in crate::http) fn at_end(&self, trailers: Option<&HeaderMap>) -> Outcome {
         trailers
             .and_then(|fields| Some(self.outcome(code(fields)?, fields)))
@@ -163,7 +163,7 @@ impl Table {
 }
 
 impl Verdict {
-    /// The table's default.
+    /// The default of the table.
     fn of(code: i32) -> Self {
         match code {
             0 => Self::Success,
@@ -179,7 +179,7 @@ impl Verdict {
 fn checked(code: i32) -> i32 {
     assert!(
         (0..=16).contains(&code),
-        "a gRPC code is a number from 0 to 16, got {code}"
+        "gRPC code must be between 0 and 16, got {code}"
     );
     code
 }
@@ -192,13 +192,13 @@ fn name(code: i32) -> &'static str {
         .unwrap_or(UNKNOWN)
 }
 
-/// The code in headers or trailers, if there is one.
+/// The code in these headers or trailers, if there is one.
 pub(super) fn code(fields: &HeaderMap) -> Option<i32> {
     let code = number(fields.get("grpc-status")?).and_then(|it| i32::try_from(it).ok());
     Some(code.filter(|code| *code <= 16).unwrap_or(UNKNOWN_CODE))
 }
 
-/// Why it speaks against the provider, if it does.
+/// The reason of an outcome that makes a chain go on.
 fn held_against(outcome: Outcome) -> Option<Reason> {
     match outcome {
         Outcome::Failure { reason, .. }
@@ -208,7 +208,7 @@ fn held_against(outcome: Outcome) -> Option<Reason> {
     }
 }
 
-/// The longest wait that the provider names.
+/// The longest retry time in these headers or trailers.
 fn named(fields: &HeaderMap) -> Option<Duration> {
     pushback(fields).max(retry_delay(fields))
 }
@@ -218,7 +218,7 @@ fn pushback(fields: &HeaderMap) -> Option<Duration> {
     (millis > 0).then(|| Duration::from_millis(u64::from(millis)))
 }
 
-/// Whether what is exhausted is the size of a message: it would be too large later too.
+/// Whether a message is too large. A later retry of it would fail too.
 fn is_too_large(fields: &HeaderMap) -> bool {
     let Some(message) = fields.get("grpc-message") else {
         return false;
@@ -228,8 +228,8 @@ fn is_too_large(fields: &HeaderMap) -> bool {
     TOO_LARGE.iter().any(|wording| text.contains(wording))
 }
 
-/// Decodes a [`grpc-message`](https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md#responses); what is badly
-/// encoded stays as it is.
+/// Decodes a [`grpc-message`](https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md#responses). Invalid
+/// escapes are left as they are.
 fn percent_decoded(mut text: &[u8]) -> Vec<u8> {
     let mut decoded = Vec::with_capacity(text.len());
     while let Some((&first, rest)) = text.split_first() {
@@ -248,7 +248,7 @@ fn encoded_byte(text: &[u8]) -> Option<u8> {
     u8::try_from(digit(high)? << 4 | digit(low)?).ok()
 }
 
-/// Digits alone: `FromStr` would take a sign.
+/// Parses digits only: `FromStr` would accept a sign.
 fn number(value: &HeaderValue) -> Option<u32> {
     let text = value.to_str().ok()?;
     let is_signed = text.starts_with(['+', '-']);

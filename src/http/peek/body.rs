@@ -12,17 +12,16 @@ use pin_project_lite::pin_project;
 use crate::util::errors::BoxError;
 
 pin_project! {
-    /// The body of a response that a [`Peek`](super::Peek) has let through, or that
-    /// [`ReadErrors`](crate::http::ReadErrors) has read: first the frames that were held back, as they
-    /// came, then the rest.
+    /// The response body of [`Peek`](super::Peek) and [`ReadErrors`](crate::http::ReadErrors). Yields the held
+    /// frames, unchanged, then the rest.
     pub struct PeekBody<B>
     where
         B: Body,
     {
         held: VecDeque<Frame<B::Data>>,
-        // What broke it while it was read.
+        // The error that ended the body while it was held back.
         broken: Option<B::Error>,
-        // Of the held frames, in bytes: hints are asked for at each frame, and there may be many.
+        // Bytes in the held frames. Cached, because readers ask for the size hint at each frame.
         held_len: u64,
         is_over: bool,
         #[pin]
@@ -41,7 +40,7 @@ impl<B: Body> PeekBody<B> {
         }
     }
 
-    /// Takes the next frame, and keeps it to be given again; `None`: the body is over.
+    /// Polls the next frame and holds it back. `None` at the end of the body.
     pub(super) fn poll_hold(
         &mut self,
         cx: &mut Context<'_>,
@@ -57,7 +56,7 @@ impl<B: Body> PeekBody<B> {
         }
     }
 
-    /// Takes the next frame, and keeps it to be given again, and an error too; `None`: the body is over.
+    /// Like `poll_hold`, but holds an error back too, and then returns `None`.
     pub(in crate::http) fn poll_keep(
         &mut self,
         cx: &mut Context<'_>,
@@ -104,7 +103,7 @@ impl<B: Body> Body for PeekBody<B> {
         if let Some(frame) = this.held.pop_front() {
             *this.held_len = this.held_len.saturating_sub(data_len(&frame));
             if this.held.is_empty() {
-                // A stream may go on for hours: the buffer does not.
+                // Frees the buffer: a stream may continue for hours.
                 *this.held = VecDeque::new();
             }
             return Poll::Ready(Some(Ok(frame)));
@@ -112,7 +111,7 @@ impl<B: Body> Body for PeekBody<B> {
         if let Some(error) = this.broken.take() {
             return Poll::Ready(Some(Err(error)));
         }
-        // Bodies need not bear being polled after their end.
+        // A body may panic if polled after its end.
         if *this.is_over {
             return Poll::Ready(None);
         }
@@ -127,7 +126,7 @@ impl<B: Body> Body for PeekBody<B> {
     fn size_hint(&self) -> SizeHint {
         let held = self.held_len;
         let rest = if self.broken.is_some() {
-            // Fewer than announced: nobody knows how many.
+            // Less than announced, by an unknown amount.
             SizeHint::default()
         } else if self.is_over {
             SizeHint::with_exact(0)

@@ -2,34 +2,34 @@ use std::time::Duration;
 
 use crate::outcome::Reason;
 
-/// Whether the content of a body has begun, as far as can be told from what has arrived of it.
+/// Whether the content of a body has begun, judging by the part that has arrived.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Content {
-    /// Not yet: a preamble, a comment, an empty delta. The response is held back.
+    /// Not yet: a preamble, a comment, an empty delta. The response is still held back.
     NotYet,
-    /// It has begun: the response is let through.
+    /// The content has begun: the response is returned.
     Begun,
-    /// It will not begin: the provider reports an error in its body. The call fails with
+    /// The provider reports an error in the body. The call fails with
     /// [`PeekError::Broken`](super::PeekError::Broken).
     Broken(Reason),
-    /// It will not begin: the provider asks for a pause in its body. The call fails with
+    /// The provider asks for a pause in the body. The call fails with
     /// [`PeekError::Throttled`](super::PeekError::Throttled).
     Throttled {
-        /// For how long, where the provider names a time.
+        /// The length of the pause, if the provider gives one.
         retry_after: Option<Duration>,
-        /// What the provider said.
+        /// The provider's message.
         reason: Reason,
     },
 }
 
 impl Content {
-    /// [`Broken`](Self::Broken), for this reason.
+    /// Returns [`Broken`](Self::Broken) with this reason.
     pub fn broken(reason: impl Into<Reason>) -> Self {
         Self::Broken(reason.into())
     }
 
-    /// [`Throttled`](Self::Throttled), for so long and for this reason.
+    /// Returns [`Throttled`](Self::Throttled) with this pause and reason.
     pub fn throttled(retry_after: Option<Duration>, reason: impl Into<Reason>) -> Self {
         Self::Throttled {
             retry_after,

@@ -6,38 +6,37 @@ use crate::{
     util::errors::{by_value_or_pointer, chain},
 };
 
-/// A response was successful by its status, but its body did not begin; from a
-/// [`Peek`](super::Peek).
+/// The error of a [`Peek`](super::Peek) for a response with a successful status whose body did not begin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PeekError {
-    /// The time ran out; see [`PeekLayer::within`](super::PeekLayer::within).
+    /// The body did not begin within this time; see [`PeekLayer::within`](super::PeekLayer::within).
     TimedOut(Duration),
-    /// The provider reported an error in the body, for this reason.
+    /// The provider reported this error in the body.
     Broken(Reason),
     /// The provider asked for a pause in the body. A [`HealthLayer`](crate::HealthLayer) around the call
     /// [throttles](crate::Outcome::Throttled) the provider.
     Throttled {
-        /// For how long, where the provider named a time.
+        /// The length of the pause, if the provider gave one.
         retry_after: Option<Duration>,
-        /// What the provider said.
+        /// The provider's message.
         reason: Reason,
     },
-    /// The body ended, well-formed, without any content.
+    /// The body ended without content, but was otherwise valid.
     Ended,
-    /// The body ended with fewer bytes than its size hint had announced.
+    /// The body ended with fewer bytes than its size hint announced.
     Incomplete,
 }
 
 impl PeekError {
-    /// The one that a call ended with. What ended a call of a provider in a group is not the group's own.
+    /// The error of this kind that a call failed with. Ignores the errors of providers within a nested chain.
     pub(crate) fn within<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Self> {
         chain(error)
             .take_while(|error| by_value_or_pointer::<NoHealthyProvider>(*error).is_none())
             .find_map(by_value_or_pointer)
     }
 
-    /// What the provider says of itself is of no kind.
+    /// `None` for errors that the provider reported itself.
     pub(crate) fn kind(&self) -> Option<Kind> {
         match self {
             Self::TimedOut(_) => Some(Kind::Timeout),
@@ -46,7 +45,7 @@ impl PeekError {
         }
     }
 
-    /// What the provider said in the body.
+    /// The provider's message in the body.
     pub(crate) fn reason(&self) -> Option<&Reason> {
         match self {
             Self::Broken(reason) | Self::Throttled { reason, .. } => Some(reason),
@@ -73,7 +72,7 @@ impl fmt::Display for PeekError {
             Self::Broken(reason) => write!(f, "body began with an error: {reason}"),
             Self::Throttled { reason, .. } => write!(f, "body began with a throttle: {reason}"),
             Self::Incomplete => f.write_str("body ended before its announced length"),
-            Self::Ended => f.write_str("body ended before its content"),
+            Self::Ended => f.write_str("body ended without content"),
         }
     }
 }

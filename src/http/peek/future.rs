@@ -13,11 +13,11 @@ use crate::http::bounds::Bounds;
 use crate::util::errors::BoxError;
 
 pin_project! {
-    /// The response of [`Peek`](super::Peek).
+    /// The response future of [`Peek`](super::Peek).
     ///
     /// # Cancel safety
     ///
-    /// Dropping it before it is done drops the call, or the response with all that was held back.
+    /// Dropping it drops the call, or the response with everything held back of it.
     pub struct PeekFuture<F, B, W>
     where
         B: Body,

@@ -15,12 +15,12 @@ use crate::{
 
 /// Wraps services in [`Peek`]: holds a response back until its body has begun.
 ///
-/// A status of 200 proves little where the answer is a stream: the provider may still break, hang or
-/// report an error before the first word of it. Once the response has been handed on, such an answer
-/// cannot be taken back. Held back, it is an ordinary error: a [`HealthLayer`](crate::HealthLayer)
-/// around this one counts it as a failure, and a [`FallbackChain`](crate::FallbackChain) goes on to
-/// the next provider. What was held back is then given on untouched, frame by frame, and costs
-/// nothing more.
+/// For a streamed response, a status of 200 proves little: the provider may still break, hang or report an error
+/// before any content. Once returned, such a response cannot be replaced. This layer turns it into an ordinary error:
+/// a [`HealthLayer`](crate::HealthLayer) around it counts a failure, and a [`FallbackChain`](crate::FallbackChain)
+/// goes on to the next provider.
+///
+/// Held frames are passed on unchanged. After that, the layer adds no cost.
 ///
 /// ```
 /// use std::time::Duration;
@@ -34,14 +34,14 @@ use crate::{
 /// # async fn send(_: Request<String>) -> Result<Response<String>, std::io::Error> { Ok(Response::default()) }
 /// let cache = HealthCache::default();
 ///
-/// // Anything at all must have come.
+/// // Waits for any data.
 /// let files = ServiceBuilder::new()
 ///     .layer(HealthLayer::http(cache.provider("files")))
 ///     .layer(PeekLayer::first_frame())
 ///     .service(tower::service_fn(send));
 ///
-/// // A first token must have come, in time, and no error before it. Some providers report an error as
-/// // an event of its own, others in the data of an ordinary one. A turn may end without any content.
+/// // Waits at most 10 s for a first token, and fails on an error before it. Some providers report an error as an
+/// // event of its own, others in the data of an ordinary event. A turn may end without any content.
 /// let first_token = PeekLayer::first_sse_event(|event| match event.event {
 ///     "error" => Content::broken(Reason::labelled("error event", event.data)),
 ///     "message" if event.data.contains(r#""error":{"#) => {
@@ -55,7 +55,7 @@ use crate::{
 ///     .layer(first_token.within(Duration::from_secs(10)).up_to(16 * 1024))
 ///     .service(tower::service_fn(send));
 ///
-/// // JSON that breaks off half-way is the next provider's to answer.
+/// // Waits for the whole JSON body, so that the next provider answers if it breaks off.
 /// let answers = ServiceBuilder::new()
 ///     .layer(HealthLayer::http(cache.provider("answers")))
 ///     .layer(PeekLayer::whole().up_to(1024 * 1024))
@@ -65,30 +65,27 @@ use crate::{
 ///
 /// # Where in the stack
 ///
-/// Below [`HealthLayer`](crate::HealthLayer), which is to see the error. A timeout layer may be on
-/// either side:
+/// Below [`HealthLayer`](crate::HealthLayer), so that it sees the error. A timeout layer may be on either side:
 ///
-/// - `HealthLayer` → `Timeout` → `PeekLayer` → client: the timeout bounds the whole, from the call
-///   to the beginning of the body; [`within`](Self::within) bounds the body's part of it.
-/// - `HealthLayer` → `PeekLayer` → `Timeout` → client: the timeout bounds the wait for the head of
-///   the response, and `within` that for the body.
+/// - `HealthLayer` → `Timeout` → `PeekLayer` → client: the timeout includes the beginning of the body, for which
+///   [`within`](Self::within) sets its own limit.
+/// - `HealthLayer` → `PeekLayer` → `Timeout` → client: the timeout limits the wait for the response head, and `within`
+///   the wait for the body.
 ///
-/// A layer that decompresses bodies belongs below this one: closures are not asked about compressed
-/// content.
+/// Put a layer that decompresses bodies below this one: compressed content is not passed to closures.
 ///
-/// Two of these layers can be stacked: [`whole`](Self::whole) for answers that are not streamed, and
-/// [`first_sse_event`](Self::first_sse_event) for those that are.
+/// Two of these layers can be stacked: [`whole`](Self::whole) for ordinary responses, and
+/// [`first_sse_event`](Self::first_sse_event) for streams.
 ///
 /// # What is not held back
 ///
-/// Responses whose status is not a success, and those that have no content: of a `HEAD` or `CONNECT`,
-/// or with a 204 or 205. They pass at once. So does compressed content where a closure would have to
-/// read it: the provider's `Content-Encoding` says that the bytes are no text, and most clients of
-/// language models accept `gzip`.
+/// - Responses with an unsuccessful status.
+/// - Responses without content: to `HEAD` or `CONNECT`, or with a 204 or 205.
+/// - Compressed content, if a closure would have to read it. Note that most clients of language models accept `gzip`.
 ///
 /// # Bodies that end
 ///
-/// A body that ends with fewer bytes than its size hint announced, before it is let through, is
+/// A body that ends before it has begun, with fewer bytes than its size hint announced, is
 /// [an error](super::PeekError::Incomplete).
 #[derive(Clone, Debug)]
 #[must_use]
@@ -98,20 +95,20 @@ pub struct PeekLayer<W = FirstFrame> {
 }
 
 impl PeekLayer {
-    /// Holds a response back until the first data of its body, or its end: a body may be empty.
+    /// Holds a response back until the first data of its body, or until its end: a body may be empty.
     pub fn first_frame() -> Self {
         Self::new(FirstFrame)
     }
 }
 
 impl PeekLayer<Whole> {
-    /// Holds a response back until its whole body has come, so that one that breaks half-way is an error
-    /// of the call, which a [`FallbackChain`](crate::FallbackChain) takes to the next provider.
+    /// Holds a response back until its whole body has arrived. A body that breaks off is then an error of the call, and
+    /// a [`FallbackChain`](crate::FallbackChain) goes on to the next provider.
     ///
-    /// Within the bounds of [`up_to`](Self::up_to), beyond which the response is let through, and of
-    /// [`within`](Self::within), beyond which the call fails.
+    /// A response whose body exceeds [`up_to`](Self::up_to) is returned early. A body that takes longer than
+    /// [`within`](Self::within) fails the call.
     ///
-    /// Streams pass at once: `text/event-stream`, `application/x-ndjson`, `application/jsonl` and
+    /// Streams are not held back: `text/event-stream`, `application/x-ndjson`, `application/jsonl` and
     /// `application/vnd.amazon.eventstream`.
     ///
     /// ```
@@ -130,17 +127,17 @@ impl<F> PeekLayer<FirstContent<F>>
 where
     F: Fn(&[u8]) -> Content,
 {
-    /// Holds a response back until `judge` says that its content has begun.
+    /// Holds a response back until `judge` finds that its content has begun.
     ///
-    /// `judge` is given all bytes so far, from the first, whenever more have come; there is at least
-    /// one. A body that ends while the content has not begun is an [error](super::PeekError::Ended).
+    /// `judge` is called whenever more data has arrived, with all bytes so far. There is at least one. A body that ends
+    /// before its content begins is an [error](super::PeekError::Ended).
     ///
-    /// Compressed content passes at once.
+    /// Compressed content is not held back.
     ///
     /// ```
     /// use tower_health::http::{Content, PeekLayer};
     ///
-    /// // Lines of JSON, of which those before the first with a "response" are of no use.
+    /// // Lines of JSON. The content begins with the first that contains a "response".
     /// let layer = PeekLayer::first_content(|bytes| {
     ///     let text = String::from_utf8_lossy(bytes);
     ///     if text.contains(r#""error""#) {
@@ -162,19 +159,17 @@ impl<F> PeekLayer<FirstSseEvent<F>>
 where
     F: Fn(&SseEvent<'_>) -> Content,
 {
-    /// Holds a stream of server-sent events back until `judge` says of one that the content has begun
-    /// with it.
+    /// Holds a stream of server-sent events back until `judge` finds that its content has begun.
     ///
-    /// `judge` is given each event in turn, once it is complete, as browsers understand them:
-    /// comments are none, and neither is what has no `data`, nor what the stream ends in the midst of.
+    /// `judge` is called with each complete event, as a browser would dispatch it: comments, events without `data`, and
+    /// an incomplete event at the end of the stream are skipped.
     ///
-    /// A stream that ends before any event with data is an [error](super::PeekError::Ended). One that ends
-    /// after such events, though none was content, is let through: its provider has answered, and had
-    /// nothing to say.
+    /// A stream that ends without any data is an [error](super::PeekError::Ended). A stream that ends after events with
+    /// data, none of which was content, is returned: the provider gave an empty answer.
     ///
-    /// A response passes at once unless its `Content-Type` is `text/event-stream`, so that one client may
-    /// ask for streams and for whole answers, and so does compressed content. Events are read by an
-    /// [`sse::Parser`](crate::http::sse::Parser), up to its bounds.
+    /// Responses are held back only if their `Content-Type` is `text/event-stream` and they are not compressed. So one
+    /// client can request both streams and ordinary responses. The limits of [`sse::Parser`](crate::http::sse::Parser)
+    /// apply to events.
     ///
     /// ```
     /// use std::time::Duration;
@@ -206,9 +201,8 @@ impl<W> PeekLayer<W> {
         }
     }
 
-    /// How long the body may take to begin, from the head of the response on; then the call fails
-    /// with [`PeekError::TimedOut`](super::PeekError::TimedOut). With [`whole`](Self::whole), how long it
-    /// may take to end. Default: 30 s.
+    /// Maximum time until the body begins, or with [`whole`](Self::whole) until it ends, from the response head. After
+    /// that the call fails with [`PeekError::TimedOut`](super::PeekError::TimedOut). Default: 30 s.
     ///
     /// # Panics
     ///
@@ -221,9 +215,9 @@ impl<W> PeekLayer<W> {
 
     /// Maximum number of bytes of a body that are held back. Default: 64 KiB.
     ///
-    /// A response with more than that, and no verdict, is let through: what goes on for so long has
-    /// begun, and a closure that waits for what never comes must not take out a provider that is
-    /// well. The frame that reaches the limit is held whole; a frame without data counts as one byte.
+    /// A response that exceeds it without a verdict is returned: the body counts as begun. So a closure that waits for
+    /// an event that never comes cannot take out a healthy provider. The frame that reaches the limit is held as a
+    /// whole. A frame without data counts as one byte.
     ///
     /// # Panics
     ///

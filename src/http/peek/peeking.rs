@@ -13,10 +13,10 @@ use super::{body::PeekBody, content::Content, error::PeekError, watch::Watch};
 use crate::http::bounds::Bounds;
 use crate::util::errors::BoxError;
 
-const DONE: &str = "polled after it was done";
+const DONE: &str = "`PeekFuture` polled after completion";
 
 pin_project! {
-    /// A response that is held back: given once its body has begun, or the error in its place.
+    /// Resolves to a held response once its body has begun, or to an error.
     pub(super) struct Peeking<B, W>
     where
         B: Body,
@@ -24,9 +24,9 @@ pin_project! {
         response: Option<Response<PeekBody<B>>>,
         watch: W,
         bounds: Bounds,
-        // In bytes, as the bound counts them.
+        // In bytes, for `Bounds::up_to`.
         held: usize,
-        // Of what the size hint announced, in bytes.
+        // Bytes still missing from what the size hint announced.
         missing: u64,
         #[pin]
         timer: Option<Sleep>,
@@ -88,7 +88,7 @@ where
     B::Error: Into<BoxError>,
     W: Watch<B::Data>,
 {
-    /// Takes one frame more, if it is there, and looks at it.
+    /// Polls the next frame and inspects it.
     fn poll_content(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Content, BoxError>> {
         let this = self.project();
         let body = this.response.as_mut().expect(DONE).body_mut();
@@ -112,19 +112,19 @@ where
         }))
     }
 
-    /// Starts with the first wait: most bodies begin with their heads, and need no timer.
+    /// Starts the timer at the first wait: most bodies begin together with their heads, and need none.
     fn poll_timeout(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<PeekError> {
         let mut this = self.project();
         let within = this.bounds.within;
         if this.timer.is_none() {
             this.timer.set(Some(sleep(within)));
         }
-        let timer = this.timer.as_pin_mut().expect("a timer that was set");
+        let timer = this.timer.as_pin_mut().expect("the timer is set above");
         timer.poll(cx).map(|()| PeekError::TimedOut(within))
     }
 }
 
-/// The data of a frame that has some.
+/// The data of a frame, unless it is empty.
 fn data_of<D: Buf>(frame: &Frame<D>) -> Option<&D> {
     frame.data_ref().filter(|data| data.has_remaining())
 }

@@ -12,16 +12,14 @@ use super::{
 use crate::http::bounds::Bounds;
 use crate::util::errors::BoxError;
 
-/// A service whose responses are held back until their bodies have begun; made by
-/// [`PeekLayer`](super::PeekLayer).
+/// Holds responses back until their bodies have begun. Created by [`PeekLayer`](super::PeekLayer).
 ///
-/// The body must be `Unpin`, as those of clients are: it is read first here, and then by the caller.
-/// Others are once they are boxed.
+/// The body must be `Unpin`, because two readers poll it in turn. The bodies of most clients are; box others.
 ///
 /// # Errors
 ///
-/// Calls fail with [`PeekError`](super::PeekError) where a body does not begin, and otherwise with
-/// the inner service's error, or that of a body which broke before it began, unchanged in its box.
+/// [`PeekError`](super::PeekError) if a body does not begin. Otherwise the boxed error of the inner service, or of a
+/// body that breaks before it begins.
 #[derive(Clone, Debug)]
 pub struct Peek<S, W = FirstFrame> {
     inner: S,
@@ -38,17 +36,17 @@ impl<S, W> Peek<S, W> {
         }
     }
 
-    /// The wrapped service.
+    /// Returns a reference to the inner service.
     pub fn get_ref(&self) -> &S {
         &self.inner
     }
 
-    /// The wrapped service, to be changed.
+    /// Returns a mutable reference to the inner service.
     pub fn get_mut(&mut self) -> &mut S {
         &mut self.inner
     }
 
-    /// The wrapped service alone.
+    /// Returns the inner service.
     pub fn into_inner(self) -> S {
         self.inner
     }

@@ -10,25 +10,25 @@ mod sealed {
     pub trait Sealed {}
 }
 
-/// Watches one body for its beginning, in a [`PeekLayer`](super::PeekLayer): [`FirstFrame`], [`Whole`], [`FirstContent`] or
-/// [`FirstSseEvent`]. `D` is the type of the body's data.
+/// Detects the beginning of one body, for a [`PeekLayer`](super::PeekLayer): [`FirstFrame`], [`Whole`],
+/// [`FirstContent`] or [`FirstSseEvent`]. `D` is the type of the body's data.
 ///
-/// It is sealed: it is here to be named in bounds.
-// A layer's own has seen nothing; each call watches with a clone.
+/// Sealed: public only so that bounds can name it.
+// The layer's own watch never sees a body; each call uses a clone.
 pub trait Watch<D>: Clone + sealed::Sealed {
-    /// Whether a response with these headers is one to be watched.
+    /// Whether to hold back a response with these headers.
     fn concerns(&self, _headers: &HeaderMap) -> bool {
         true
     }
 
-    /// Looks at the data of the next frame, which is not empty.
+    /// Inspects the data of the next frame, which is not empty.
     fn look(&mut self, data: &D) -> Content;
 
-    /// Whether a body that ends now, without its content having begun, is let through.
+    /// Whether a body that ends before its content has begun is returned.
     fn may_end(&self) -> bool;
 }
 
-/// The body has begun with its first data; see [`PeekLayer::first_frame`](super::PeekLayer::first_frame).
+/// Detects the first data of a body; see [`PeekLayer::first_frame`](super::PeekLayer::first_frame).
 #[derive(Clone, Copy, Debug)]
 pub struct FirstFrame;
 
@@ -44,7 +44,7 @@ impl<D: Buf> Watch<D> for FirstFrame {
     }
 }
 
-/// The body has come to its end; see [`PeekLayer::whole`](super::PeekLayer::whole).
+/// Detects the end of a body; see [`PeekLayer::whole`](super::PeekLayer::whole).
 #[derive(Clone, Copy, Debug)]
 pub struct Whole;
 
@@ -64,11 +64,11 @@ impl<D: Buf> Watch<D> for Whole {
     }
 }
 
-/// A closure decides; see [`PeekLayer::first_content`](super::PeekLayer::first_content).
+/// Calls a closure with all bytes so far; see [`PeekLayer::first_content`](super::PeekLayer::first_content).
 #[derive(Clone)]
 pub struct FirstContent<F> {
     judge: F,
-    /// Nothing is copied until there is a second piece to join to the first.
+    /// The first piece of data. It is copied only when a second piece arrives.
     first: Bytes,
     joined: Vec<u8>,
 }
@@ -120,13 +120,13 @@ where
     }
 }
 
-/// A closure decides, event by event; see
+/// Calls a closure with each server-sent event; see
 /// [`PeekLayer::first_sse_event`](super::PeekLayer::first_sse_event).
 #[derive(Clone)]
 pub struct FirstSseEvent<F> {
     judge: F,
     parser: Parser,
-    /// An event with data has come.
+    /// Whether an event with data has arrived.
     has_data: bool,
 }
 
@@ -162,13 +162,13 @@ where
         Content::NotYet
     }
 
-    /// A turn may have no content at all: its provider has answered.
+    /// An answer may be empty: the provider has sent data.
     fn may_end(&self) -> bool {
         self.has_data
     }
 }
 
-/// Whether the content comes bit by bit by its nature, as far as its media type tells.
+/// Whether the media type is a streaming format.
 fn is_streamed(headers: &HeaderMap) -> bool {
     const STREAMED: [&[u8]; 4] = [
         b"text/event-stream",

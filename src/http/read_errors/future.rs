@@ -15,14 +15,14 @@ use super::verdict::{ErrorResponse, ErrorVerdict, is_error};
 use crate::http::bounds::Bounds;
 use crate::http::{peek::PeekBody, sse::is_compressed};
 
-const DONE: &str = "polled after it was done";
+const DONE: &str = "`ReadErrorsFuture` polled after completion";
 
 pin_project! {
-    /// The response of [`ReadErrors`](super::ReadErrors).
+    /// The response future of [`ReadErrors`](super::ReadErrors).
     ///
     /// # Cancel safety
     ///
-    /// Dropping it before it is done drops the call, or the response with all that was read of it.
+    /// Dropping it drops the call, or the response with everything read of it.
     pub struct ReadErrorsFuture<F, B, J>
     where
         B: Body,
@@ -46,14 +46,14 @@ pin_project! {
 }
 
 pin_project! {
-    /// An error whose body is read.
+    /// Reads the body of an error response.
     struct Reading<B>
     where
         B: Body,
     {
         response: Option<Response<PeekBody<B>>>,
         text: Vec<u8>,
-        // In bytes, as the bound counts them.
+        // In bytes, for `Bounds::up_to`.
         held: usize,
         #[pin]
         timer: Option<Sleep>,
@@ -110,20 +110,20 @@ impl<B> Reading<B>
 where
     B: Body<Data = Bytes> + Unpin,
 {
-    /// Ready once all has been read that will be.
+    /// Ready when the body has ended, or a limit is reached.
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, bounds: Bounds) -> Poll<()> {
         let mut this = self.project();
         let body = this.response.as_mut().expect(DONE).body_mut();
         while *this.held < bounds.up_to {
             let Poll::Ready(frame) = body.poll_keep(cx) else {
-                // Starts with the first wait: most errors come whole, and need no timer.
+                // Started at the first wait: most errors arrive whole, and need no timer.
                 if this.timer.is_none() {
                     this.timer.set(Some(sleep(bounds.within)));
                 }
                 return this
                     .timer
                     .as_pin_mut()
-                    .expect("a timer that was set")
+                    .expect("the timer is set above")
                     .poll(cx);
             };
             let Some(frame) = frame else { break };
@@ -135,7 +135,7 @@ where
         Poll::Ready(())
     }
 
-    /// The response, with what `judge` says of it.
+    /// Returns the response, with the verdict of `judge` in its extensions.
     fn judged(
         self: Pin<&mut Self>,
         judge: impl Fn(&ErrorResponse<'_>) -> ErrorVerdict,
@@ -154,7 +154,7 @@ where
     }
 }
 
-/// What was read, if it is text; a character that was cut at the end is left out.
+/// The bytes as text. An incomplete character at the end is dropped.
 fn text(bytes: &[u8]) -> Option<&str> {
     let text = match str::from_utf8(bytes) {
         Ok(text) => text,

@@ -9,14 +9,17 @@ use super::{
 use crate::http::bounds::Bounds;
 use crate::util::settings::{at_least_one, positive};
 
-/// Wraps services in [`ReadErrors`]: judges errors by the beginning of their bodies, where the status does not tell enough.
+/// Wraps services in [`ReadErrors`]: classifies error responses by the beginning of their bodies, for when the status
+/// does not tell enough.
 ///
-/// A 429 may be a pause of a second, or a bill that nobody has paid; a 400 may be the caller's mistake, or a prompt that
-/// only this provider finds too long. The closure is given the body of each response with a status of 400 or above, and
-/// answers with an [`ErrorVerdict`]. A [`StatusClassifier`](super::super::StatusClassifier) around this layer asks it
-/// before its table and before its [`outcome_with`](super::super::StatusClassifier::outcome_with): that of the
-/// [`HealthLayer`](crate::HealthLayer), and that of the [`FallbackChain`](crate::FallbackChain). The body is handed on
-/// untouched, first what was read, then the rest.
+/// A 429 may mean a pause of one second, or an unpaid bill. A 400 may be the caller's mistake, or a prompt that only
+/// this provider finds too long. The closure gets the body of each response with a status of 400 or above, and returns
+/// an [`ErrorVerdict`].
+///
+/// The verdict takes precedence over the table of a [`StatusClassifier`](super::super::StatusClassifier) around this
+/// layer, and over its [`outcome_with`](super::super::StatusClassifier::outcome_with). That applies both to the
+/// [`HealthLayer`](crate::HealthLayer) and to the [`FallbackChain`](crate::FallbackChain). The caller gets the whole
+/// body unchanged.
 ///
 /// ```
 /// use http::{Request, Response};
@@ -30,10 +33,10 @@ use crate::util::settings::{at_least_one, positive};
 /// let read_errors = ReadErrorsLayer::new(|error| {
 ///     let says = |code| error.body.contains(code);
 ///     if says("insufficient_quota") {
-///         // A 429 that no pause ends.
+///         // A 429 that waiting does not resolve.
 ///         ErrorVerdict::new().outcome(Outcome::fatal("insufficient_quota"))
 ///     } else if says("context_length_exceeded") {
-///         // The provider is up, but the next may take longer prompts.
+///         // The provider is up, but the next one may accept longer prompts.
 ///         ErrorVerdict::new().outcome(Outcome::Answered).advance(true)
 ///     } else {
 ///         ErrorVerdict::new()
@@ -49,7 +52,7 @@ use crate::util::settings::{at_least_one, positive};
 /// # let _ = chain;
 /// ```
 ///
-/// Google's APIs name the time [in the body alone][RetryInfo]:
+/// Google's APIs send the retry time [only in the body][RetryInfo]:
 ///
 /// ```
 /// use std::time::Duration;
@@ -72,13 +75,13 @@ use crate::util::settings::{at_least_one, positive};
 ///
 /// # Where in the stack
 ///
-/// Below [`HealthLayer`](crate::HealthLayer), and above a layer that decompresses bodies. An error is held back until it
-/// has been read: a timeout around this layer counts that time too.
+/// Below [`HealthLayer`](crate::HealthLayer), and above a layer that decompresses bodies. The layer reads an error
+/// before it returns it, so a timeout around the layer includes that time.
 ///
 /// # What is not read
 ///
-/// Bodies that are compressed or no UTF-8, and those that are empty: their status decides alone. A body that breaks while
-/// it is read is judged by what had come, and breaks for the caller where it broke.
+/// Bodies that are compressed, empty or not UTF-8: the status alone decides. A body that breaks while being read is
+/// classified by the part that arrived, and breaks at the same place for the caller.
 ///
 /// [RetryInfo]: https://cloud.google.com/apis/design/errors#error_payloads
 #[derive(Clone, Copy)]
@@ -92,7 +95,7 @@ impl<F> ReadErrorsLayer<F>
 where
     F: Fn(&ErrorResponse<'_>) -> ErrorVerdict,
 {
-    /// Judges each error by its body, with this closure.
+    /// Classifies each error response with this closure.
     pub fn new(judge: F) -> Self {
         Self {
             judge,
@@ -105,8 +108,8 @@ where
 }
 
 impl<F> ReadErrorsLayer<F> {
-    /// Maximum wait for an error's body, from the head of the response on. After it, the error is judged by what has come.
-    /// Default: 1 s.
+    /// Maximum time to wait for the body of an error, from the response head. After that, the part that arrived is
+    /// classified. Default: 1 s.
     ///
     /// # Panics
     ///
@@ -117,9 +120,9 @@ impl<F> ReadErrorsLayer<F> {
         self
     }
 
-    /// Maximum length that is read of an error's body, in bytes. Default: 16 KiB.
+    /// Maximum number of bytes read of an error's body. Default: 16 KiB.
     ///
-    /// The frame that reaches the limit is held whole; a frame without data counts as one byte.
+    /// The frame that reaches the limit is buffered as a whole. A frame without data counts as one byte.
     ///
     /// # Panics
     ///

@@ -1,7 +1,7 @@
-//! Reading the beginning of an error's body, for what the status does not say.
+//! Classifying error responses by the beginning of their bodies.
 //!
-//! The layer puts the verdict into the response's extensions. [`StatusClassifier`](super::StatusClassifier) reads it from
-//! there, both for the `HealthLayer` around and for the chain.
+//! The layer adds its verdict to the response's extensions. [`StatusClassifier`](super::StatusClassifier) reads it
+//! there, for both the `HealthLayer` and the chain.
 
 mod future;
 mod layer;

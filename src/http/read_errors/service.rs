@@ -15,14 +15,13 @@ use super::{
 use crate::http::bounds::Bounds;
 use crate::http::peek::PeekBody;
 
-/// A service whose errors are read before they are returned; made by [`ReadErrorsLayer`](super::ReadErrorsLayer).
+/// Reads error responses before it returns them. Created by [`ReadErrorsLayer`](super::ReadErrorsLayer).
 ///
-/// The body must be `Unpin`, as those of clients are: it is read first here, and then by the caller. Others are once they
-/// are boxed.
+/// The body must be `Unpin`, because two readers poll it in turn. The bodies of most clients are; box others.
 ///
 /// # Errors
 ///
-/// Those of the inner service.
+/// The errors of the inner service.
 #[derive(Clone, Copy)]
 pub struct ReadErrors<S, F> {
     inner: S,
@@ -39,17 +38,17 @@ impl<S, F> ReadErrors<S, F> {
         }
     }
 
-    /// The wrapped service.
+    /// Returns a reference to the inner service.
     pub fn get_ref(&self) -> &S {
         &self.inner
     }
 
-    /// The wrapped service, to be changed.
+    /// Returns a mutable reference to the inner service.
     pub fn get_mut(&mut self) -> &mut S {
         &mut self.inner
     }
 
-    /// The wrapped service alone.
+    /// Returns the inner service.
     pub fn into_inner(self) -> S {
         self.inner
     }

@@ -4,20 +4,20 @@ use ::http::{HeaderMap, Response, StatusCode};
 
 use crate::outcome::Outcome;
 
-/// An error that a provider answered, for the closure of a [`ReadErrorsLayer`](super::ReadErrorsLayer).
+/// An error response, as passed to the closure of a [`ReadErrorsLayer`](super::ReadErrorsLayer).
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct ErrorResponse<'a> {
-    /// 400 or above.
+    /// The status: 400 or above.
     pub status: StatusCode,
     /// The headers.
     pub headers: &'a HeaderMap,
-    /// The body, or its beginning where it is longer than the layer reads, or was not whole in time. Not empty.
+    /// The body, never empty. Only its beginning, if it exceeds the layer's limits on bytes or time.
     pub body: &'a str,
 }
 
-/// The verdict on an error by its body, from the closure of a [`ReadErrorsLayer`](super::ReadErrorsLayer). The status
-/// decides whatever it leaves out.
+/// A verdict on an error response, returned by the closure of a [`ReadErrorsLayer`](super::ReadErrorsLayer). The
+/// status decides everything that is not set.
 ///
 /// ```
 /// use std::time::Duration;
@@ -26,13 +26,13 @@ pub struct ErrorResponse<'a> {
 /// // The status decides.
 /// let nothing = ErrorVerdict::new();
 ///
-/// // The bill is unpaid: the breaker opens at once, and a chain goes on.
+/// // An unpaid bill: the breaker opens at once, and a chain goes on.
 /// let unpaid = ErrorVerdict::new().outcome(Outcome::fatal("insufficient_quota"));
 ///
-/// // The provider is up, but another may have a model that takes longer prompts.
+/// // The provider is up, but another one may accept longer prompts.
 /// let too_long = ErrorVerdict::new().outcome(Outcome::Answered).advance(true);
 ///
-/// // A pause of the same kind as the status asks for, but with a time.
+/// // The outcome of the status, with a retry time.
 /// let busy = ErrorVerdict::new().retry_after(Duration::from_secs(34));
 /// # let _ = (nothing, unpaid, too_long, busy);
 /// ```
@@ -50,7 +50,7 @@ impl ErrorVerdict {
         Self::default()
     }
 
-    /// The outcome for the provider's health. Default: that of the status, by the
+    /// Sets the outcome for the provider's health. Default: the outcome of the status in the
     /// [table](super::super::StatusClassifier).
     pub fn outcome(self, outcome: Outcome) -> Self {
         Self {
@@ -59,8 +59,8 @@ impl ErrorVerdict {
         }
     }
 
-    /// The wait that the provider asks for; it counts with a throttle or a failure, and makes a 403 a throttle. The longest
-    /// of this, of the outcome's own wait and of the one in the headers counts. Default: none. Zero is none.
+    /// Sets the retry time. Applies to a throttle or a failure, and turns a 403 into a throttle. The longest of this
+    /// time, the outcome's own, and the one in the headers is used. Zero is ignored. Default: none.
     pub fn retry_after(self, wait: Duration) -> Self {
         Self {
             retry_after: Some(wait).filter(|wait| !wait.is_zero()),
@@ -68,8 +68,8 @@ impl ErrorVerdict {
         }
     }
 
-    /// Whether a [`FallbackChain`](crate::FallbackChain) goes on to the next provider. Default: where the outcome is a
-    /// failure or a throttle; where none is given, as the table says.
+    /// Sets whether a [`FallbackChain`](crate::FallbackChain) goes on to the next provider. Default: it goes on if the
+    /// outcome is a failure, fatal or throttled; without an outcome, the table decides.
     pub fn advance(self, advance: bool) -> Self {
         Self {
             advance: Some(advance),
@@ -77,12 +77,12 @@ impl ErrorVerdict {
         }
     }
 
-    /// Puts the verdict into the response, for the classifiers around.
+    /// Adds the verdict to the response, for the classifiers around the layer.
     pub(super) fn leave_in<B>(self, response: &mut Response<B>) {
         response.extensions_mut().insert(Left(self));
     }
 
-    /// The verdict in this response, if the layer has put one there.
+    /// The verdict in this response, if the layer added one.
     pub(in crate::http) fn of<B>(response: &Response<B>) -> Option<&Self> {
         let left = is_error(response.status()).then(|| response.extensions().get())?;
         left.map(|Left(verdict)| verdict)
@@ -93,6 +93,6 @@ pub(super) fn is_error(status: StatusCode) -> bool {
     status.as_u16() >= 400
 }
 
-/// Private, so that no other layer can put one there.
+/// Private, so that no other layer can add one.
 #[derive(Clone)]
 struct Left(ErrorVerdict);

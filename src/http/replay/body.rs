@@ -8,17 +8,16 @@ use ::http::HeaderMap;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-/// A body that is all there, and can be cloned: that of the requests of a [`Replay`](super::Replay).
+/// A complete request body that can be cloned. The body of requests sent by [`Replay`](super::Replay).
 ///
-/// The data comes as one frame, then the trailers, if there are any. Its size is known, so that HTTP/1
-/// sends it with a `Content-Length`; with trailers it is not told, for they need the chunked coding. A
-/// clone shares the data.
+/// Yields the data as one frame, then any trailers. Reports its exact size, so that HTTP/1 sends a `Content-Length`,
+/// unless it has trailers, which require chunked encoding. Clones share the data.
 ///
 /// ```
 /// use http::Request;
 /// use tower_health::http::ReplayBody;
 ///
-/// // For requests of one's own to a service that takes those of a `Replay`.
+/// // A hand-made request for a service below a `Replay`.
 /// let request = Request::post("https://api.example.com/v1/chat/completions")
 ///     .body(ReplayBody::from(r#"{"model": "small"}"#))?;
 /// assert_eq!(request.clone().body().data(), request.body().data());
@@ -35,13 +34,13 @@ impl ReplayBody {
         Self { data, trailers }
     }
 
-    /// The data that has not been read yet.
+    /// Returns the data that has not been read yet.
     #[must_use]
     pub fn data(&self) -> &Bytes {
         &self.data
     }
 
-    /// The trailers, if there are any and they have not been read yet.
+    /// Returns the trailers, unless there are none or they have been read.
     #[must_use]
     pub fn trailers(&self) -> Option<&HeaderMap> {
         self.trailers.as_ref()

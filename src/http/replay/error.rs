@@ -2,26 +2,26 @@ use std::{error::Error, fmt};
 
 use crate::util::errors::BoxError;
 
-/// A request was not sent, because its body could not be kept; from a [`Replay`](super::Replay).
+/// The error of a [`Replay`](super::Replay) that did not send a request, because it could not buffer the body.
 ///
-/// It says nothing of a provider: its [kind](crate::error::Kind) is a fault of the request.
+/// It does not count against a provider: its [kind](crate::error::Kind) is `Request`.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ReplayError {
-    /// The body is larger than what is kept, see [`ReplayLayer::up_to`](super::ReplayLayer::up_to): a 413.
+    /// The body exceeds the limit of [`ReplayLayer::up_to`](super::ReplayLayer::up_to). Answer with a 413.
     TooLarge {
-        /// How many bytes are kept.
+        /// Maximum number of bytes buffered.
         limit: usize,
     },
-    /// The body ended with this error: a 400, if whoever sent it is still there.
+    /// Reading the body failed with this error. Answer with a 400, if the caller is still connected.
     Unreadable(BoxError),
 }
 
 impl fmt::Display for ReplayError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TooLarge { limit } => write!(f, "request body is larger than {limit} bytes"),
-            Self::Unreadable(_) => f.write_str("request body could not be read"),
+            Self::TooLarge { limit } => write!(f, "request body exceeds {limit} bytes"),
+            Self::Unreadable(_) => f.write_str("failed to read the request body"),
         }
     }
 }

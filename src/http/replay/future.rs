@@ -13,11 +13,11 @@ use super::{body::ReplayBody, reading::Reading};
 use crate::util::errors::BoxError;
 
 pin_project! {
-    /// The response of [`Replay`](super::Replay).
+    /// The response future of [`Replay`](super::Replay).
     ///
     /// # Cancel safety
     ///
-    /// Dropping it before the body has been read sends nothing; later it drops the inner call.
+    /// Dropped while the body is being read, it sends nothing; dropped later, it drops the inner call.
     pub struct ReplayFuture<S, B>
     where
         S: Service<Request<ReplayBody>>,
@@ -68,7 +68,9 @@ where
                 },
                 StageProj::Readying { request } => {
                     ready!(this.service.poll_ready(cx)).map_err(Into::into)?;
-                    let request = request.take().expect("polled after it was done");
+                    let request = request
+                        .take()
+                        .expect("`ReplayFuture` polled after completion");
                     Stage::Calling {
                         call: this.service.call(request),
                     }

@@ -3,13 +3,11 @@ use tower_layer::Layer;
 use super::service::Replay;
 use crate::util::settings::at_least_one;
 
-/// Wraps services in [`Replay`]: reads the body of each request before it is sent, so that the request
-/// can be cloned.
+/// Wraps services in [`Replay`]: buffers the body of each request before sending it, so that the request can be cloned.
 ///
-/// A request that is tried at a second provider must be whole, and a body that is still coming in can
-/// be read only once. Such a request is refused where it would matter, at compile time: a
-/// [`FallbackChain`](crate::FallbackChain) takes requests that are `Clone`, as does tower's `Retry`. This
-/// layer, in front of them, makes them so. Nothing is sent before all of the body is there.
+/// To try a request at a second provider, a client needs its whole body, but a streamed body can be read only once.
+/// So a [`FallbackChain`](crate::FallbackChain) requires requests that are `Clone`, as does tower's `Retry`. Put this
+/// layer in front to meet that requirement. It sends nothing until the body is complete.
 ///
 /// ```
 /// use std::time::Duration;
@@ -29,7 +27,7 @@ use crate::util::settings::at_least_one;
 ///     .entry(cache.provider("openai"), tower::service_fn(send));
 ///
 /// let mut proxy = ServiceBuilder::new()
-///     // Callers who take their time are not waited for.
+///     // Limits the time for receiving a slow caller's body.
 ///     .layer(TimeoutLayer::new(Duration::from_secs(60)))
 ///     .layer(ReplayLayer::up_to(1024 * 1024))
 ///     .service(chain);
@@ -41,7 +39,7 @@ use crate::util::settings::at_least_one;
 /// # });
 /// ```
 ///
-/// Without it, this does not compile:
+/// Without the layer, this does not compile:
 ///
 /// ```compile_fail,E0277
 /// # use http::{Request, Response};
@@ -59,9 +57,9 @@ pub struct ReplayLayer {
 }
 
 impl ReplayLayer {
-    /// Keeps bodies of so many bytes at most; a larger one is a
-    /// [`ReplayError::TooLarge`](super::ReplayError::TooLarge). There is no default: each request under
-    /// way may take as much memory.
+    /// Buffers at most this number of bytes. A larger body is a
+    /// [`ReplayError::TooLarge`](super::ReplayError::TooLarge). There is no default: each concurrent request may use
+    /// that much memory.
     ///
     /// # Panics
     ///

@@ -1,4 +1,4 @@
-//! Request bodies that can be sent again.
+//! Buffering request bodies, so that requests can be sent again.
 
 mod body;
 mod error;

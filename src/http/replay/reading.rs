@@ -13,7 +13,7 @@ use super::{body::ReplayBody, error::ReplayError};
 use crate::util::errors::BoxError;
 
 pin_project! {
-    /// Reads a request's body to its end.
+    /// Reads a request body to its end.
     pub(super) struct Reading<B> {
         head: Option<Parts>,
         #[pin]
@@ -23,12 +23,12 @@ pin_project! {
     }
 }
 
-/// What has been read of a body.
+/// The part of a body read so far.
 #[derive(Default)]
 struct Read {
-    /// The first frame as it came: most often it is the only one, and then nothing is copied.
+    /// The first data frame. Most bodies have only one, which is not copied.
     first: Bytes,
-    /// All frames in one piece, once there are two: many small ones would take more memory than they hold.
+    /// All data, joined once there is a second frame: many small frames would take more memory than their data.
     joined: BytesMut,
     trailers: Option<HeaderMap>,
 }
@@ -56,7 +56,7 @@ where
         let mut this = self.project();
         let limit = *this.limit;
         loop {
-            // Before more is waited for: a size that was announced can be too large at once.
+            // Checked before polling: an announced size may already exceed the limit.
             if this.read.size_with(this.body.size_hint().lower()) > limit as u64 {
                 return Poll::Ready(Err(ReplayError::TooLarge { limit }));
             }
@@ -68,7 +68,10 @@ where
                 None => break,
             }
         }
-        let head = this.head.take().expect("polled after it was done");
+        let head = this
+            .head
+            .take()
+            .expect("`ReplayFuture` polled after completion");
         let body = mem::take(this.read).into_body();
         Poll::Ready(Ok(Request::from_parts(head, body)))
     }

@@ -7,20 +7,19 @@ use tower_service::Service;
 use super::{body::ReplayBody, future::ReplayFuture};
 use crate::util::errors::BoxError;
 
-/// A service whose inner one is given requests that can be cloned; made by
-/// [`ReplayLayer`](super::ReplayLayer).
+/// Sends requests with buffered bodies, which can be cloned. Created by [`ReplayLayer`](super::ReplayLayer).
 ///
-/// It is always ready, and waits for the inner service's readiness once a body has been read: callers
-/// who send slowly hold none of its capacity.
+/// Always ready: it waits for the inner service's readiness after reading the body. So callers that send slowly do
+/// not occupy the inner service.
 ///
 /// # Errors
 ///
-/// [`ReplayError`](super::ReplayError) where the body is too large or could not be read, and the inner
-/// service was not called; otherwise the inner service's error, unchanged in its box.
+/// [`ReplayError`](super::ReplayError) if the body is too large or cannot be read; the inner service is not called.
+/// Otherwise the boxed error of the inner service.
 ///
 /// # Cancel safety
 ///
-/// Dropping the future before the body has been read sends nothing; later it drops the inner call.
+/// A future dropped while the body is being read sends nothing; dropped later, it drops the inner call.
 #[derive(Clone, Debug)]
 pub struct Replay<S> {
     inner: S,
@@ -32,17 +31,17 @@ impl<S> Replay<S> {
         Self { inner, limit }
     }
 
-    /// The wrapped service.
+    /// Returns a reference to the inner service.
     pub fn get_ref(&self) -> &S {
         &self.inner
     }
 
-    /// The wrapped service, to be changed.
+    /// Returns a mutable reference to the inner service.
     pub fn get_mut(&mut self) -> &mut S {
         &mut self.inner
     }
 
-    /// The wrapped service alone.
+    /// Returns the inner service.
     pub fn into_inner(self) -> S {
         self.inner
     }
@@ -59,7 +58,7 @@ where
     type Error = BoxError;
     type Future = ReplayFuture<S, B>;
 
-    // Not asked of the inner service: it is a clone that will be called.
+    // The inner service is not polled here: `call` polls and calls a clone.
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         Poll::Ready(Ok(()))
     }

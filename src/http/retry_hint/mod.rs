@@ -1,18 +1,18 @@
-//! Readers of wait hints whose unit each API chooses for itself.
+//! Parsers for retry times whose headers or units differ between APIs.
 //!
-//! [`retry_after`](super::retry_after) reads the headers that mean one thing wherever they occur. The headers here do not: a
-//! `x-ratelimit-reset: 60` may be seconds, milliseconds or a point in time. So each function reads the headers of one kind
-//! of API, and [`StatusClassifier::retry_hint`](super::StatusClassifier::retry_hint) says which kind a provider is.
+//! [`retry_after`](super::retry_after) reads headers with a fixed meaning. Other headers are ambiguous: a
+//! `x-ratelimit-reset: 60` may mean seconds, milliseconds or a point in time. Each function here reads the headers of
+//! one kind of API. Select one per provider with [`StatusClassifier::retry_hint`](super::StatusClassifier::retry_hint).
 //!
-//! | function | header | is read where | as |
+//! | function | header | read if | value |
 //! |---|---|---|---|
 //! | [`openai`] | `x-ratelimit-reset-requests`, `x-ratelimit-reset-tokens` and the like | `x-ratelimit-remaining-…` is 0 | a duration, `6m0s` |
 //! | [`anthropic`] | `anthropic-ratelimit-requests-reset`, `…-tokens-reset` and the like | `anthropic-ratelimit-…-remaining` is 0 | a time, `2026-01-01T00:00:00Z` |
-//! | [`github`] | `x-ratelimit-reset` | `x-ratelimit-remaining` is 0 | a time, in seconds since 1970 began |
+//! | [`github`] | `x-ratelimit-reset` | `x-ratelimit-remaining` is 0 | a time, in seconds since the Unix epoch |
 //!
-//! A limit that is not used up names no time, whatever its reset: it will be full again then, and serves until then. Of
-//! several that are used up, the longest wait counts. Times are measured against the response's own `Date`, as those of
-//! `Retry-After` are. What is zero, negative, past or cannot be read names no time.
+//! Only exhausted limits are read: a limit with a remaining quota still admits calls until its reset. If several are
+//! exhausted, the longest wait is returned. Points in time are measured against the response's `Date` header, as for
+//! `Retry-After`. Values that are zero, negative, past or invalid are ignored.
 
 mod fields;
 mod rate_limit;
@@ -27,7 +27,7 @@ use self::fields::{is_zero, number, seconds, until, values};
 
 /// Reads the [limits of OpenAI's API] and of those that follow it, such as Groq's.
 ///
-/// Of `x-ratelimit-reset-requests`, `x-ratelimit-reset-tokens` and all others of that prefix, those count whose
+/// Reads `x-ratelimit-reset-requests`, `x-ratelimit-reset-tokens` and all others with that prefix, if their
 /// `x-ratelimit-remaining-…` is 0. A value is a [`duration`].
 ///
 /// ```
@@ -56,8 +56,9 @@ pub fn openai(headers: &HeaderMap) -> Option<Duration> {
 
 /// Reads the [limits of Anthropic's API].
 ///
-/// Of `anthropic-ratelimit-requests-reset`, `…-tokens-reset`, `…-input-tokens-reset`, `…-output-tokens-reset` and all others
-/// of that prefix, those count whose `anthropic-ratelimit-…-remaining` is 0. A value is a time of [RFC 3339].
+/// Reads `anthropic-ratelimit-requests-reset`, `…-tokens-reset`, `…-input-tokens-reset`, `…-output-tokens-reset` and
+/// all others with that prefix, if their `anthropic-ratelimit-…-remaining` is 0. A value is a time in the format of
+/// [RFC 3339].
 ///
 /// [limits of Anthropic's API]: https://docs.anthropic.com/en/api/rate-limits#response-headers
 /// [RFC 3339]: https://www.rfc-editor.org/rfc/rfc3339#section-5.6
@@ -72,7 +73,8 @@ pub fn anthropic(headers: &HeaderMap) -> Option<Duration> {
     .max()
 }
 
-/// Reads the [limits of GitHub's API]: `x-ratelimit-reset`, in seconds since 1970 began, where `x-ratelimit-remaining` is 0.
+/// Reads the [limits of GitHub's API]: `x-ratelimit-reset`, in seconds since the Unix epoch, if `x-ratelimit-remaining`
+/// is 0.
 ///
 /// [limits of GitHub's API]: https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api#checking-the-status-of-your-rate-limit
 #[must_use]
@@ -84,11 +86,13 @@ pub fn github(headers: &HeaderMap) -> Option<Duration> {
     .max()
 }
 
-/// Reads a duration as [Go writes it], and as [protocol buffers do in JSON]: `6m0s`, `1.5s`, `120ms`, `34.074824224s`.
+/// Parses a duration in the format of [Go] or of [protocol buffers in JSON]: `6m0s`, `1.5s`, `120ms`, `34.074824224s`.
 ///
-/// Units are `h`, `m`, `s`, `ms`, `us` and `ns`. A number without a unit is none, nor is a duration of no length. For
-/// [closures](super::StatusClassifier::retry_hint) that read headers of another name, and for
-/// [those](super::ReadErrorsLayer) that read the `retryDelay` in an error of Google's APIs.
+/// Units are `h`, `m`, `s`, `ms`, `us` and `ns`. Returns `None` for a number without a unit, and for a duration of
+/// zero.
+///
+/// Use it in a [`retry_hint`](super::StatusClassifier::retry_hint) closure for headers with other names, and in a
+/// [`ReadErrorsLayer`](super::ReadErrorsLayer) for the `retryDelay` in errors of Google's APIs.
 ///
 /// ```
 /// use std::time::Duration;
@@ -98,8 +102,8 @@ pub fn github(headers: &HeaderMap) -> Option<Duration> {
 /// assert_eq!(duration("60"), None);
 /// ```
 ///
-/// [Go writes it]: https://pkg.go.dev/time#ParseDuration
-/// [protocol buffers do in JSON]: https://protobuf.dev/reference/protobuf/google.protobuf/#duration
+/// [Go]: https://pkg.go.dev/time#ParseDuration
+/// [protocol buffers in JSON]: https://protobuf.dev/reference/protobuf/google.protobuf/#duration
 #[must_use]
 pub fn duration(text: &str) -> Option<Duration> {
     let is_of_number = |c: char| c.is_ascii_digit() || c == '.';
@@ -127,8 +131,8 @@ fn seconds_of(unit: &str) -> Option<f64> {
     })
 }
 
-/// The values of the reset fields of used-up limits. From the name of a field that counts what is left of a limit, `reset`
-/// makes the name of that limit's reset field.
+/// The values of the reset fields of exhausted limits. `reset` maps the name of a limit's remaining field to the name
+/// of its reset field.
 fn used_up(
     headers: &HeaderMap,
     reset: impl Fn(&str) -> Option<String>,

@@ -4,11 +4,11 @@ use ::http::HeaderMap;
 
 use super::fields::{is_zero, number, seconds, values};
 
-/// More than thirty years: no wait, but the time since 1970 began, which some APIs send in the field of a draft.
+/// Over thirty years. Larger values are no waits, but Unix timestamps, which some APIs send in the draft's field.
 const NO_DELAY: f64 = 1e9;
 
-/// When limits that are used up are reset, by the [draft of the `RateLimit` fields] in all its forms: `"default";r=0;t=30`
-/// from its version 8 on, `limit=10, remaining=0, reset=30` of version 7, and `RateLimit-Remaining: 0` with
+/// The reset times of exhausted limits, by any version of the [draft of the `RateLimit` fields]: `"default";r=0;t=30`
+/// since version 8, `limit=10, remaining=0, reset=30` in version 7, and `RateLimit-Remaining: 0` with
 /// `RateLimit-Reset: 30` before. All are in seconds.
 ///
 /// [draft of the `RateLimit` fields]: https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/
@@ -28,9 +28,9 @@ pub(super) fn resets(headers: &HeaderMap) -> impl Iterator<Item = Duration> {
         .filter_map(seconds)
 }
 
-/// The value of `reset` where that of `remaining` is 0.
+/// The value of `reset` if the value of `remaining` is 0.
 fn reset<'a>(pairs: &'a str, separator: char, remaining: &str, reset: &str) -> Option<&'a str> {
-    // Of several of one name the last counts: RFC 9651 §3.1.2 and §3.2.
+    // The last of several equal keys wins: RFC 9651 §3.1.2 and §3.2.
     let value_of = |name| {
         let pairs = parts(pairs, separator).filter_map(|part| part.split_once('='));
         let named = pairs.filter(|(key, _)| key.trim() == name);
@@ -40,7 +40,7 @@ fn reset<'a>(pairs: &'a str, separator: char, remaining: &str, reset: &str) -> O
     value_of(reset)
 }
 
-/// What is between separators; those in strings separate nothing.
+/// Splits at separators, except within quoted strings.
 fn parts(text: &str, separator: char) -> impl Iterator<Item = &str> {
     let (mut is_string, mut is_escaped) = (false, false);
     text.split(move |c| {
@@ -95,7 +95,7 @@ mod tests {
             &[("ratelimit", "limit=10, remaining=1, reset=30")],
             &[("ratelimit-reset", "30")],
             &[("ratelimit-remaining", "1"), ("ratelimit-reset", "30")],
-            // GitLab's, since 1970 began.
+            // GitLab sends a Unix timestamp.
             &[
                 ("ratelimit-remaining", "0"),
                 ("ratelimit-reset", "1609844400"),

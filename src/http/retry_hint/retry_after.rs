@@ -9,27 +9,26 @@ use super::{
 
 const IN_MILLIS: [&str; 3] = ["retry-after-ms", "x-ms-retry-after-ms", "x-amz-retry-after"];
 
-/// Returns the wait that a response asks for, if it names one.
+/// Returns the retry time of a response, if it has one.
 ///
-/// Reads the headers that mean one thing wherever they occur. Of several, and of several values of one, the longest counts.
+/// Reads headers with the same meaning in every API. The longest of several headers or values is returned.
 ///
-/// | header | as | source |
+/// | header | value | source |
 /// |---|---|---|
 /// | `Retry-After` | seconds, or a date | [RFC 9110 §10.2.3] |
-/// | `retry-after-ms` | milliseconds | [OpenAI's clients], and others made as they are |
+/// | `retry-after-ms` | milliseconds | [OpenAI's clients], and clients derived from them |
 /// | `x-ms-retry-after-ms` | milliseconds | [Azure's guidelines] |
 /// | `x-amz-retry-after` | milliseconds | [AWS's SDKs] |
-/// | `RateLimit: "default";r=0;t=30` | seconds, the `t` where `r` is 0 | [the draft], from its version 8 on |
-/// | `RateLimit: limit=10, remaining=0, reset=30` | seconds, the `reset` where `remaining` is 0 | version 7 of the draft |
-/// | `RateLimit-Reset: 30` with `RateLimit-Remaining: 0` | seconds; from 1,000,000,000 on it is [not the draft's][GitLab], and ignored | versions 0 to 6 of the draft |
+/// | `RateLimit: "default";r=0;t=30` | seconds: `t`, if `r` is 0 | [the draft], since version 8 |
+/// | `RateLimit: limit=10, remaining=0, reset=30` | seconds: `reset`, if `remaining` is 0 | version 7 of the draft |
+/// | `RateLimit-Reset: 30` with `RateLimit-Remaining: 0` | seconds; values from 1,000,000,000 are [timestamps][GitLab], and ignored | versions 0 to 6 of the draft |
 ///
-/// Numbers may have decimals. A date is measured against the response's own `Date`, so that a wrong clock on either side
-/// does no harm, and against the system's clock where it has none. What is zero, negative, past or cannot be read names no
-/// time. A wait too long for a [`Duration`] is the longest. Nothing is clamped here: that is for the policy's
+/// Numbers may have decimals. A date is measured against the response's `Date` header, so that wrong clocks do not
+/// matter; without that header, against the system clock. Values that are zero, negative, past or invalid are ignored.
+/// A wait that exceeds [`Duration::MAX`] is cut to it. Nothing else is clamped here; see the policy's
 /// [`Throttle`](crate::Throttle).
 ///
-/// Headers that mean different things at different providers are read where you say so: see
-/// [`retry_hint`](super::super::retry_hint).
+/// For headers whose meaning differs between APIs, see [`retry_hint`](super::super::retry_hint).
 ///
 /// ```
 /// use std::time::Duration;
@@ -71,8 +70,8 @@ pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
         .max()
 }
 
-/// The values that proxies may have joined with commas: each piece alone, and with the one before it, since most dates have
-/// a comma of their own.
+/// The values that a proxy may have joined with commas. Yields each piece alone, and joined to the one before it,
+/// because most date formats contain a comma.
 fn alternatives(text: &str) -> impl Iterator<Item = &str> {
     let (mut before, mut start) = (0, 0);
     text.split(',').flat_map(move |piece| {

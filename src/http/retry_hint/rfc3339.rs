@@ -2,7 +2,8 @@ use std::time::Duration;
 
 const FORM: &[u8] = b"0000-00-00T00:00:00";
 
-/// A time of [RFC 3339](https://www.rfc-editor.org/rfc/rfc3339#section-5.6), since 1970 began; none from before it.
+/// Parses a time of [RFC 3339](https://www.rfc-editor.org/rfc/rfc3339#section-5.6) as time since the Unix epoch. `None`
+/// if it is before.
 pub(super) fn since_epoch(text: &str) -> Option<Duration> {
     let (date_and_time, rest) = text.trim().split_at_checked(FORM.len())?;
     if !has_form(date_and_time, FORM) {
@@ -11,7 +12,7 @@ pub(super) fn since_epoch(text: &str) -> Option<Duration> {
     let part = |start, len| date_and_time[start..start + len].parse::<i64>().ok();
     let days = days_since_epoch(part(0, 4)?, part(5, 2)?, part(8, 2)?)?;
     let (hour, minute, second) = (part(11, 2)?, part(14, 2)?, part(17, 2)?);
-    // A leap second is the 61st.
+    // 60 is a leap second.
     if hour > 23 || minute > 59 || second > 60 {
         return None;
     }
@@ -21,7 +22,7 @@ pub(super) fn since_epoch(text: &str) -> Option<Duration> {
     Some(Duration::new(seconds, nanos))
 }
 
-/// Whether the text has digits where the form has them, and otherwise the form's own characters.
+/// Whether the text matches the form: a digit for each `0`, otherwise the same character.
 fn has_form(text: &str, form: &[u8]) -> bool {
     text.len() == form.len()
         && text.bytes().zip(form).all(|(byte, expected)| {
@@ -29,7 +30,7 @@ fn has_form(text: &str, form: &[u8]) -> bool {
         })
 }
 
-/// In the Gregorian calendar: the days of whole years, in which each leap year adds one, of whole months, and of this one.
+/// The days of whole years, including leap days, of whole months, and of this month, in the Gregorian calendar.
 fn days_since_epoch(year: i64, month: i64, day: i64) -> Option<i64> {
     let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
     let february = 28 + i64::from(is_leap);
@@ -43,7 +44,7 @@ fn days_since_epoch(year: i64, month: i64, day: i64) -> Option<i64> {
     Some(of_years + lengths[..before].iter().sum::<i64>() + day - 1)
 }
 
-/// The nanoseconds of a fraction, where there is one, and what follows.
+/// The nanoseconds of an optional fraction, and the text after it.
 fn fraction(text: &str) -> Option<(u32, &str)> {
     let Some(text) = text.strip_prefix('.') else {
         return Some((0, text));
@@ -54,7 +55,7 @@ fn fraction(text: &str) -> Option<(u32, &str)> {
     Some((nanos, rest))
 }
 
-/// In seconds, east of Greenwich.
+/// The offset in seconds, positive east of Greenwich.
 fn offset(zone: &str) -> Option<i64> {
     if zone.eq_ignore_ascii_case("z") {
         return Some(0);

@@ -42,7 +42,7 @@ async fn whatever_keeps_a_body_from_beginning_is_a_failure() {
     for (beginning, reason) in [
         (wait(HOUR), "timeout: body did not begin within 30s"),
         (reset(), "connection reset"),
-        (data(""), "incomplete: body ended before its content"),
+        (data(""), "incomplete: body ended without content"),
     ] {
         let provider = provider();
         guarded(&provider, &Script::new([beginning]))

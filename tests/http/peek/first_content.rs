@@ -81,7 +81,7 @@ async fn a_body_that_ends_before_its_content_is_an_error() {
     ] {
         let error = call(&json(), Script::new(steps)).await.unwrap_err();
         assert_eq!(peeked(&error), &PeekError::Ended);
-        assert_eq!(error.to_string(), "body ended before its content");
+        assert_eq!(error.to_string(), "body ended without content");
     }
 }
 

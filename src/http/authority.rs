@@ -25,8 +25,8 @@ use crate::{cache::LONGEST, layer::Key};
 /// Omits the default ports of `http`, `https`, `ws` and `wss`. A request whose id would exceed 320 bytes is not guarded
 /// either: no host name is that long ([RFC 1035 §2.3.4]).
 ///
-/// The `Host` header is ignored: the caller may set it to anything. A request without an authority in its URI uses a
-/// connection that is already established.
+/// The `Host` header is ignored: the caller may set it to anything. A request without an authority in its URI is not
+/// guarded: it uses a connection that is already established.
 ///
 /// [RFC 1035 §2.3.4]: https://www.rfc-editor.org/rfc/rfc1035#section-2.3.4
 /// [RFC 3986 §6.2]: https://www.rfc-editor.org/rfc/rfc3986#section-6.2

@@ -89,7 +89,7 @@ pin_project! {
         inner: B,
         watch: Pending,
         // Its reader got an `IdleBody`.
-        is_given_up: bool,
+        is_timed_out: bool,
     }
 }
 
@@ -148,7 +148,7 @@ impl<B> HealthBody<B> {
         Self {
             inner,
             watch: Pending(Some(watch)),
-            is_given_up: false,
+            is_timed_out: false,
         }
     }
 
@@ -174,7 +174,7 @@ impl<B> From<B> for HealthBody<B> {
         Self {
             inner,
             watch: Pending(None),
-            is_given_up: false,
+            is_timed_out: false,
         }
     }
 }
@@ -193,7 +193,7 @@ where
     ) -> Poll<Option<Result<Frame<B::Data>, BoxError>>> {
         let mut this = self.project();
         let Some(watch) = &mut this.watch.0 else {
-            if *this.is_given_up {
+            if *this.is_timed_out {
                 return Poll::Ready(None);
             }
             return this.inner.poll_frame(cx).map_err(Into::into);
@@ -204,7 +204,7 @@ where
             Poll::Ready(next) => next,
             Poll::Pending => {
                 let error = ready!(watch.poll_idle(cx));
-                *this.is_given_up = true;
+                *this.is_timed_out = true;
                 Some(Err(error))
             }
         };
@@ -242,13 +242,13 @@ impl Watch {
         // Trailers end the body, and are judged by `at_end`.
         let data = frame.data_ref()?;
         self.missing = self.missing.saturating_sub(data.remaining() as u64);
-        if self.begins_answer(data) {
+        if self.begins_response(data) {
             self.permit.release_slot();
         }
         self.judge.frame(data)
     }
 
-    fn begins_answer(&mut self, data: &impl Buf) -> bool {
+    fn begins_response(&mut self, data: &impl Buf) -> bool {
         let Some(parser) = &mut self.first_event else {
             return true;
         };

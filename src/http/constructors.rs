@@ -27,8 +27,7 @@ impl HealthLayer<StatusClassifier> {
     ///
     /// See [`PerAuthority`] for the ids of providers, and [`KeyedHealthLayer`] for everything else.
     ///
-    /// If redirects are followed, follow them outside this layer. Inside it, the first host would be charged for the
-    /// responses of the others.
+    /// Follow redirects outside this layer. Otherwise the responses of redirect targets would count for the first host.
     ///
     /// ```
     /// # type Request = http::Request<String>;

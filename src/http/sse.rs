@@ -189,7 +189,7 @@ impl Parser {
         }
     }
 
-    /// Ends the event. Returns whether it is one: events without a `data` line are dropped.
+    /// Ends the event. Returns false for an event without a `data` line, which is dropped.
     fn end_event(&mut self) -> bool {
         mem::swap(&mut self.complete, &mut self.fields);
         self.fields.clear();

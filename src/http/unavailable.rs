@@ -17,7 +17,7 @@ use crate::{
 ///
 /// | error, or one of its sources | status | `Retry-After` |
 /// |---|---|---|
-/// | [`NoHealthyProvider`] | 503 | the earliest time at which a breaker admits a call, if any is open |
+/// | [`NoHealthyProvider`] | 503 | the shortest time until a breaker admits a call, if any is open |
 /// | ... with [all providers throttled](NoHealthyProvider::is_throttled) | 429 | the same |
 /// | [`CircuitOpen`] | 503, or 429 if the provider is throttled | its `retry_in` |
 /// | [`ReplayError::TooLarge`] | 413 | |

@@ -29,7 +29,7 @@ use crate::{outcome::Outcome, util::settings::positive};
 /// | 403 with a [retry time](super::retry_after()) | throttled | yes | some APIs report a rate limit as 403, such as [GitHub]'s |
 /// | 401, 402, other 403 | answered | no | the key may belong to one caller; see [`credentials_as_failures`](Self::credentials_as_failures) |
 /// | other 4xx | answered | no | the request is at fault: [RFC 9110 §15.5] |
-/// | 501, 505 to 508, 510 | answered | no | the server does not support this request, or it is too large: [RFC 9110 §15.6.2] and §15.6.6, [RFC 2295 §8.1], [RFC 4918 §11.5], [RFC 5842 §7.2], [RFC 2774 §7] |
+/// | 501, 505 to 508, 510 | answered | no | the server cannot handle this particular request: [RFC 9110 §15.6.2] and §15.6.6, [RFC 2295 §8.1], [RFC 4918 §11.5], [RFC 5842 §7.2], [RFC 2774 §7] |
 /// | other 5xx | failure | yes | the server is at fault: [RFC 9110 §15.6]; 511 comes from a gateway: [RFC 6585 §6] |
 /// | 600 to 999 | failure | yes | clients treat an invalid status as 5xx: [RFC 9110 §15] |
 ///
@@ -43,9 +43,9 @@ use crate::{outcome::Outcome, util::settings::positive};
 /// [`HealthBody`]. [`judge_sse`](Self::judge_sse) and [`judge_body`](Self::judge_body) inspect the contents of a
 /// body. All other outcomes are recorded at the headers.
 ///
-/// A throttle lasts as long as the response asks. A failure with a retry time that opens the breaker keeps it open at
-/// least that long. The time is read by [`retry_after`], and by [`retry_hint`](Self::retry_hint) for
-/// provider-specific headers.
+/// The retry time of a response is read by [`retry_after`], and by [`retry_hint`](Self::retry_hint) from
+/// provider-specific headers. A throttle keeps the breaker open for that time. So does a failure that opens the
+/// breaker, if its open window is shorter.
 ///
 /// Errors are classified as by [`ErrorsAsFailures`](crate::ErrorsAsFailures): the reason is labelled with the
 /// error's [kind](crate::error::Kind), and errors of a [neutral](crate::error::Kind::is_neutral) kind are neutral.
@@ -107,7 +107,7 @@ impl StatusClassifier {
     }
 
     /// Opens the breaker at once on refused credentials: 401, 402 and 403 become [fatal](Self::fatal_on). A 403 with a
-    /// retry time remains a throttle. Default: they are answered.
+    /// retry time remains a throttle. Default: they are [answers](Outcome::Answered).
     ///
     /// Use this when all calls share a key that the application owns. When callers bring their own keys, one bad key
     /// would open the breaker for all of them.
@@ -218,8 +218,8 @@ impl StatusClassifier {
         }
     }
 
-    /// Classifies responses with a closure before the table. If it returns `None`, the table decides. A chain goes on
-    /// when the closure returns a failure, fatal or throttled outcome. Default: no closure.
+    /// Classifies responses with a closure, which takes precedence over the table. If it returns `None`, the table
+    /// decides. A chain goes on when the closure returns a failure, fatal or throttled outcome. Default: no closure.
     ///
     /// ```
     /// use tower_health::{Outcome, http::StatusClassifier};
@@ -266,8 +266,7 @@ impl StatusClassifier {
         self
     }
 
-    /// Judges streams of server-sent events by their events. Default: a stream is a success at its end, whatever
-    /// its events.
+    /// Judges streams of server-sent events, event by event. Default: every stream that reaches its end is a success.
     ///
     /// For each response with `Content-Type: text/event-stream`, the closure is called with each event until it returns
     /// a verdict other than [`Continue`](StreamVerdict::Continue). That verdict is recorded at once, whether or not the

@@ -105,8 +105,8 @@ impl<B> Advance<Response<B>> for StatusClassifier {
     }
 }
 
-/// Whether there is a body to judge. A response to `HEAD`, recognized without its request, has an empty body with
-/// headers that do not announce an empty one.
+/// Whether there is a body to judge. The request is not known here, so a response to `HEAD` is recognized by a body that
+/// is empty although its headers do not say so.
 fn may_have_content<B: Body>(response: &Response<B>) -> bool {
     let is_announced_empty = || {
         let length = response.headers().get(CONTENT_LENGTH);

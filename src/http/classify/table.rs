@@ -53,59 +53,59 @@ impl StatusClassifier {
     /// [`http::Response`](::http::Response)s.
     #[must_use]
     pub fn outcome(&self, status: StatusCode, headers: &HeaderMap) -> Outcome {
-        self.outcome_naming(status, headers, || self.named(headers))
+        self.outcome_with_wait(status, headers, || self.retry_time(headers))
     }
 
     /// Returns whether a chain goes on to the next provider after such a response.
     #[must_use]
     pub fn advances(&self, status: StatusCode, headers: &HeaderMap) -> bool {
-        self.advances_naming(status, headers, || self.named(headers))
+        self.advances_with_wait(status, headers, || self.retry_time(headers))
     }
 
-    /// [`outcome`](Self::outcome), after the verdict of a `ReadErrorsLayer` on the body.
+    /// Like [`outcome`](Self::outcome), but the verdict of a `ReadErrorsLayer` takes precedence.
     pub(super) fn outcome_of<B>(&self, response: &Response<B>) -> Outcome {
         let (status, headers) = (response.status(), response.headers());
         let Some(by_body) = ErrorVerdict::of(response) else {
             return self.outcome(status, headers);
         };
-        let named = by_body.retry_after.max(self.named(headers));
+        let wait = by_body.retry_after.max(self.retry_time(headers));
         let outcome = by_body.outcome.clone();
         outcome
-            .unwrap_or_else(|| self.outcome_naming(status, headers, || named))
-            .waiting_for(named)
+            .unwrap_or_else(|| self.outcome_with_wait(status, headers, || wait))
+            .waiting_for(wait)
     }
 
-    /// [`advances`](Self::advances), after the verdict of a `ReadErrorsLayer` on the body.
+    /// Like [`advances`](Self::advances), but the verdict of a `ReadErrorsLayer` takes precedence.
     pub(super) fn advances_of<B>(&self, response: &Response<B>) -> bool {
         let (status, headers) = (response.status(), response.headers());
         let Some(by_body) = ErrorVerdict::of(response) else {
             return self.advances(status, headers);
         };
         let by_outcome = by_body.outcome.as_ref().map(Outcome::speaks_against);
-        let named = || by_body.retry_after.max(self.named(headers));
+        let wait = || by_body.retry_after.max(self.retry_time(headers));
         by_body
             .advance
             .or(by_outcome)
-            .unwrap_or_else(|| self.advances_naming(status, headers, named))
+            .unwrap_or_else(|| self.advances_with_wait(status, headers, wait))
     }
 
-    /// `named` reads the provider's retry time.
-    fn outcome_naming(
+    /// `wait` returns the retry time.
+    fn outcome_with_wait(
         &self,
         status: StatusCode,
         headers: &HeaderMap,
-        named: impl Fn() -> Option<Duration>,
+        wait: impl Fn() -> Option<Duration>,
     ) -> Outcome {
         self.by_head(status, headers)
-            .unwrap_or_else(|| self.by_table(status, named))
+            .unwrap_or_else(|| self.by_table(status, wait))
     }
 
-    /// `named` reads the provider's retry time.
-    fn advances_naming(
+    /// `wait` returns the retry time.
+    fn advances_with_wait(
         &self,
         status: StatusCode,
         headers: &HeaderMap,
-        named: impl Fn() -> Option<Duration>,
+        wait: impl Fn() -> Option<Duration>,
     ) -> bool {
         if let Some(outcome) = self.by_head(status, headers) {
             return outcome.speaks_against();
@@ -113,22 +113,22 @@ impl StatusClassifier {
         self.changed
             .as_ref()
             .and_then(|columns| columns.advance.get(&status).copied())
-            .unwrap_or_else(|| self.by_table(status, named).speaks_against())
+            .unwrap_or_else(|| self.by_table(status, wait).speaks_against())
     }
 
-    /// `named` reads the provider's retry time.
-    fn by_table(&self, status: StatusCode, named: impl Fn() -> Option<Duration>) -> Outcome {
+    /// `wait` returns the retry time.
+    fn by_table(&self, status: StatusCode, wait: impl Fn() -> Option<Duration>) -> Outcome {
         match self.verdict(status) {
             Verdict::Success => Outcome::Success,
             Verdict::Answered => Outcome::Answered,
             Verdict::Neutral => Outcome::Neutral,
-            Verdict::Throttled => Outcome::throttled(named(), reason(status)),
+            Verdict::Throttled => Outcome::throttled(wait(), reason(status)),
             Verdict::Failure => Outcome::Failure {
                 reason: reason(status),
-                retry_after: named(),
+                retry_after: wait(),
             },
             Verdict::Fatal => Outcome::fatal(reason(status)),
-            verdict @ (Verdict::Forbidden | Verdict::Revoked) => match named() {
+            verdict @ (Verdict::Forbidden | Verdict::Revoked) => match wait() {
                 Some(wait) => Outcome::throttled(Some(wait), reason(status)),
                 None if verdict == Verdict::Revoked => Outcome::fatal(reason(status)),
                 None => Outcome::Answered,
@@ -137,7 +137,7 @@ impl StatusClassifier {
     }
 
     /// The longest retry time in these headers.
-    fn named(&self, headers: &HeaderMap) -> Option<Duration> {
+    fn retry_time(&self, headers: &HeaderMap) -> Option<Duration> {
         let columns = self.changed.iter();
         columns
             .flat_map(|columns| &columns.hints)

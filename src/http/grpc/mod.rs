@@ -188,8 +188,9 @@ impl GrpcClassifier {
         }
     }
 
-    /// Classifies each `grpc-status` with a closure before the table. If it returns `None`, the table decides. A chain
-    /// goes on when the closure returns a failure, fatal or throttled outcome. Default: no closure.
+    /// Classifies each `grpc-status` with a closure, which takes precedence over the table. If it returns `None`, the
+    /// table decides. A chain goes on when the closure returns a failure, fatal or throttled outcome. Default: no
+    /// closure.
     ///
     /// The closure gets the code, with the values of tonic's `Code`, and the trailers or headers that contain it. An
     /// invalid code is 2 (`UNKNOWN`).

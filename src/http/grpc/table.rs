@@ -117,13 +117,13 @@ impl Table {
     /// Why a chain goes on after a code in these headers, if it does.
     pub(super) fn advance(&self, code: i32, fields: &HeaderMap) -> Option<Reason> {
         if let Some(outcome) = self.by_code(code, fields) {
-            return held_against(outcome);
+            return reason_to_advance(outcome);
         }
         let set = self.changed.as_ref().and_then(|it| it.advance.get(&code));
         match set {
             Some(true) => Some(name(code).into()),
             Some(false) => None,
-            None => held_against(self.by_table(code, fields)),
+            None => reason_to_advance(self.by_table(code, fields)),
         }
     }
 
@@ -147,14 +147,14 @@ impl Table {
             Verdict::Success => Outcome::Success,
             Verdict::Answered => Outcome::Answered,
             Verdict::Neutral => Outcome::Neutral,
-            Verdict::Throttled => throttled(named(fields)),
+            Verdict::Throttled => throttled(retry_time(fields)),
             Verdict::Failure => Outcome::Failure {
                 reason: name(code).into(),
-                retry_after: named(fields),
+                retry_after: retry_time(fields),
             },
             Verdict::Fatal => Outcome::fatal(name(code)),
             Verdict::Exhausted if is_too_large(fields) => Outcome::Answered,
-            Verdict::Exhausted => match named(fields) {
+            Verdict::Exhausted => match retry_time(fields) {
                 Some(wait) => throttled(Some(wait)),
                 None => Outcome::failure(name(code)),
             },
@@ -199,7 +199,7 @@ pub(super) fn code(fields: &HeaderMap) -> Option<i32> {
 }
 
 /// The reason of an outcome that makes a chain go on.
-fn held_against(outcome: Outcome) -> Option<Reason> {
+fn reason_to_advance(outcome: Outcome) -> Option<Reason> {
     match outcome {
         Outcome::Failure { reason, .. }
         | Outcome::Throttled { reason, .. }
@@ -209,7 +209,7 @@ fn held_against(outcome: Outcome) -> Option<Reason> {
 }
 
 /// The longest retry time in these headers or trailers.
-fn named(fields: &HeaderMap) -> Option<Duration> {
+fn retry_time(fields: &HeaderMap) -> Option<Duration> {
     pushback(fields).max(retry_delay(fields))
 }
 

@@ -29,7 +29,7 @@ pub enum PeekError {
 }
 
 impl PeekError {
-    /// The error of this kind that a call failed with. Ignores the errors of providers within a nested chain.
+    /// The `PeekError` that a call failed with. Ignores the errors of providers within a nested chain.
     pub(crate) fn within<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Self> {
         chain(error)
             .take_while(|error| by_value_or_pointer::<NoHealthyProvider>(*error).is_none())

@@ -16,9 +16,9 @@ use crate::{
 /// Wraps services in [`Peek`]: holds a response back until its body has begun.
 ///
 /// For a streamed response, a status of 200 proves little: the provider may still break, hang or report an error
-/// before any content. Once returned, such a response cannot be replaced. This layer turns it into an ordinary error:
-/// a [`HealthLayer`](crate::HealthLayer) around it counts a failure, and a [`FallbackChain`](crate::FallbackChain)
-/// goes on to the next provider.
+/// before any content. Once returned, the response cannot be replaced. This layer turns such a fault into an ordinary
+/// error: a [`HealthLayer`](crate::HealthLayer) around it counts a failure, and a
+/// [`FallbackChain`](crate::FallbackChain) goes on to the next provider.
 ///
 /// Held frames are passed on unchanged. After that, the layer adds no cost.
 ///
@@ -129,8 +129,8 @@ where
 {
     /// Holds a response back until `judge` finds that its content has begun.
     ///
-    /// `judge` is called whenever more data has arrived, with all bytes so far. There is at least one. A body that ends
-    /// before its content begins is an [error](super::PeekError::Ended).
+    /// `judge` is called with all bytes so far, at least one, whenever more data has arrived. A body that ends before
+    /// its content begins is an [error](super::PeekError::Ended).
     ///
     /// Compressed content is not held back.
     ///

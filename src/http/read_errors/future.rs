@@ -148,7 +148,7 @@ where
                 headers: response.headers(),
                 body,
             });
-            verdict.leave_in(&mut response);
+            verdict.attach_to(&mut response);
         }
         response
     }

@@ -9,8 +9,8 @@ use super::{
 use crate::http::bounds::Bounds;
 use crate::util::settings::{at_least_one, positive};
 
-/// Wraps services in [`ReadErrors`]: classifies error responses by the beginning of their bodies, for when the status
-/// does not tell enough.
+/// Wraps services in [`ReadErrors`]: classifies error responses by the beginning of their bodies, when the status is
+/// not enough.
 ///
 /// A 429 may mean a pause of one second, or an unpaid bill. A 400 may be the caller's mistake, or a prompt that only
 /// this provider finds too long. The closure gets the body of each response with a status of 400 or above, and returns

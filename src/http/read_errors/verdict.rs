@@ -78,14 +78,14 @@ impl ErrorVerdict {
     }
 
     /// Adds the verdict to the response, for the classifiers around the layer.
-    pub(super) fn leave_in<B>(self, response: &mut Response<B>) {
-        response.extensions_mut().insert(Left(self));
+    pub(super) fn attach_to<B>(self, response: &mut Response<B>) {
+        response.extensions_mut().insert(Attached(self));
     }
 
     /// The verdict in this response, if the layer added one.
     pub(in crate::http) fn of<B>(response: &Response<B>) -> Option<&Self> {
-        let left = is_error(response.status()).then(|| response.extensions().get())?;
-        left.map(|Left(verdict)| verdict)
+        let attached = is_error(response.status()).then(|| response.extensions().get())?;
+        attached.map(|Attached(verdict)| verdict)
     }
 }
 
@@ -95,4 +95,4 @@ pub(super) fn is_error(status: StatusCode) -> bool {
 
 /// Private, so that no other layer can add one.
 #[derive(Clone)]
-struct Left(ErrorVerdict);
+struct Attached(ErrorVerdict);

@@ -48,7 +48,7 @@ pub(super) struct Frame {
 struct Latest {
     at: Instant,
     due: Instant,
-    /// The end of the history when this was built. With the next two, it tells whether anything has changed since.
+    /// End of the history, overrides, and number of providers at build time. The frame is current until one changes.
     seen: Cursor,
     overrides: watch::Receiver<()>,
     providers: usize,

@@ -70,7 +70,7 @@ const MAX_SUBSCRIBERS: usize = 64;
 /// # Events
 ///
 /// The first frame is sent at once. Another follows every [refresh](Self::refresh) (default: 5 s), and sooner when a state
-/// changes, a wait ends or an override is set, but at most four per second. All subscribers share each frame.
+/// changes, an open window ends or an override changes, but at most four per second. All subscribers share each frame.
 ///
 /// A browser opens at most six HTTP/1.1 connections per host, and each open page holds one. Serve many pages over HTTP/2. A
 /// proxy's read timeout must be longer than the refresh.

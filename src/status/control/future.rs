@@ -37,7 +37,7 @@ pin_project! {
     ///
     /// # Panics
     ///
-    /// A refused request panics when polled after completion.
+    /// May panic if polled after completion.
     #[must_use = "futures do nothing unless polled"]
     pub struct ControlFuture<B> {
         #[pin]

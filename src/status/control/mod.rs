@@ -27,7 +27,8 @@ use crate::cache::HealthCache;
 /// Overrides the health of a cache's providers over HTTP.
 ///
 /// **Put it behind your own authentication**: anyone who can reach it can take providers out of service. It is separate from
-/// [`StatusService`](super::StatusService) so that the status page can stay open; the [module](super) has an example.
+/// [`StatusService`](super::StatusService), so that only control needs operator credentials; the [module](super) has an
+/// example.
 ///
 /// | `POST` | JSON body | effect |
 /// |---|---|---|
@@ -55,9 +56,9 @@ use crate::cache::HealthCache;
 /// # Cross-origin requests
 ///
 /// Pages of other origins cannot use an operator's browser to send requests. `Sec-Fetch-Site`, if present, must be
-/// `same-origin` or `none`; without it, `Origin` must match `Host`. Besides, a browser sends JSON across origins only after a CORS preflight,
-/// which this service refuses. A proxy that serves its users over plain HTTP must pass `Host` on, because browsers
-/// send no `Sec-Fetch-Site` over plain HTTP.
+/// `same-origin` or `none`; without it, `Origin`, if present, must match `Host`. Besides, a browser sends JSON across
+/// origins only after a CORS preflight, which this service refuses. A proxy that serves its users over plain HTTP must
+/// forward `Host`, because browsers send no `Sec-Fetch-Site` over plain HTTP.
 ///
 /// These checks do not stop DNS rebinding: a page whose own name resolves to your address has the same origin. A credential
 /// that the browser ties to your host name, such as a cookie or a password, does. If you admit requests by address alone, as

@@ -44,13 +44,13 @@ const labelOf = (health) => wouldBeDown(health) ? 'Would be down' : LABELS[healt
 const TONES = { open: 'unhealthy', 'half-open': 'trial', closed: 'healthy' };
 const ORDER = { open: 0, 'half-open': 1, closed: 3 };
 
-const times = (count, what) => count === 1 ? `1 ${what}` : `${count} ${what}s`;
+const plural = (count, what) => count === 1 ? `1 ${what}` : `${count} ${what}s`;
 
 function why(health) {
   const { state, cause, reason, last_error, consecutive_failures: failures, failed_trials: trials, forced_for_seconds: forced } = health;
   const counts = [];
-  if (failures > 0) counts.push(`${times(failures, 'failure')} in a row`);
-  if (trials > 0) counts.push(times(trials, 'failed trial'));
+  if (failures > 0) counts.push(`${plural(failures, 'failure')} in a row`);
+  if (trials > 0) counts.push(plural(trials, 'failed trial'));
   if (state === 'closed' && cause === null) {
     return { cause: failures > 0 ? counts.join(', ') : '', detail: last_error ? ['Last error: ', isolated(last_error)] : [] };
   }
@@ -198,7 +198,7 @@ function drawStrip(row) {
     return rect;
   }));
   const recent = row.changes.filter((change) => change.at > seconds() - shownSeconds);
-  const counted = recent.length === 0 ? 'no change' : times(recent.length, 'change');
+  const counted = recent.length === 0 ? 'no change' : plural(recent.length, 'change');
   mark(parts.strip, 'aria-label', `${counted} in the last ${shownSeconds / 60} minutes, now ${labelOf(health).toLowerCase()}`);
 }
 
@@ -216,7 +216,7 @@ function clock(date) {
   return `${date.toLocaleDateString([], { day: 'numeric', month: 'short' })}, ${time}`;
 }
 
-/** A closing has no cause, unless an operator forced it. On the way to closed, only what opened the breaker has a reason. */
+/** A closing has no cause, unless an operator forced it. The reason of a half-open breaker is what opened it. */
 function causeOf({ to, cause, reason }) {
   if (to === 'open' || (cause === 'forced' && reason)) return CAUSES[cause];
   return reason && 'Opened by';
@@ -254,7 +254,7 @@ function recordHistory(history, isWhole) {
   while (find('changes').childElementCount > CHANGES_LISTED) find('changes').lastElementChild.remove();
   find('no-changes').hidden = changes.length > 0;
   find('gaps').hidden = history.missed === 0;
-  put(find('gaps'), `${times(history.missed, 'older change')} ${history.missed === 1 ? 'was' : 'were'} not kept.`);
+  put(find('gaps'), `${plural(history.missed, 'older change')} ${history.missed === 1 ? 'was' : 'were'} not kept.`);
 }
 
 // The table.

@@ -28,7 +28,7 @@ impl Attempt {
     pub(super) const REFUSED: &'static str = "circuit open";
     pub(super) const NOT_ELIGIBLE: &'static str = "not eligible";
 
-    /// Reads the breaker's present state, which includes the effect of the attempt itself.
+    /// Creates a finished attempt. Reads the breaker now, so that the effect of the attempt is included.
     pub(super) fn new(provider: &Provider, reason: Reason, elapsed: Duration) -> Self {
         let mut attempt = Self {
             provider: Arc::clone(provider.shared_id()),

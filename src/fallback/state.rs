@@ -42,7 +42,7 @@ pub(super) struct FallbackState<S, Req, R, Res> {
     to_retry: Option<vec::IntoIter<usize>>,
     current: Option<CurrentAttempt>,
     past: Vec<PastAttempt>,
-    /// How many of the past attempts the fallback metrics have counted.
+    /// Number of past attempts already counted in the fallback metrics.
     counted: usize,
     last_error: Option<BoxError>,
     last_answer: Option<RejectedResponse<Res>>,

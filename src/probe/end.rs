@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use crate::outcome::Outcome;
 
-/// The end of a check.
+/// The result of a check, or why there is none.
 pub(crate) enum CheckEnd {
     Judged(Outcome),
     /// Exceeded this timeout.

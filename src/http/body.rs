@@ -30,7 +30,7 @@ pin_project! {
     /// | the body ended with fewer bytes than its size hint announced | failure, `incomplete`: some proxies reset streams without an error |
     /// | the body failed: reset, or cut off | failure |
     /// | no frame came within the [idle timeout](super::StatusClassifier::idle_timeout) | failure; the reader gets [`IdleBody`](super::IdleBody), then the end |
-    /// | the reader dropped the body and was not waiting for a frame | [answered](Outcome::Answered): clients of language models stop reading at the last event, but also at an error event |
+    /// | the reader got a frame, then dropped the body without waiting for the next | [answered](Outcome::Answered): clients of language models stop reading at the last event, but also at an error event |
     /// | the reader dropped the body while waiting for a frame, or before polling it | neutral; before the response begins, [`Trip::cancelled_after`](crate::Trip::cancelled_after) may make it a failure |
     ///
     /// So read bodies to their end, or [judge](super::StatusClassifier::judge_sse) their contents: a body that nobody
@@ -162,7 +162,7 @@ impl<B> HealthBody<B> {
         &mut self.inner
     }
 
-    /// Returns the wrapped body. An outcome not recorded yet is that of a dropped body.
+    /// Returns the wrapped body. If its outcome is not recorded yet, the call counts as dropped by the reader.
     pub fn into_inner(self) -> B {
         self.inner
     }
@@ -295,7 +295,7 @@ impl Pending {
 impl Drop for Pending {
     #[inline]
     fn drop(&mut self) {
-        // While the reader waits for a frame, the call was cancelled: dropping the permit records that.
+        // A reader that still waits for a frame cancels the call: dropping the permit records that.
         if self.0.as_ref().is_some_and(|watch| watch.is_reader_served) {
             self.dropped_by_reader();
         }

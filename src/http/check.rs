@@ -126,7 +126,7 @@ impl<S, B> HttpCheck<S, B> {
     /// If a status is not between 100 and 999.
     #[track_caller]
     pub fn expect(self, codes: impl IntoIterator<Item = u16>) -> Self {
-        let expected = statuses(codes).into_iter().collect();
+        let expected = statuses("HttpCheck::expect", codes).into_iter().collect();
         Self {
             expected: Some(Arc::new(expected)),
             ..self

@@ -427,7 +427,9 @@ mod changed {
     }
 
     #[test]
-    #[should_panic(expected = "gRPC code must be between 0 and 16, got 17")]
+    #[should_panic(
+        expected = "`GrpcClassifier::failure_on`: gRPC code must be between 0 and 16, got 17"
+    )]
     fn code_that_is_none_panics() {
         let _ = GrpcClassifier::new().failure_on([17]);
     }

@@ -253,7 +253,9 @@ mod table {
     }
 
     #[test]
-    #[should_panic(expected = "HTTP status must be between 100 and 999, got 99")]
+    #[should_panic(
+        expected = "`StatusClassifier::neutral_on`: HTTP status must be between 100 and 999, got 99"
+    )]
     fn what_is_no_status_is_refused() {
         let _ = StatusClassifier::new().neutral_on([200, 99]);
     }
@@ -931,7 +933,9 @@ mod check {
     }
 
     #[test]
-    #[should_panic(expected = "HTTP status must be between 100 and 999, got 1000")]
+    #[should_panic(
+        expected = "`HttpCheck::expect`: HTTP status must be between 100 and 999, got 1000"
+    )]
     fn what_is_no_status_is_refused() {
         let _ = HttpCheck::<_, String>::get(server(200), uri()).expect(990..=1000);
     }

@@ -112,8 +112,11 @@ impl StatusClassifier {
     /// Use this when all calls share a key that the application owns. When callers bring their own keys, one bad key
     /// would open the breaker for all of them.
     pub fn credentials_as_failures(self) -> Self {
-        self.fatal_on([401, 402])
-            .set_health([403], Verdict::Revoked)
+        self.fatal_on([401, 402]).set_health(
+            "StatusClassifier::credentials_as_failures",
+            [403],
+            Verdict::Revoked,
+        )
     }
 
     /// Treats these statuses as [answers](Outcome::Answered) about the request: the provider is up. Default: most 4xx,
@@ -124,7 +127,7 @@ impl StatusClassifier {
     /// If a status is not between 100 and 999.
     #[track_caller]
     pub fn answered_on(self, statuses: impl IntoIterator<Item = u16>) -> Self {
-        self.set_health(statuses, Verdict::Answered)
+        self.set_health("StatusClassifier::answered_on", statuses, Verdict::Answered)
     }
 
     /// Ignores these statuses for the provider's health. Default: none.
@@ -134,7 +137,7 @@ impl StatusClassifier {
     /// If a status is not between 100 and 999.
     #[track_caller]
     pub fn neutral_on(self, statuses: impl IntoIterator<Item = u16>) -> Self {
-        self.set_health(statuses, Verdict::Neutral)
+        self.set_health("StatusClassifier::neutral_on", statuses, Verdict::Neutral)
     }
 
     /// Treats these statuses as successes, recorded at the end of the body. Default: all below 400.
@@ -144,7 +147,7 @@ impl StatusClassifier {
     /// If a status is not between 100 and 999.
     #[track_caller]
     pub fn success_on(self, statuses: impl IntoIterator<Item = u16>) -> Self {
-        self.set_health(statuses, Verdict::Success)
+        self.set_health("StatusClassifier::success_on", statuses, Verdict::Success)
     }
 
     /// Treats these statuses as failures. Default: 408, most 5xx, 600 to 999.
@@ -154,7 +157,7 @@ impl StatusClassifier {
     /// If a status is not between 100 and 999.
     #[track_caller]
     pub fn failure_on(self, statuses: impl IntoIterator<Item = u16>) -> Self {
-        self.set_health(statuses, Verdict::Failure)
+        self.set_health("StatusClassifier::failure_on", statuses, Verdict::Failure)
     }
 
     /// Treats these statuses as throttles: the breaker opens until the provider's pause ends, without a strike.
@@ -165,7 +168,11 @@ impl StatusClassifier {
     /// If a status is not between 100 and 999.
     #[track_caller]
     pub fn throttled_on(self, statuses: impl IntoIterator<Item = u16>) -> Self {
-        self.set_health(statuses, Verdict::Throttled)
+        self.set_health(
+            "StatusClassifier::throttled_on",
+            statuses,
+            Verdict::Throttled,
+        )
     }
 
     /// Treats these statuses as fatal: one of them opens the breaker at once, whatever the trip rule.
@@ -176,7 +183,7 @@ impl StatusClassifier {
     /// If a status is not between 100 and 999.
     #[track_caller]
     pub fn fatal_on(self, statuses: impl IntoIterator<Item = u16>) -> Self {
-        self.set_health(statuses, Verdict::Fatal)
+        self.set_health("StatusClassifier::fatal_on", statuses, Verdict::Fatal)
     }
 
     /// Lets a chain try the next provider on these statuses, whatever their effect on health. Default: the statuses
@@ -187,7 +194,7 @@ impl StatusClassifier {
     /// If a status is not between 100 and 999.
     #[track_caller]
     pub fn advance_on(self, statuses: impl IntoIterator<Item = u16>) -> Self {
-        self.set_advance(statuses, true)
+        self.set_advance("StatusClassifier::advance_on", statuses, true)
     }
 
     /// Lets a chain return these statuses to the caller, whatever their effect on health. Default: the statuses that
@@ -198,13 +205,13 @@ impl StatusClassifier {
     /// If a status is not between 100 and 999.
     #[track_caller]
     pub fn return_on(self, statuses: impl IntoIterator<Item = u16>) -> Self {
-        self.set_advance(statuses, false)
+        self.set_advance("StatusClassifier::return_on", statuses, false)
     }
 
     /// Maximum time that the reader of a successful response waits for the next frame. After that the call is a failure,
     /// and the reader gets an [`IdleBody`](super::IdleBody) error. Default: no limit.
     ///
-    /// The time counts only while the reader polls the body, so a slow reader causes no failure. The body must be
+    /// The time counts only while the reader waits for a frame, so a slow reader causes no failure. The body must be
     /// polled within a tokio runtime with its timer enabled. The first wait of each body allocates a timer.
     ///
     /// # Panics
@@ -239,8 +246,8 @@ impl StatusClassifier {
         self
     }
 
-    /// Adds a closure that reads a provider-specific retry time from the headers. The longest of all closures and
-    /// [`retry_after`](super::retry_after()) applies. Default: `retry_after` alone.
+    /// Adds a closure that reads a provider-specific retry time from the headers. The longest time of all closures
+    /// and [`retry_after`](super::retry_after()) applies. Default: `retry_after` alone.
     ///
     /// The module [`retry_hint`](super::retry_hint) has such functions for headers whose unit differs between APIs.
     /// They are called for a 429, a 403 and failures, but not for successes.
@@ -365,16 +372,26 @@ impl StatusClassifier {
     }
 
     #[track_caller]
-    fn set_health(mut self, codes: impl IntoIterator<Item = u16>, verdict: Verdict) -> Self {
-        for status in statuses(codes) {
+    fn set_health(
+        mut self,
+        setting: &str,
+        codes: impl IntoIterator<Item = u16>,
+        verdict: Verdict,
+    ) -> Self {
+        for status in statuses(setting, codes) {
             self.columns().health.insert(status, verdict);
         }
         self
     }
 
     #[track_caller]
-    fn set_advance(mut self, codes: impl IntoIterator<Item = u16>, advances: bool) -> Self {
-        for status in statuses(codes) {
+    fn set_advance(
+        mut self,
+        setting: &str,
+        codes: impl IntoIterator<Item = u16>,
+        advances: bool,
+    ) -> Self {
+        for status in statuses(setting, codes) {
             self.columns().advance.insert(status, advances);
         }
         self

@@ -105,7 +105,7 @@ impl GrpcClassifier {
     /// If a code is not between 0 and 16.
     #[track_caller]
     pub fn success_on(self, codes: impl IntoIterator<Item = i32>) -> Self {
-        self.set_health(codes, Verdict::Success)
+        self.set_health("GrpcClassifier::success_on", codes, Verdict::Success)
     }
 
     /// Treats these codes as [answers](Outcome::Answered) about the request: the provider is up. Default: 3, 5 to 7,
@@ -116,7 +116,7 @@ impl GrpcClassifier {
     /// If a code is not between 0 and 16.
     #[track_caller]
     pub fn answered_on(self, codes: impl IntoIterator<Item = i32>) -> Self {
-        self.set_health(codes, Verdict::Answered)
+        self.set_health("GrpcClassifier::answered_on", codes, Verdict::Answered)
     }
 
     /// Ignores these codes for the provider's health. Default: 1.
@@ -126,7 +126,7 @@ impl GrpcClassifier {
     /// If a code is not between 0 and 16.
     #[track_caller]
     pub fn neutral_on(self, codes: impl IntoIterator<Item = i32>) -> Self {
-        self.set_health(codes, Verdict::Neutral)
+        self.set_health("GrpcClassifier::neutral_on", codes, Verdict::Neutral)
     }
 
     /// Treats these codes as failures. Default: 2, 4, 13 to 15; 8 unless answered or throttled.
@@ -136,7 +136,7 @@ impl GrpcClassifier {
     /// If a code is not between 0 and 16.
     #[track_caller]
     pub fn failure_on(self, codes: impl IntoIterator<Item = i32>) -> Self {
-        self.set_health(codes, Verdict::Failure)
+        self.set_health("GrpcClassifier::failure_on", codes, Verdict::Failure)
     }
 
     /// Treats these codes as throttles: the breaker opens until the provider's pause ends, without a strike. Default: 8
@@ -147,7 +147,7 @@ impl GrpcClassifier {
     /// If a code is not between 0 and 16.
     #[track_caller]
     pub fn throttled_on(self, codes: impl IntoIterator<Item = i32>) -> Self {
-        self.set_health(codes, Verdict::Throttled)
+        self.set_health("GrpcClassifier::throttled_on", codes, Verdict::Throttled)
     }
 
     /// Treats these codes as fatal: one of them opens the breaker at once, whatever the trip rule. Default: none.
@@ -157,7 +157,7 @@ impl GrpcClassifier {
     /// If a code is not between 0 and 16.
     #[track_caller]
     pub fn fatal_on(self, codes: impl IntoIterator<Item = i32>) -> Self {
-        self.set_health(codes, Verdict::Fatal)
+        self.set_health("GrpcClassifier::fatal_on", codes, Verdict::Fatal)
     }
 
     /// Lets a chain try the next provider on these codes, whatever their effect on health. Default: the codes that are
@@ -169,7 +169,9 @@ impl GrpcClassifier {
     #[track_caller]
     pub fn advance_on(self, codes: impl IntoIterator<Item = i32>) -> Self {
         Self {
-            table: self.table.set_advance(codes, true),
+            table: self
+                .table
+                .set_advance("GrpcClassifier::advance_on", codes, true),
             ..self
         }
     }
@@ -183,7 +185,9 @@ impl GrpcClassifier {
     #[track_caller]
     pub fn return_on(self, codes: impl IntoIterator<Item = i32>) -> Self {
         Self {
-            table: self.table.set_advance(codes, false),
+            table: self
+                .table
+                .set_advance("GrpcClassifier::return_on", codes, false),
             ..self
         }
     }
@@ -216,9 +220,14 @@ impl GrpcClassifier {
     }
 
     #[track_caller]
-    fn set_health(self, codes: impl IntoIterator<Item = i32>, verdict: Verdict) -> Self {
+    fn set_health(
+        self,
+        setting: &str,
+        codes: impl IntoIterator<Item = i32>,
+        verdict: Verdict,
+    ) -> Self {
         Self {
-            table: self.table.set_health(codes, verdict),
+            table: self.table.set_health(setting, codes, verdict),
             ..self
         }
     }

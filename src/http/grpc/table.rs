@@ -81,17 +81,27 @@ pub(super) enum Verdict {
 
 impl Table {
     #[track_caller]
-    pub(super) fn set_health(mut self, codes: impl IntoIterator<Item = i32>, to: Verdict) -> Self {
+    pub(super) fn set_health(
+        mut self,
+        setting: &str,
+        codes: impl IntoIterator<Item = i32>,
+        to: Verdict,
+    ) -> Self {
         for code in codes {
-            self.columns().health.insert(checked(code), to);
+            self.columns().health.insert(checked(setting, code), to);
         }
         self
     }
 
     #[track_caller]
-    pub(super) fn set_advance(mut self, codes: impl IntoIterator<Item = i32>, to: bool) -> Self {
+    pub(super) fn set_advance(
+        mut self,
+        setting: &str,
+        codes: impl IntoIterator<Item = i32>,
+        to: bool,
+    ) -> Self {
         for code in codes {
-            self.columns().advance.insert(checked(code), to);
+            self.columns().advance.insert(checked(setting, code), to);
         }
         self
     }
@@ -176,10 +186,10 @@ impl Verdict {
 }
 
 #[track_caller]
-fn checked(code: i32) -> i32 {
+fn checked(setting: &str, code: i32) -> i32 {
     assert!(
         (0..=16).contains(&code),
-        "gRPC code must be between 0 and 16, got {code}"
+        "`{setting}`: gRPC code must be between 0 and 16, got {code}"
     );
     code
 }

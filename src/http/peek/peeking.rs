@@ -13,7 +13,7 @@ use super::{body::PeekBody, content::Content, error::PeekError, watch::Watch};
 use crate::http::bounds::Bounds;
 use crate::util::errors::BoxError;
 
-const DONE: &str = "`PeekFuture` polled after completion";
+const COMPLETED: &str = "`PeekFuture` polled after completion";
 
 pin_project! {
     /// Resolves to a held response once its body has begun, or to an error.
@@ -61,7 +61,7 @@ where
                 Poll::Ready(Content::NotYet) => {}
                 Poll::Ready(Content::Begun) => {
                     let response = self.project().response.take();
-                    return Poll::Ready(Ok(response.expect(DONE)));
+                    return Poll::Ready(Ok(response.expect(COMPLETED)));
                 }
                 Poll::Ready(Content::Broken(reason)) => {
                     return Poll::Ready(Err(PeekError::Broken(reason).into()));
@@ -91,7 +91,7 @@ where
     /// Polls the next frame and inspects it.
     fn poll_content(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Content, BoxError>> {
         let this = self.project();
-        let body = this.response.as_mut().expect(DONE).body_mut();
+        let body = this.response.as_mut().expect(COMPLETED).body_mut();
         let Some(frame) = ready!(body.poll_hold(cx)?) else {
             return Poll::Ready(match *this.missing {
                 1.. => Err(PeekError::Incomplete.into()),

@@ -15,7 +15,7 @@ use super::verdict::{ErrorResponse, ErrorVerdict, is_error};
 use crate::http::bounds::Bounds;
 use crate::http::{peek::PeekBody, sse::is_compressed};
 
-const DONE: &str = "`ReadErrorsFuture` polled after completion";
+const COMPLETED: &str = "`ReadErrorsFuture` polled after completion";
 
 pin_project! {
     /// The response future of [`ReadErrors`](super::ReadErrors).
@@ -113,7 +113,7 @@ where
     /// Ready when the body has ended, or a limit is reached.
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, bounds: Bounds) -> Poll<()> {
         let mut this = self.project();
-        let body = this.response.as_mut().expect(DONE).body_mut();
+        let body = this.response.as_mut().expect(COMPLETED).body_mut();
         while *this.held < bounds.up_to {
             let Poll::Ready(frame) = body.poll_keep(cx) else {
                 // Started at the first wait: most errors arrive whole, and need no timer.
@@ -141,7 +141,7 @@ where
         judge: impl Fn(&ErrorResponse<'_>) -> ErrorVerdict,
     ) -> Response<PeekBody<B>> {
         let this = self.project();
-        let mut response = this.response.take().expect(DONE);
+        let mut response = this.response.take().expect(COMPLETED);
         if let Some(body) = text(this.text) {
             let verdict = judge(&ErrorResponse {
                 status: response.status(),

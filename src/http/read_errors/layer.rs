@@ -80,8 +80,8 @@ use crate::util::settings::{at_least_one, positive};
 ///
 /// # What is not read
 ///
-/// Bodies that are compressed, empty or not UTF-8: the status alone decides. A body that breaks while being read is
-/// classified by the part that arrived, and breaks at the same place for the caller.
+/// A body that is compressed, empty or not UTF-8 is not passed to the closure: the status decides. A body that breaks
+/// while being read is classified by the part that arrived, and breaks at the same place for the caller.
 ///
 /// [RetryInfo]: https://cloud.google.com/apis/design/errors#error_payloads
 #[derive(Clone, Copy)]

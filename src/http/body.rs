@@ -102,11 +102,11 @@ struct Watch {
     permit: Permit,
     judge: Judge,
     silence: Option<Silence>,
-    /// Until an event stream sends its first event. Boxed, because few bodies need it.
+    /// Set until an event stream sends its first event. Boxed, because few bodies need it.
     first_event: Option<Box<Parser>>,
     /// Bytes still missing from what the size hint announced.
     missing: u64,
-    /// The reader has polled, and is not waiting for a frame.
+    /// The reader's last poll returned a frame.
     is_reader_served: bool,
 }
 

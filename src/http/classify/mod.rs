@@ -160,8 +160,8 @@ impl StatusClassifier {
         self.set_health("StatusClassifier::failure_on", statuses, Verdict::Failure)
     }
 
-    /// Treats these statuses as throttles: the breaker opens until the provider's pause ends, without a strike.
-    /// Default: 429.
+    /// Treats these statuses as throttles: the breaker opens until the provider's pause ends. They do not count as
+    /// failures. Default: 429.
     ///
     /// # Panics
     ///

@@ -139,8 +139,8 @@ impl GrpcClassifier {
         self.set_health("GrpcClassifier::failure_on", codes, Verdict::Failure)
     }
 
-    /// Treats these codes as throttles: the breaker opens until the provider's pause ends, without a strike. Default: 8
-    /// with a retry time.
+    /// Treats these codes as throttles: the breaker opens until the provider's pause ends. They do not count as
+    /// failures. Default: 8 with a retry time.
     ///
     /// # Panics
     ///

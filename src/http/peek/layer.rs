@@ -83,10 +83,10 @@ use crate::{
 /// - Responses without content: to `HEAD` or `CONNECT`, or with a 204 or 205.
 /// - Compressed content, if a closure would have to read it. Note that most clients of language models accept `gzip`.
 ///
-/// # Bodies that end
+/// # Incomplete bodies
 ///
-/// A body that ends before it has begun, with fewer bytes than its size hint announced, is
-/// [an error](super::PeekError::Incomplete).
+/// If a held body ends with fewer bytes than its size hint announced, the call fails with
+/// [`PeekError::Incomplete`](super::PeekError::Incomplete).
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct PeekLayer<W = FirstFrame> {

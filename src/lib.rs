@@ -2,8 +2,8 @@
 //! per provider, background checks, and fallback chains.
 //!
 //! A *provider* is anything that can fail on its own: a model provider, an internal service, a database, a queue. While it is
-//! down, each call to it costs a timeout. A [`HealthLayer`] makes that two timeouts, and then one a minute to see whether it is
-//! back. A [`FallbackChain`] answers those calls too, from the next provider.
+//! down, each call to it costs a timeout. A [`HealthLayer`] refuses calls after two failures in a row: only calls already in flight
+//! still wait, and then one trial a minute. A [`FallbackChain`] answers the refused calls from the next provider.
 //!
 //! # Example
 //!
@@ -37,9 +37,10 @@
 //!
 //! # How a call flows
 //!
-//! 1. [`Health::poll_ready`] polls the inner service, unless the breaker is open.
+//! 1. [`Health::poll_ready`] polls the inner service, unless the breaker would refuse the call.
 //! 2. [`Health::call`] takes a [`Permit`] from the [`Provider`]. If the breaker refuses, the call ends with [`CircuitOpen`].
-//! 3. The inner service is called. Dropping the response future drops the permit, which records nothing.
+//! 3. The inner service is called. Dropping the response future drops the permit: no outcome is recorded, unless
+//!    [`Trip::cancelled_after`] says so.
 //! 4. The classifier turns the result into an [`Outcome`]. By default, [every error is a failure](ErrorsAsFailures).
 //! 5. The breaker changes its state by the rules of its [`Policy`]; [`HealthCache::subscribe`] reports each change.
 //!
@@ -48,9 +49,9 @@
 //!
 //! # Cost
 //!
-//! A call through a closed breaker costs three atomic loads: no lock, no allocation, no clock, no reference count.
+//! A call through a closed breaker costs three atomic loads, in `poll_ready`, in `call` and at its end: no lock, no allocation, no clock, no reference count.
 //! [`Trip::failure_rate`], [`Trip::slow_call`] and [`Trip::cancelled_after`] read the clock; the first also adds an atomic
-//! counter, the second a short lock. A refusal takes no lock either. [Measurements][performance] include other crates.
+//! counter, the second a short lock. A refusal waits for no lock, unless the state is just changing. [Measurements][performance] include other crates.
 //!
 //! # Where to find what
 //!

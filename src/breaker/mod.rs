@@ -1,7 +1,7 @@
 //! One provider's circuit breaker.
 //!
 //! ```text
-//!   Provider::admit                                        Permit::{success, record, drop}
+//!   Provider::admit, layer::reentrancy::admit              Permit::{success, record, drop}
 //!        │                                                         │
 //!        ▼                                                         ▼
 //!   HotSlot: admits every call? ── yes ──▶ Ticket           HotSlot: a success changes nothing? ── yes ──▶ done
@@ -30,7 +30,7 @@
 //! | `SharedBreaker::show`, of `refuses_until`: Release | `is_healthy_again`: Acquire | that time; once it has passed, the lock decides |
 //! | `SuccessCounter::restart`, of `until`: Release | `count`: Acquire | the restarted counters |
 //! | `Counter::{restart, take}`: AcqRel | `Counter::{start, add_one}`: Acquire, AcqRel | each success once: in the count taken, or in the next |
-//! | `forget` (the cache's lock): SeqCst | `unmeter_if_forgotten`: SeqCst | either the removal or the new meters, never neither |
+//! | `mark_removed`: SeqCst | `unmeter_if_removed`: SeqCst | either the removal or the new meters, never neither |
 
 mod listeners;
 mod machine;

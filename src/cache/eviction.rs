@@ -103,7 +103,7 @@ impl KeyedBreakers {
             .or_else(|| next_unused(&mut self.unhealthy, &self.by_key));
         if let Some(breaker) = &evicted {
             self.by_key.remove(breaker.id());
-            breaker.forget();
+            breaker.mark_removed();
         }
         evicted
     }

@@ -136,7 +136,7 @@ impl HealthCache {
         if let Some(shortened) = shortened {
             // A named id is never shortened, so the long id gets a breaker of its own, with the same health. Keyed layers then
             // request it again.
-            shortened.forget();
+            shortened.mark_removed();
             shortened.unmeter();
             let row = shortened.health();
             breaker.update(|breaker, now| breaker.restore(&row, now));
@@ -435,7 +435,7 @@ impl Breakers {
     fn remove(&mut self, id: &str) -> Option<Arc<SharedBreaker>> {
         let removed = self.named.remove(id);
         let removed = removed.or_else(|| self.keyed.remove(&bounded(id)))?;
-        removed.forget();
+        removed.mark_removed();
         Some(removed)
     }
 }

@@ -61,8 +61,8 @@ impl Provider {
 
     /// Admits a call of a chain even if failures opened the breaker. If a trial can be granted, the call is that trial; otherwise
     /// its outcome does not count.
-    pub(crate) fn admit_overridden(&self, layer: LayerId) -> Result<Permit, CircuitOpen> {
-        let ticket = self.breaker().admit_overridden(layer)?;
+    pub(crate) fn admit_failing_open(&self, layer: LayerId) -> Result<Permit, CircuitOpen> {
+        let ticket = self.breaker().admit_failing_open(layer)?;
         Ok(Permit::new(self.breaker().hot_slot(), ticket))
     }
 

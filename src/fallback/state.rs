@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     cache::Provider,
-    layer::reentrancy::{self, Overriding},
+    layer::reentrancy::{self, FailingOpen},
     outcome::{Kind, Reason},
     telemetry,
     util::{errors::BoxError, time::after},
@@ -138,7 +138,7 @@ where
                     continue;
                 }
                 StageProj::Readying { service } => {
-                    let overriding = self.overriding();
+                    let overriding = self.failing_open();
                     match ready!(service.poll_ready(cx)) {
                         Ok(()) => {
                             let future = service.call(self.request());
@@ -150,7 +150,7 @@ where
                     }
                 }
                 StageProj::Calling { future } => {
-                    let _overriding = self.overriding();
+                    let _overriding = self.failing_open();
                     ready!(future.poll(cx)).map_err(Into::into)
                 }
                 StageProj::Completed => panic!("`FallbackFuture` polled after completion"),
@@ -269,9 +269,9 @@ where
     }
 
     /// Tells the entry's layers, while the guard lives, that the chain overrides the breaker.
-    fn overriding(&self) -> Option<Overriding> {
+    fn failing_open(&self) -> Option<FailingOpen> {
         let current = self.current.as_ref().filter(|it| it.is_overriding)?;
-        Some(Overriding::enter(self.provider(current.entry)))
+        Some(FailingOpen::enter(self.provider(current.entry)))
     }
 
     /// Returns the request for the current entry: a clone if another entry may need it.

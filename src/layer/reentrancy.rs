@@ -23,7 +23,7 @@ const DEPTH: usize = 8;
 thread_local! {
     static RUNNING: Calls = const { Calls::none() };
     /// The slot of the breaker that a fallback chain overrides on this thread.
-    static OVERRIDDEN: Cell<Option<&'static HotSlot>> = const { Cell::new(None) };
+    static FAILING_OPEN: Cell<Option<&'static HotSlot>> = const { Cell::new(None) };
     /// Enclosing calls beyond [`DEPTH`]. Separate, because a thread local with a destructor is slower to read.
     static DEEPER: RefCell<Vec<Call>> = const { RefCell::new(Vec::new()) };
 }
@@ -162,33 +162,33 @@ impl Drop for Running {
 
 /// Guard that marks a provider's breaker as overridden by a fallback chain on this thread.
 #[must_use]
-pub(crate) struct Overriding {
+pub(crate) struct FailingOpen {
     outer: Option<&'static HotSlot>,
 }
 
-impl Overriding {
+impl FailingOpen {
     pub(crate) fn enter(provider: &Provider) -> Self {
         let hot_slot = provider.breaker().hot_slot();
         Self {
-            outer: OVERRIDDEN.replace(Some(hot_slot)),
+            outer: FAILING_OPEN.replace(Some(hot_slot)),
         }
     }
 }
 
-impl Drop for Overriding {
+impl Drop for FailingOpen {
     fn drop(&mut self) {
-        OVERRIDDEN.set(self.outer);
+        FAILING_OPEN.set(self.outer);
     }
 }
 
 #[cold]
 fn may_fail_open(provider: &Provider) -> bool {
-    is_overridden(provider) && provider.may_fail_open()
+    is_failing_open(provider) && provider.may_fail_open()
 }
 
-fn is_overridden(provider: &Provider) -> bool {
+fn is_failing_open(provider: &Provider) -> bool {
     let hot_slot = provider.breaker().hot_slot();
-    OVERRIDDEN.get().is_some_and(|it| ptr::eq(it, hot_slot))
+    FAILING_OPEN.get().is_some_and(|it| ptr::eq(it, hot_slot))
 }
 
 /// Returns whether a call would be admitted now, by the breaker itself, by an outer layer of the same provider, or by a chain
@@ -228,8 +228,8 @@ fn admit_slow(provider: &Provider, layer: LayerId) -> Result<Permit, BoxError> {
     if is_inside(provider) {
         return Ok(provider.admit_uncounted());
     }
-    if is_overridden(provider) {
-        return Ok(provider.admit_overridden(layer)?);
+    if is_failing_open(provider) {
+        return Ok(provider.admit_failing_open(layer)?);
     }
     Ok(provider.admit_to(layer)?)
 }

@@ -65,7 +65,7 @@ pub(crate) struct Breaker {
     epoch: u64,
     since: Option<Instant>,
     streak: Streak,
-    window: Option<Box<RateWindow>>,
+    rate_window: Option<Box<RateWindow>>,
     /// Failed checks in a row while closed.
     failed_checks: u32,
     /// A live call has succeeded.
@@ -84,7 +84,7 @@ pub(crate) struct Breaker {
 /// Views. Those that take `now` expect a breaker that was advanced to it.
 impl Breaker {
     pub(crate) fn new(policy: Arc<Policy>, epoch: u64, now: Instant) -> Self {
-        let window = window(&policy, now);
+        let rate_window = rate_window(&policy, now);
         Self {
             policy,
             has_own_policy: false,
@@ -93,7 +93,7 @@ impl Breaker {
             epoch,
             since: None,
             streak: Streak::default(),
-            window,
+            rate_window,
             failed_checks: 0,
             has_served: false,
             proven_live: false,
@@ -207,13 +207,16 @@ impl Breaker {
 
     /// Whether successes count in a failure rate.
     pub(crate) fn counts_successes(&self) -> bool {
-        self.window.is_some()
+        self.rate_window.is_some()
     }
 
-    /// Until when successes may be counted without the lock, and [added](Self::tallied) later. `None` if each one must be
+    /// Until when successes may be counted without the lock, and [added](Self::add_counted) later. `None` if each one must be
     /// recorded, or none counts.
-    pub(crate) fn tallies_until(&self, now: Instant) -> Option<Instant> {
-        let window = self.window.as_ref().filter(|_| self.success_is_noop())?;
+    pub(crate) fn counts_without_lock_until(&self, now: Instant) -> Option<Instant> {
+        let window = self
+            .rate_window
+            .as_ref()
+            .filter(|_| self.success_is_noop())?;
         let tick_ends_at = window.next_tick_at(now);
         (!window.may_trip_by_successes(now)).then_some(tick_ends_at)
     }
@@ -368,7 +371,7 @@ impl Breaker {
 
     /// Like [`admit`](Self::admit), but admits a call that is refused only because of failures. If a trial can be granted, the
     /// call is that trial, so that its success can close the breaker.
-    pub(crate) fn admit_overridden(
+    pub(crate) fn admit_failing_open(
         &mut self,
         layer: LayerId,
         now: Instant,
@@ -414,15 +417,15 @@ impl Breaker {
     }
 
     /// Successes of the current bucket are counted without the lock from now on.
-    pub(crate) fn tally(&mut self, now: Instant) {
-        if let Some(window) = &mut self.window {
-            window.tally(now);
+    pub(crate) fn start_counting(&mut self, now: Instant) {
+        if let Some(window) = &mut self.rate_window {
+            window.start_counting(now);
         }
     }
 
     /// Adds successes that were counted without the lock.
-    pub(crate) fn tallied(&mut self, successes: u64) {
-        if let Some(window) = self.window.as_mut().filter(|_| successes > 0) {
+    pub(crate) fn add_counted(&mut self, successes: u64) {
+        if let Some(window) = self.rate_window.as_mut().filter(|_| successes > 0) {
             window.add(successes);
         }
     }
@@ -457,7 +460,7 @@ impl Breaker {
         if !matches!(self.phase, Phase::Closed) {
             self.close(now);
         }
-        self.forget();
+        self.clear_failures();
         self.streak = Streak::default();
         self.waits = WaitLevels::default();
         self.last_error = None;
@@ -512,9 +515,9 @@ impl Breaker {
     }
 
     fn change_policy(&mut self, policy: Arc<Policy>, now: Instant) {
-        match (&mut self.window, policy.trip.failure_rate) {
+        match (&mut self.rate_window, policy.trip.failure_rate) {
             (Some(window), Some(rule)) if window.has_length_of(rule) => window.set_rule(rule),
-            (old, _) => *old = window(&policy, now),
+            (old, _) => *old = rate_window(&policy, now),
         }
         self.policy = policy;
     }
@@ -691,7 +694,7 @@ impl Breaker {
             let as_long_again = window.until - window.began;
             self.waits.forgive_at(after(now, as_long_again));
         }
-        self.forget();
+        self.clear_failures();
         self.enter(Phase::Closed, now);
     }
 
@@ -707,10 +710,10 @@ impl Breaker {
 /// Steps that several events share.
 impl Breaker {
     /// Forgets the failures of live calls and of checks while closed.
-    fn forget(&mut self) {
+    fn clear_failures(&mut self) {
         self.streak.end();
         self.failed_checks = 0;
-        if let Some(window) = &mut self.window {
+        if let Some(window) = &mut self.rate_window {
             window.reset();
         }
     }
@@ -726,7 +729,7 @@ impl Breaker {
     /// Counts a call that did not fail, while closed. It may be the one that reaches the minimum number of calls of a failure
     /// rate, so it can trip.
     fn note_good_call(&mut self, now: Instant) {
-        if let Some(window) = &mut self.window {
+        if let Some(window) = &mut self.rate_window {
             window.record(false, now);
             if window.should_trip(now) {
                 self.trip(Cause::Failures, now);
@@ -742,7 +745,7 @@ impl Breaker {
         self.waits.end_throttles();
         self.last_error = Some(reason);
         self.last_check = Some(now);
-        if let (Phase::Closed, Some(window)) = (&self.phase, &mut self.window) {
+        if let (Phase::Closed, Some(window)) = (&self.phase, &mut self.rate_window) {
             window.record(true, now);
         }
     }
@@ -750,7 +753,7 @@ impl Breaker {
     fn should_trip(&self, now: Instant) -> bool {
         self.streak.trips(&self.policy.trip, now)
             || self
-                .window
+                .rate_window
                 .as_ref()
                 .is_some_and(|window| window.should_trip(now))
     }
@@ -766,7 +769,7 @@ impl Breaker {
     }
 }
 
-fn window(policy: &Policy, now: Instant) -> Option<Box<RateWindow>> {
+fn rate_window(policy: &Policy, now: Instant) -> Option<Box<RateWindow>> {
     let rule = policy.trip.failure_rate?;
     Some(Box::new(RateWindow::new(rule, now)))
 }

@@ -15,7 +15,7 @@ pub(crate) struct RateWindow {
     origin: Instant,
     buckets: [Bucket; BUCKETS],
     /// Tick of the bucket whose successes are counted without the lock, and [added](Self::add) later.
-    tallied: u64,
+    counted_tick: u64,
 }
 
 /// The calls in the `tick`th tenth of a window since the origin.
@@ -32,7 +32,7 @@ impl RateWindow {
             rule,
             origin: now,
             buckets: [Bucket::default(); BUCKETS],
-            tallied: 0,
+            counted_tick: 0,
         }
     }
 
@@ -59,16 +59,16 @@ impl RateWindow {
     }
 
     /// Successes in the present bucket are counted without the lock from now on.
-    pub(crate) fn tally(&mut self, now: Instant) {
-        self.tallied = self.tick(now);
+    pub(crate) fn start_counting(&mut self, now: Instant) {
+        self.counted_tick = self.tick(now);
     }
 
     /// Adds successes that were counted without the lock, unless their bucket has expired.
     pub(crate) fn add(&mut self, successes: u64) {
-        if self.buckets[index(self.tallied)].tick > self.tallied {
+        if self.buckets[index(self.counted_tick)].tick > self.counted_tick {
             return;
         }
-        let bucket = self.bucket(self.tallied);
+        let bucket = self.bucket(self.counted_tick);
         let successes = u32::try_from(successes).unwrap_or(u32::MAX);
         bucket.calls = bucket.calls.saturating_add(successes);
     }

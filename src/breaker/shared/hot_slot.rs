@@ -36,7 +36,7 @@ global! {
 #[derive(Default)]
 pub(crate) struct HotSlot {
     state: AtomicU64,
-    pub(crate) tally: SuccessCounter,
+    pub(crate) successes: SuccessCounter,
     pub(crate) meters: SlotMeters,
     owner: Mutex<Owner>,
 }
@@ -63,7 +63,7 @@ impl HotState {
     /// Every call is admitted, and its start need not be recorded.
     const ADMITS_WITHOUT_NOTES: u64 = 1 << 2;
     /// A success need only be counted by the [`SuccessCounter`].
-    const SUCCESS_IS_TALLIED: u64 = 1 << 3;
+    const SUCCESS_IS_COUNTED: u64 = 1 << 3;
     const EPOCH_SHIFT: u32 = 4;
 
     pub(crate) fn of(breaker: &Breaker) -> Self {
@@ -75,7 +75,7 @@ impl HotState {
         Self(
             flag(admits, Self::ADMITS)
                 | flag(success_is_noop && !is_counted, Self::SUCCESS_IS_NOOP)
-                | flag(success_is_noop && is_counted, Self::SUCCESS_IS_TALLIED)
+                | flag(success_is_noop && is_counted, Self::SUCCESS_IS_COUNTED)
                 | flag(admits && !is_timed, Self::ADMITS_WITHOUT_NOTES)
                 | (breaker.epoch() << Self::EPOCH_SHIFT),
         )
@@ -133,9 +133,9 @@ impl HotSlot {
     pub(crate) fn succeeded(&self, ticket: Ticket) {
         let is_live = || {
             let state = self.state();
-            state.has(HotState::SUCCESS_IS_TALLIED) && ticket.is_plainly_of(state.epoch())
+            state.has(HotState::SUCCESS_IS_COUNTED) && ticket.is_plainly_of(state.epoch())
         };
-        if self.tally.count(is_live) {
+        if self.successes.count(is_live) {
             self.meters.success();
         } else {
             self.record(ticket, Outcome::Success);
@@ -219,7 +219,7 @@ impl Drop for SlotGuard {
         self.show(HotState(epoch << HotState::EPOCH_SHIFT));
         self.meters.end();
         // Discards the count, so that the slot's next breaker starts at zero.
-        self.tally.restart(0);
+        self.successes.restart(0);
         self.owner().breaker = Weak::new();
         lock(&VACANT).push(self.0);
     }

@@ -49,7 +49,7 @@ pub(crate) type AdmissionChanged = Pin<Box<dyn Future<Output = ()> + Send + Sync
 pub(crate) struct SharedBreaker {
     id: Arc<str>,
     hot_slot: SlotGuard,
-    /// [`UNUSED`], [`USED`] or [`FORGOTTEN`].
+    /// [`UNUSED`], [`USED`] or [`REMOVED`].
     usage: AtomicU8,
     locked: Mutex<Locked>,
     /// [`MonotonicNanos::bits`] of the time until which calls are refused. Unused while every call is admitted.
@@ -83,7 +83,7 @@ const UNUSED: u8 = 0;
 /// Requested by its key since the cache last checked.
 const USED: u8 = 1;
 /// Removed from the cache, which must be asked again for this id.
-const FORGOTTEN: u8 = 2;
+const REMOVED: u8 = 2;
 
 impl SharedBreaker {
     pub(crate) fn new(id: Arc<str>, policy: Arc<Policy>, listeners: Arc<Listeners>) -> Arc<Self> {
@@ -123,7 +123,7 @@ impl SharedBreaker {
     #[inline]
     pub(crate) fn touch(&self) -> bool {
         self.usage.load(Ordering::Relaxed) == USED
-            || self.change_usage(UNUSED, USED) != Err(FORGOTTEN)
+            || self.change_usage(UNUSED, USED) != Err(REMOVED)
     }
 
     /// Returns whether the breaker was used since the last call of this method.
@@ -132,15 +132,15 @@ impl SharedBreaker {
     }
 
     /// Marks the breaker as removed from the cache.
-    pub(crate) fn forget(&self) {
-        self.usage.store(FORGOTTEN, Ordering::SeqCst);
+    pub(crate) fn mark_removed(&self) {
+        self.usage.store(REMOVED, Ordering::SeqCst);
     }
 
     /// Counts events on these meters until the cache removes the breaker. Not called under a lock, because a recorder is foreign
     /// code.
     pub(crate) fn meter(&self, meters: &Meters) {
         self.hot_slot().meters.start(meters, || self.state());
-        self.unmeter_if_forgotten();
+        self.unmeter_if_removed();
     }
 
     /// Like [`meter`](Self::meter), unless the breaker has meters: it may have been requested by name meanwhile.
@@ -148,11 +148,11 @@ impl SharedBreaker {
         self.hot_slot()
             .meters
             .start_if_none(meters, || self.state());
-        self.unmeter_if_forgotten();
+        self.unmeter_if_removed();
     }
 
-    fn unmeter_if_forgotten(&self) {
-        if self.usage.load(Ordering::SeqCst) == FORGOTTEN {
+    fn unmeter_if_removed(&self) {
+        if self.usage.load(Ordering::SeqCst) == REMOVED {
             self.unmeter();
         }
     }
@@ -210,8 +210,8 @@ impl SharedBreaker {
     }
 
     /// Like [`admit`](Self::admit), but a chain makes the call although failures opened the breaker.
-    pub(crate) fn admit_overridden(&self, layer: LayerId) -> Result<Ticket, CircuitOpen> {
-        self.ask(|breaker, now| breaker.admit_overridden(layer, now))
+    pub(crate) fn admit_failing_open(&self, layer: LayerId) -> Result<Ticket, CircuitOpen> {
+        self.ask(|breaker, now| breaker.admit_failing_open(layer, now))
     }
 
     fn ask(
@@ -379,7 +379,7 @@ impl SharedBreaker {
         // Read under the lock, so that the breaker never sees time go backwards.
         let now = Instant::now();
 
-        breaker.tallied(self.hot_slot.tally.take());
+        breaker.add_counted(self.hot_slot.successes.take());
         // One change at a time, so that each one is announced.
         loop {
             let due = breaker.changes_at().map_or(now, |at| at.min(now));
@@ -453,11 +453,11 @@ impl SharedBreaker {
             self.refuses_until.store(until, Ordering::Release);
         }
         let until = breaker
-            .tallies_until(now)
+            .counts_without_lock_until(now)
             .map_or(0, |at| MonotonicNanos::of(at).bits());
-        if until != self.hot_slot.tally.until() {
-            breaker.tallied(self.hot_slot.tally.restart(until));
-            breaker.tally(now);
+        if until != self.hot_slot.successes.until() {
+            breaker.add_counted(self.hot_slot.successes.restart(until));
+            breaker.start_counting(now);
         }
         self.hot_slot.show(state);
     }

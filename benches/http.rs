@@ -1,5 +1,5 @@
 //! What the crate costs over HTTP: a hyper client on loopback, bare and in a stack, side by side,
-//! each body read to its end: `cargo bench --bench http`, 5 minutes.
+//! each body read to its end: `cargo bench -p benches --bench http`, 5 minutes.
 //!
 //! The client has one thread and the server another. Rounds of the two take turns, `bare, stack,
 //! stack, bare` and so on, and each ratio is that of two rounds next to each other, so that what else

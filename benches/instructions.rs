@@ -4,7 +4,7 @@
 //! the runner of gungraun's version in `Cargo.lock`. Run with:
 //!
 //! ```text
-//! cargo bench --bench instructions
+//! cargo bench -p benches --bench instructions
 //! ```
 //!
 //! Where a change has made a call cheaper, or is worth what it costs, the number printed becomes the

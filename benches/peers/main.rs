@@ -1,4 +1,4 @@
-//! What a breaker costs a call, beside its peers, in one run: `cargo bench --bench peers`.
+//! What a breaker costs a call, beside its peers, in one run: `cargo bench -p benches --bench peers`.
 //!
 //! The inner service is always ready and answers at once, so that all above `bare` is the breaker.
 //! Times are those of one call, from `poll_ready` to the answer.

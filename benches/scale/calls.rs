@@ -1,39 +1,27 @@
 //! Calls through a layer that has to find the provider of each.
 
-use std::{
-    convert::Infallible,
-    fmt::Debug,
-    future::{Ready, ready},
-    hint::black_box,
-    pin::pin,
-    sync::Barrier,
-    task::{Context, Poll, Waker},
-    thread,
-};
+use std::{fmt::Debug, hint::black_box, sync::Barrier, thread};
 
 use http::Request;
 use tower::{Layer, Service};
-use tower_health::{ErrorsAsFailures, HealthCache, HealthLayer, KeyedHealth};
+use tower_health::{ErrorsAsFailures, HealthCache, HealthLayer};
 
-use super::{
-    IDS, MOST_PROVIDERS, Table, count, median,
-    providers::{SIZES, by_key},
-    scattered, timed,
+use crate::{
+    clients::{Client, Echo, call, client, make_by_key},
+    ids::{IDS, SIZES, scattered},
+    table::{Table, count, median, timed},
 };
 
 const CALLS: usize = 200_000;
 
-type Id = &'static String;
-pub(super) type Client = KeyedHealth<Echo, ErrorsAsFailures, fn(&Id) -> &str>;
-
-pub(super) fn print() {
+pub(crate) fn print() {
     for threads in [1, 2] {
         let title = format!("million calls a second on {threads} threads, of");
         let table = Table::new(&title, SIZES);
         let row = |what: &str, calls: fn(Client, usize)| {
             table.row(what, |size| {
                 let cache = HealthCache::default();
-                by_key(&cache, size);
+                make_by_key(&cache, size);
                 let client = client(&cache);
                 rate(threads, || calls(client.clone(), size))
             });
@@ -70,13 +58,6 @@ fn rate(threads: usize, calls: impl Fn() + Sync) -> f64 {
     count(threads * CALLS) / time.as_secs_f64() / 1e6
 }
 
-pub(super) fn client(cache: &HealthCache) -> Client {
-    let key: fn(&Id) -> &str = |id| id;
-    HealthLayer::keyed(cache, key)
-        .max_providers(MOST_PROVIDERS)
-        .layer(Echo)
-}
-
 fn in_turn(mut client: Client, providers: usize) {
     for number in scattered(providers).cycle().take(CALLS) {
         call(&mut client, &IDS[number]).unwrap();
@@ -105,37 +86,5 @@ where
     let mut request = Request::get(&IDS[0]).body(()).unwrap();
     for _ in 0..CALLS {
         request = call(&mut client, black_box(request)).unwrap();
-    }
-}
-
-pub(super) fn call<S, Req>(service: &mut S, request: Req) -> Result<S::Response, S::Error>
-where
-    S: Service<Req>,
-{
-    // Or the compiler would see through it.
-    let service = black_box(service);
-    let mut context = Context::from_waker(Waker::noop());
-    assert!(service.poll_ready(&mut context).is_ready());
-    match pin!(service.call(request)).poll(&mut context) {
-        Poll::Ready(answer) => answer,
-        Poll::Pending => unreachable!("it answers at once"),
-    }
-}
-
-/// Answers at once, with the request.
-#[derive(Clone)]
-pub(super) struct Echo;
-
-impl<Req> Service<Req> for Echo {
-    type Response = Req;
-    type Error = Infallible;
-    type Future = Ready<Result<Req, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Req) -> Self::Future {
-        ready(Ok(request))
     }
 }

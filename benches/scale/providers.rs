@@ -6,16 +6,18 @@ use allocation_counter::measure;
 use tokio::runtime::Builder;
 use tower_health::{HealthCache, HealthProbe};
 
-use super::{IDS, MOST_PROVIDERS, Table, calls, count, scattered, timed};
-
-pub(super) const SIZES: [usize; 3] = [1_000, 10_000, MOST_PROVIDERS];
+use crate::{
+    clients::make_by_key,
+    ids::{IDS, SIZES, scattered},
+    table::{Table, count, timed},
+};
 
 /// Makes so many providers in a cache.
 type Fill = fn(&HealthCache, usize);
 
-const KINDS: [(&str, Fill); 2] = [("by name", by_name), ("by key", by_key)];
+const KINDS: [(&str, Fill); 2] = [("by name", make_by_name), ("by key", make_by_key)];
 
-pub(super) fn print() {
+pub(crate) fn print() {
     let table = Table::new("a provider, of", SIZES);
     // First: what the process keeps of providers that are gone is used again, and not counted.
     for (kind, fill) in KINDS {
@@ -38,16 +40,9 @@ pub(super) fn print() {
     });
 }
 
-fn by_name(cache: &HealthCache, size: usize) {
+fn make_by_name(cache: &HealthCache, size: usize) {
     for id in &IDS[..size] {
         let _ = cache.provider(id.as_str());
-    }
-}
-
-pub(super) fn by_key(cache: &HealthCache, size: usize) {
-    let mut client = calls::client(cache);
-    for id in &IDS[..size] {
-        calls::call(&mut client, id).unwrap();
     }
 }
 

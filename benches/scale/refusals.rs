@@ -15,17 +15,16 @@ use tokio::{
 use tower::Layer;
 use tower_health::{HealthCache, HealthLayer, Provider};
 
-use super::{
-    Table,
-    calls::{Echo, call},
-    nanos, timed,
+use crate::{
+    clients::{Echo, call},
+    table::{Table, nanos, timed},
 };
 
 const REFUSALS: usize = 200_000;
 const THROTTLED: usize = 1_000_000;
 const MINUTE: Duration = Duration::from_secs(60);
 
-pub(super) fn print() {
+pub(crate) fn print() {
     let table = Table::new("ns a refusal, of so many tasks", [1, 10, 100, 1_000]);
     for (weather, storms) in [("calm", false), ("storm", true)] {
         for (name, percent) in [("median", 50), ("99th percentile", 99), ("longest", 100)] {

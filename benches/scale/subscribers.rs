@@ -15,9 +15,9 @@ use tokio::{
 };
 use tower_health::{HealthCache, Provider};
 
-use super::{Table, timed};
+use crate::table::{Table, timed};
 
-pub(super) fn print() {
+pub(crate) fn print() {
     let table = Table::new("a subscriber, of", [1, 10, 100, 1_000]);
     table.nanos("ns to subscribe", subscribe);
     table.nanos("ns of a transition, for whoever causes it", |size| {

@@ -8,7 +8,7 @@ use tower_health::{HealthCache, HealthLayer};
 use tower_resilience_circuitbreaker::CircuitBreakerLayer;
 
 use super::{
-    Cost,
+    cost::Cost,
     traffic::{Client, Provider, Traffic},
 };
 

@@ -4,7 +4,12 @@ use std::path::Path;
 
 use plotters::{coord::combinators::BindKeyPoints, prelude::*};
 
-use super::{Cost, Load, RATES, SHARES, designs::DESIGNS, traffic::MOST_FAILURES};
+use super::{
+    cost::Cost,
+    designs::DESIGNS,
+    loads::{Load, RATES, SHARES},
+    traffic::MOST_FAILURES,
+};
 use crate::{
     chart::{Area, Drawn, FAINT, GRID, INK, text},
     table::thousands,

@@ -1,6 +1,6 @@
 //! The Markdown table of `docs/noise.md`.
 
-use super::{Load, designs::DESIGNS, traffic::MOST_FAILURES};
+use super::{designs::DESIGNS, loads::Load, traffic::MOST_FAILURES};
 use crate::table::thousands;
 
 /// The errors by load and design, and then how many failures open each.

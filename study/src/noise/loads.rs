@@ -1,21 +1,16 @@
-//! A provider that fails at random for ten minutes, under several loads, and then goes down.
-
-mod chart;
-mod designs;
-mod table;
-mod traffic;
+//! The loads of a provider that fails at random, and what each comes to.
 
 use std::thread;
 
-pub(crate) use self::{chart::draw, table::of as table};
-use self::{
+use super::{
+    cost::Cost,
     designs::{DESIGNS, Run},
     traffic::Traffic,
 };
 
 /// Calls a second, and how many seeds they take: few say much where calls are many.
-const RATES: [(u32, u64); 4] = [(1, 20), (10, 10), (100, 4), (1_000, 2)];
-const SHARES: [f64; 4] = [0.005, 0.01, 0.05, 0.2];
+pub(super) const RATES: [(u32, u64); 4] = [(1, 20), (10, 10), (100, 4), (1_000, 2)];
+pub(super) const SHARES: [f64; 4] = [0.005, 0.01, 0.05, 0.2];
 
 /// What one load comes to, as the mean of its seeds.
 pub(crate) struct Load {
@@ -25,14 +20,6 @@ pub(crate) struct Load {
     /// The errors that callers see without a breaker.
     pub(crate) without: u32,
     pub(crate) with: [Cost; DESIGNS.len()],
-}
-
-#[derive(Clone, Copy)]
-pub(crate) struct Cost {
-    /// The errors that callers see, from the provider or from the breaker.
-    pub(crate) errors: u32,
-    /// How many calls fail until the breaker opens, if the provider goes down after that.
-    pub(crate) failures_to_open: Option<u32>,
 }
 
 pub(crate) fn run_all() -> Vec<Load> {
@@ -65,18 +52,4 @@ fn loads() -> impl Iterator<Item = (u32, f64, u64)> {
     RATES
         .into_iter()
         .flat_map(|(per_second, seeds)| SHARES.map(|failing| (per_second, failing, seeds)))
-}
-
-impl Cost {
-    fn mean(costs: &[Self]) -> Self {
-        let mean = |of: Vec<u32>| {
-            let number = u32::try_from(of.len()).expect("seeds are few");
-            (of.into_iter().sum::<u32>() + number / 2) / number
-        };
-        let failures: Option<_> = costs.iter().map(|cost| cost.failures_to_open).collect();
-        Self {
-            errors: mean(costs.iter().map(|cost| cost.errors).collect()),
-            failures_to_open: failures.map(mean),
-        }
-    }
 }

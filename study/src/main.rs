@@ -1,7 +1,7 @@
 //! A provider hangs for three minutes under two hundred calls a second: without a breaker, behind other crates' breakers, and behind
 //! this crate's. Then one fails at random under several loads.
 //!
-//! Run with: `cargo run --release --example outage`
+//! Run with: `cargo run --release -p study`
 //!
 //! Simulates ten minutes for each in paused time; every run gives the same numbers. Prints the tables of `README.md`,
 //! `docs/outage.md` and `docs/noise.md`, and draws the charts.
@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         table::of(&runs),
         noise::table(&loads)
     );
-    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
     chart::draw(&docs.join("outage.svg"), &runs)?;
     noise::draw(&docs.join("noise.svg"), &loads)
 }

@@ -16,7 +16,7 @@ use tokio::{runtime, time::advance};
 use tower::Service;
 use tower_health::BoxError;
 
-use super::Cost;
+use super::cost::Cost;
 
 const SECONDS: u32 = 10 * 60;
 const MOST_STEPS: u32 = 20;

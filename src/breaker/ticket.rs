@@ -24,7 +24,7 @@ const ELSEWHERE: u64 = 1 << 60;
 const ANSWER_BEGAN: u64 = 1 << 61;
 /// The answer began too late.
 const SLOW: u64 = 1 << 62;
-/// The outcome is always late.
+/// The outcome never counts.
 const UNCOUNTED: u64 = 1 << 63;
 
 /// The number of a trial, unique among those in flight.

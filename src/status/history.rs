@@ -16,7 +16,7 @@ const KEPT: usize = 1024;
 const KEPT_PER_PROVIDER: usize = 64;
 
 /// The latest transitions. No background task collects them: they stay in the bounded subscription until a request
-/// does.
+/// collects them.
 #[derive(Debug)]
 pub(super) struct History {
     since: Instant,

@@ -40,7 +40,8 @@ use crate::cache::HealthCache;
 /// - The id is percent-encoded; slashes may stay as they are. It may also be in the query, as
 ///   `/providers/force-open?id={id}`. Use the query for the ids `.` and `..`: clients remove them from a path, even encoded.
 /// - `ttl` is a duration from `1s` to `7d`, such as `90s`, `10m` or `1h 30m`.
-/// - `reason` is 1 to 200 bytes, and is visible to everyone who can see the status.
+/// - `reason` is 1 to 200 bytes, and is visible on the status page unless
+///   [redacted](super::StatusService::redact).
 ///
 /// A success returns 200 and the provider's new health, in the shape of `/health.json`. An error returns `{"error":"…"}`:
 ///
@@ -55,7 +56,7 @@ use crate::cache::HealthCache;
 ///
 /// # Cross-origin requests
 ///
-/// Pages of other origins cannot use an operator's browser to send requests. `Sec-Fetch-Site`, if present, must be
+/// A page of another origin cannot send requests through an operator's browser. `Sec-Fetch-Site`, if present, must be
 /// `same-origin` or `none`; without it, `Origin`, if present, must match `Host`. Besides, a browser sends JSON across
 /// origins only after a CORS preflight, which this service refuses. A proxy that serves its users over plain HTTP must
 /// forward `Host`, because browsers send no `Sec-Fetch-Site` over plain HTTP.

@@ -90,8 +90,8 @@
 //!
 //! # Runtime
 //!
-//! Permits, layers and chains work in any executor, and outside one. What waits needs a tokio runtime with its timer enabled,
-//! and panics without it: [`HealthProbe`], [`FallbackChain::deadline`], [`Exhausted::Wait`], `http::PeekLayer`,
+//! Permits, layers and chains work in any executor, and outside one. These need a tokio runtime with its timer enabled,
+//! and panic without it: [`HealthProbe`], [`FallbackChain::deadline`], [`Exhausted::Wait`], `http::PeekLayer`,
 //! `http::ReadErrorsLayer`, `http::StatusClassifier::idle_timeout`, and the events of `status::StatusService`.
 //!
 //! # Panics

@@ -27,7 +27,7 @@ const BAR: usize = 2;
 /// The bars of all designs, and the gap to the next.
 const GROUP: usize = (DESIGNS.len() + 1) * BAR;
 
-/// What the height of a bar measures.
+/// The measure that a bar's height shows.
 struct Measure {
     of: fn(&Load, &Cost) -> f64,
     top: f64,

@@ -12,7 +12,7 @@ use super::{
 pub(super) const RATES: [(u32, u64); 4] = [(1, 20), (10, 10), (100, 4), (1_000, 2)];
 pub(super) const SHARES: [f64; 4] = [0.005, 0.01, 0.05, 0.2];
 
-/// What one load comes to, as the mean of its seeds.
+/// The cost of one load, as the mean of its seeds.
 pub(crate) struct Load {
     pub(crate) per_second: u32,
     /// This share of the calls.

@@ -1,6 +1,6 @@
 //! However often breakers trip, and however many providers come and go: what is kept does not grow.
 //!
-//! In a binary of its own, since the signs of breakers are shared by all of a process.
+//! In a binary of its own, since all breakers of a process share their hot slots.
 
 mod rig;
 
@@ -42,7 +42,7 @@ fn providers_that_come_and_go() {
     });
 }
 
-/// The first of them makes the signs, and what successes are counted by, that all others use.
+/// The first of them makes the hot slots and success counters that all others use.
 #[test]
 fn crowds_that_come_and_go() {
     let trip = Trip::failure_rate(0.5, secs(30));

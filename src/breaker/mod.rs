@@ -12,17 +12,19 @@
 //!        └──────────────▶ SharedBreaker::update ◀──────────────────┘
 //!                                  │ lock
 //!                                  ▼
-//!                         Breaker: the time since, then one event ──▶ Outbox
-//!                                  │                                    │
-//!                                  ▼                                    │
-//!                         show: Refusal, SuccessCounter, HotSlot        │
-//!                                  │ unlock                             ▼
+//!                         Breaker: advance to now, then one event ──▶ Outbox
+//!                                  │                                     │
+//!                                  ▼                                     │
+//!                         show: Refusal, SuccessCounter, HotSlot         │
+//!                                  │ unlock                              ▼
 //!                                  └──────────────▶ listeners, one transition at a time, in order
 //! ```
 //!
-//! A healthy call reads the [`HotSlot`] twice and takes no lock. `machine` is the state machine, without locks or clocks.
-//! `shared` has the lock and, with `success_counter`, the atomics. A [`Ticket`] holds the epoch of its admission; each change of
-//! phase begins a new epoch, and an outcome of an earlier epoch is late.
+//! A healthy call loads the [`HotSlot`] twice and takes no lock. If its permit is dropped, nothing is recorded.
+//!
+//! `machine` is the state machine, without locks or clocks. `shared` has the lock and, with `success_counter`, the atomics. A
+//! [`Ticket`] holds the epoch in which the call was admitted. Each change of phase begins a new epoch, and an outcome of an earlier
+//! epoch is late.
 //!
 //! | writes, under the lock | reads, without it | so that the reader sees |
 //! |---|---|---|

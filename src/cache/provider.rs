@@ -88,15 +88,15 @@ impl Provider {
 
     /// Closes the breaker and resets its counts, its backoff and its last error.
     ///
-    /// An override by [`force`](Self::force) stays in force.
+    /// It does not end an override by [`force`](Self::force).
     pub fn mark_healthy(&self) {
         self.breaker().update(Breaker::mark_healthy);
     }
 
     /// Records a failed call that was made elsewhere.
     ///
-    /// If the breaker is open or half-open, it stays open for a full backoff from now, at most until
-    /// [`Backoff::max_hold`](crate::Backoff::max_hold) after it opened.
+    /// An open breaker then stays open for at least a full backoff from now, and a half-open one opens again. Both end at the
+    /// latest [`Backoff::max_hold`](crate::Backoff::max_hold) after the trip or the last failed trial.
     pub fn mark_unhealthy(&self, reason: impl Into<Reason>) {
         let reason = reason.into();
         self.breaker()

@@ -55,9 +55,9 @@ impl Trip {
     /// Trips at this many failures in a row. Default: 2; with 1, the first failure trips.
     ///
     /// Random errors make failures in a row by chance: with 5 % of errors at 100 calls/s, two in a row come every few seconds. So
-    /// the breaker measures this noise, and needs more failures the more there is. A streak that a success ends before it trips
-    /// is a *blip*. Blips are counted with a half-life of 10 minutes. At 2 blips one more failure is needed, and one more at each
-    /// doubling: 4, 8, 16. The total never exceeds 16, or `failures` if that is greater. [`exact`](Self::exact) disables this.
+    /// the breaker measures this noise; the more noise, the more failures it needs. A streak that a success ends before it trips
+    /// is a *blip*. Blips are counted with a half-life of 10 minutes. At 2 blips one more failure is needed, and another one
+    /// at 4, 8 and 16 blips and so on. The total never exceeds 16, or `failures` if that is greater. [`exact`](Self::exact) disables this.
     ///
     /// # Panics
     ///

@@ -51,7 +51,7 @@ pub(crate) fn by_value_or_pointer<'a, T: Error + 'static>(
     error.downcast_ref().or_else(in_box).or_else(in_arc)
 }
 
-/// The next error inward. An `io::Error` and an `Arc` leave the error that they wrap out of their sources, so it is returned
+/// The error directly inside another. An `io::Error` and an `Arc` leave the error that they wrap out of their sources, so it is returned
 /// first.
 fn wrapped_by<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
     if let Some(shared) = error.downcast_ref::<Arc<dyn Error + Send + Sync>>() {

@@ -14,7 +14,7 @@ pub struct CircuitOpen {
     /// The state: [`State::Open`], or [`State::HalfOpen`] with all trials in flight. [`State::Closed`] is possible if the breaker
     /// closed after the service had decided to refuse the call.
     pub state: State,
-    /// The cause for which the breaker opened.
+    /// The cause of the open breaker.
     pub cause: Option<Cause>,
     /// Time until a call is admitted, as known now. It can become shorter, for example when a trial ends early.
     pub retry_in: Duration,

@@ -45,7 +45,7 @@ use crate::{
 /// Minimum time between two trials of a provider that are granted before its open window ends.
 const GRANT_PAUSE: Duration = Duration::from_secs(1);
 
-/// Time after the end of an open window from which a provider without a trial no longer counts as unhealthy.
+/// A provider counts as unhealthy for this long after its open window has ended, if no trial follows.
 const HISTORY_AFTER: Duration = Duration::from_secs(60 * 60);
 
 /// The state and cause that callers and operators see.
@@ -210,7 +210,7 @@ impl Breaker {
         self.rate_window.is_some()
     }
 
-    /// Until when successes may be counted without the lock, and [added](Self::add_counted) later. `None` if each one must be
+    /// The time until which successes may be counted without the lock, and [added](Self::add_counted) later. `None` if each one must be
     /// recorded, or none counts.
     pub(crate) fn counts_without_lock_until(&self, now: Instant) -> Option<Instant> {
         let window = self
@@ -271,7 +271,7 @@ impl Breaker {
         self.forced.as_ref().map(|forced| forced.until)
     }
 
-    /// When the state next changes by time alone.
+    /// The time of the next change of state by time alone.
     pub(crate) fn changes_at(&self) -> Option<Instant> {
         let half_opens_at = match &self.phase {
             Phase::Open(window) => Some(window.until),
@@ -280,7 +280,7 @@ impl Breaker {
         self.lifts_at().into_iter().chain(half_opens_at).min()
     }
 
-    /// When the phase admits a call, without the override; `None` if at any time.
+    /// The time at which the phase admits a call, without the override; `None` if at any time.
     fn admits_at(&self) -> Option<Instant> {
         let trials = &self.policy.trials;
         let (Phase::Open(window) | Phase::HalfOpen(window, _)) = &self.phase else {
@@ -305,7 +305,7 @@ impl Breaker {
         at_once.min(Trial::MOST_AT_ONCE) as usize
     }
 
-    /// Until when checks and marks may keep live calls out.
+    /// The time until which checks and marks may keep live calls out.
     fn held_until(&self, window: &OpenWindow) -> Instant {
         after(window.began, self.policy.backoff.max_hold)
     }

@@ -24,7 +24,7 @@ struct Taken {
 type Holder = (u64, Trial);
 
 impl Slots {
-    /// When one of `at_once` slots is free; `None` if now.
+    /// The time at which one of `at_once` slots is free; `None` if one is free now.
     pub(super) fn frees_at(&self, at_once: usize) -> Option<Instant> {
         let slots = &self.0.as_ref()?.slots;
         let in_excess = slots.len().checked_sub(at_once)?;

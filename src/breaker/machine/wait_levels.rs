@@ -10,11 +10,11 @@ use crate::{
 /// How far the waits of one provider have grown.
 #[derive(Debug, Default)]
 pub(super) struct WaitLevels {
-    /// Failed trials, which the backoff grows with.
+    /// Failed trials; the backoff grows with each.
     failed_trials: u32,
-    /// Throttles in a row that named no time, which their wait grows with.
+    /// Throttles in a row that named no time; their wait grows with each.
     unnamed_throttles: u32,
-    /// When the backoff starts again at its first wait, if the breaker is still closed then.
+    /// The time at which the backoff starts again at its first wait, if the breaker is still closed.
     forgiven_at: Option<Instant>,
 }
 
@@ -46,8 +46,7 @@ impl WaitLevels {
         wait
     }
 
-    /// Returns the wait for a throttle of a call that was in flight at the last one: it belongs to the same throttle, so it
-    /// is not counted.
+    /// Returns the wait for a throttle while open. The call was in flight at the last throttle, so it is not counted again.
     pub(super) fn throttled_in_flight(&self, rule: &Throttle, named: Option<Duration>) -> Duration {
         rule.wait(named, self.unnamed_throttles.saturating_sub(1))
     }

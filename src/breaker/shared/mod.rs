@@ -1,8 +1,9 @@
 //! A breaker that threads share: the state machine under a lock, and the atomics that healthy calls read instead.
 //!
 //! While a breaker is closed and the last call succeeded, a call loads the [`HotState`] once to be admitted, and once to see
-//! that its success changes nothing. Every other event goes through [`SharedBreaker::update`]. It holds the lock for a few
-//! arithmetic steps, and never across a callback, a log line or an `.await`.
+//! that its success changes nothing. With a failure rate, it counts the success in the [`HotSlot`] too. Every other event goes
+//! through [`SharedBreaker::update`], which holds the lock for a few arithmetic steps, and never across a callback, a log line
+//! or an `.await`.
 
 mod hot_slot;
 mod outbox;

@@ -1,4 +1,4 @@
-//! Tries every order.
+//! Runs a model in every order of its threads.
 
 use std::{
     collections::HashSet,
@@ -14,7 +14,7 @@ use loom::{model::Builder, thread};
 use tokio::runtime;
 use tower_health::Provider;
 
-/// All the ends that a `model` has.
+/// Returns all results of a `model`.
 pub(crate) fn ends<R>(model: impl Fn() -> R + Send + Sync + 'static) -> HashSet<R>
 where
     R: Eq + Hash + Send + 'static,
@@ -22,7 +22,7 @@ where
     explored(model, None)
 }
 
-/// All the ends that a `model` has where threads that could go on are stopped so often at most.
+/// Returns all results of a `model` with at most this number of preemptions.
 pub(crate) fn ends_within<R>(
     preemptions: usize,
     model: impl Fn() -> R + Send + Sync + 'static,
@@ -40,7 +40,7 @@ fn explored<R>(
 where
     R: Eq + Hash + Send + 'static,
 {
-    // loom's threads are all on this one, so that they have its clock.
+    // All of loom's threads run on this thread, so they share its clock.
     let clock = runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
@@ -58,7 +58,7 @@ where
     mem::take(&mut *ends)
 }
 
-/// Whatever the environment says.
+/// Creates a builder with fixed limits, whatever loom's environment variables are.
 fn explorer(preemptions: Option<usize>) -> Builder {
     let mut explorer = Builder::new();
     explorer.preemption_bound = preemptions;
@@ -68,7 +68,7 @@ fn explorer(preemptions: Option<usize>) -> Builder {
     explorer
 }
 
-/// Two threads with one provider.
+/// Runs two threads with one provider.
 pub(crate) fn race<A: 'static, B>(
     provider: &Provider,
     one: impl FnOnce(&Provider) -> A + 'static,
@@ -80,7 +80,7 @@ pub(crate) fn race<A: 'static, B>(
     (one.join().expect("no panic"), other)
 }
 
-/// Three threads with one provider.
+/// Runs three threads with one provider.
 pub(crate) fn race_of_three<A: 'static, B: 'static, C>(
     provider: &Provider,
     one: impl FnOnce(&Provider) -> A + 'static,
@@ -93,9 +93,9 @@ pub(crate) fn race_of_three<A: 'static, B: 'static, C>(
     (one.join().expect("no panic"), two, three)
 }
 
-/// Moves the clock.
+/// Advances the clock.
 pub(crate) fn advance(time: Duration) {
-    // The clock moves at once; what it waits for then is a turn of the runtime.
+    // The first poll advances the clock; the rest would only yield to the runtime.
     let advanced = pin!(tokio::time::advance(time));
     let _ = advanced.poll(&mut Context::from_waker(Waker::noop()));
 }

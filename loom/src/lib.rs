@@ -1,15 +1,14 @@
-//! The breaker itself, with its threads meeting in every order that there is.
+//! Models of the breaker, in which loom tries every interleaving of threads.
 //!
 //! Run with: `RUSTFLAGS='--cfg loom' cargo test --manifest-path loom/Cargo.toml --target-dir target/loom`
 //!
-//! Each model is a handful of steps of two or three threads through the public API. [loom](https://docs.rs/loom)
-//! runs it again and again, until its locks and its atomics were reached in every order, and each load of an atomic
-//! has given every value that its memory ordering allows. There is no limit of runs or of time; where all orders would
-//! be too many, the model says how often a thread may be stopped that could go on: twice where there are three. Most
-//! models name all the ends that they have, and each of these must be reached.
+//! Each model has a few steps of two or three threads through the public API. [loom](https://docs.rs/loom) runs it until locks and
+//! atomics were accessed in every order, and each load has returned every value that its memory ordering allows. Neither runs nor
+//! time are limited. If all orders are too many, the model limits preemptions, for example to two with three threads. Most
+//! models list all possible results, and each one must occur.
 //!
-//! What loom cannot see it does not reorder: counts of references, tokio's channels and wakers, and the clock. That
-//! is tokio's, stopped; it moves right after a step of the thread that moves it.
+//! loom does not reorder reference counts, tokio's channels and wakers, or the clock. The clock is tokio's paused one, and advances
+//! directly after a step of the thread that advances it.
 
 #![cfg(test)]
 
@@ -22,7 +21,7 @@ mod overrides;
 mod rates;
 mod rules;
 mod scene;
-mod signs;
+mod slots;
 mod trials;
 mod trips;
 mod views;

@@ -1,4 +1,4 @@
-//! What listeners are told, and those who wait.
+//! Announced transitions, and waiting callers.
 
 use std::{
     collections::HashSet,
@@ -21,7 +21,7 @@ use crate::{
 };
 
 #[test]
-fn transitions_of_two_threads_are_told_in_order_and_each_once() {
+fn transitions_of_two_threads_are_sent_in_order_and_each_once() {
     let stories = ends(|| {
         let mut scene = Scene::open(trips_at(1));
         race(
@@ -32,7 +32,7 @@ fn transitions_of_two_threads_are_told_in_order_and_each_once() {
             },
             |provider| provider.force(Override::Closed, SECOND, "trust me"),
         );
-        scene.news()
+        scene.announced()
     });
     assert_eq!(
         stories,
@@ -44,7 +44,7 @@ fn transitions_of_two_threads_are_told_in_order_and_each_once() {
 }
 
 #[test]
-fn transitions_of_three_threads_are_told_in_order_and_each_once() {
+fn transitions_of_three_threads_are_sent_in_order_and_each_once() {
     let stories = ends_within(2, || {
         let mut scene = Scene::closed(trips_at(1));
         race_of_three(
@@ -53,7 +53,7 @@ fn transitions_of_three_threads_are_told_in_order_and_each_once() {
             Provider::mark_healthy,
             |provider| provider.mark_unhealthy("down again"),
         );
-        scene.news()
+        scene.announced()
     });
     assert_eq!(
         stories,
@@ -65,7 +65,7 @@ fn transitions_of_three_threads_are_told_in_order_and_each_once() {
     );
 }
 
-/// A service that is never ready.
+/// A service that never becomes ready.
 struct Stuck;
 
 impl Service<()> for Stuck {
@@ -92,7 +92,7 @@ impl Wake for Woken {
 }
 
 #[test]
-fn whoever_waits_for_a_service_is_woken_when_the_breaker_opens() {
+fn caller_that_waits_for_a_service_is_woken_when_the_breaker_opens() {
     let waited = ends(|| {
         let scene = Scene::closed(trips_at(1));
         let woken = Arc::new(Woken::default());

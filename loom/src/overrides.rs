@@ -1,4 +1,4 @@
-//! What an operator does while calls end.
+//! Overrides of an operator while calls end.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -27,10 +27,10 @@ fn failure_counts_beneath_an_override_that_begins_meanwhile() {
             let call = scene.call();
             race(&scene, force, move |_| call.failure("down"));
             assert_eq!(scene.health().cause, Some(Cause::Forced));
-            scene.news();
+            scene.announced();
             scene.unforce();
             assert_eq!(scene.health().cause, Some(Cause::Failures));
-            scene.news();
+            scene.announced();
         });
     }
 }
@@ -48,12 +48,12 @@ fn failure_counts_beneath_an_override_that_ends_meanwhile() {
             let mut scene = Scene::closed(trips_at(1));
             let call = scene.call();
             force(&scene);
-            scene.news();
+            scene.announced();
             race(&scene, Provider::unforce, move |_| call.failure("down"));
             assert_eq!(scene.health().cause, Some(Cause::Failures));
-            scene.news()
+            scene.announced()
         });
-        // Where it failed first, it is open beneath what is forced.
+        // If the call failed first, the breaker is open beneath the override.
         let failed_first = if over.len() == 2 {
             vec![]
         } else {
@@ -68,14 +68,14 @@ fn override_that_runs_out_ends_once() {
     ends(|| {
         let mut scene = Scene::closed(trips_at(1));
         scene.force(Override::Open, SECOND, "maintenance");
-        scene.news();
+        scene.announced();
         advance(SECOND);
         race(
             &scene,
             |provider| assert!(provider.is_healthy()),
             Provider::unforce,
         );
-        assert_eq!(scene.news(), [State::Closed]);
+        assert_eq!(scene.announced(), [State::Closed]);
     });
 }
 
@@ -85,10 +85,10 @@ fn trial_decides_beneath_an_override_that_begins_meanwhile() {
         let mut scene = Scene::half_open(trips_at(1));
         let trial = scene.trial();
         race(&scene, force_open, move |_| trial.success());
-        let story = scene.news();
+        let story = scene.announced();
         assert!(scene.admit().is_err());
         scene.unforce();
-        assert_eq!(scene.news(), [State::Closed]);
+        assert_eq!(scene.announced(), [State::Closed]);
         story
     });
     assert_eq!(
@@ -119,7 +119,7 @@ fn operators_and_a_failure_come_one_after_the_other() {
             Provider::unforce,
         );
         scene.unforce();
-        scene.news();
+        scene.announced();
         assert_eq!(scene.health().cause, Some(Cause::Failures));
     });
 }

@@ -1,4 +1,4 @@
-//! Successes that are counted without a lock.
+//! Successes that are counted without the lock.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -10,14 +10,14 @@ use crate::{
     scene::{SECOND, Scene},
 };
 
-/// Of ten buckets.
+/// Ten buckets of one second each.
 const WINDOW: Duration = Duration::from_secs(10);
 
 fn trips_at_half() -> Policy {
     Policy::new().trip(Trip::failure_rate(0.5, WINDOW).min_calls(1))
 }
 
-/// A breaker that has counted so many successes, and counts the next without a lock.
+/// Returns a breaker with `count` successes, which counts the next one without the lock.
 fn with_successes(count: usize) -> Scene {
     let scene = Scene::closed(trips_at_half());
     for _ in 0..count {
@@ -26,7 +26,7 @@ fn with_successes(count: usize) -> Scene {
     scene
 }
 
-/// How many successes it knows of: it trips at as many failures.
+/// Returns the number of successes that the breaker has counted: it trips at as many failures.
 fn successes(provider: &Provider, mut failures: usize) -> usize {
     while provider.health().state == State::Closed {
         provider.mark_unhealthy("down");
@@ -41,7 +41,8 @@ fn successes_of_two_threads_are_each_counted_once_while_a_failure_settles() {
         ends_within(3, move || {
             let scene = with_successes(1);
             if at_one_counter {
-                // Of two counters this thread has the first, and those that count after it take turns.
+                // This thread has the first of two counters. Later threads take them in turn, so this one takes the second, and
+                // the next one shares the first.
                 let call = scene.call();
                 thread::spawn(move || call.success())
                     .join()

@@ -1,4 +1,4 @@
-//! A policy that changes while calls come and go.
+//! Changes of the policy while calls are in flight.
 
 use std::collections::HashSet;
 
@@ -55,7 +55,7 @@ fn fewer_trials_that_it_takes_hold_from_the_next_success_on() {
         if state == State::HalfOpen {
             scene.call().success();
         }
-        assert_eq!(scene.news(), [State::Closed]);
+        assert_eq!(scene.announced(), [State::Closed]);
         state
     });
     assert_eq!(states, HashSet::from([State::HalfOpen, State::Closed]));
@@ -73,7 +73,7 @@ fn success_is_fast_enough_for_the_rules_before_or_after() {
             move |provider| provider.set_policy(trips_at(2).trip(patient)),
             move |_| call.success(),
         );
-        // Nobody knows when it began.
+        // The call's start was not recorded, so it cannot be slow.
         scene.health().consecutive_failures
     });
     assert_eq!(streaks, HashSet::from([0]));

@@ -1,4 +1,4 @@
-//! One provider, and somebody who listens.
+//! A provider with a subscriber to its transitions.
 
 use std::{
     ops::Deref,
@@ -13,10 +13,10 @@ use tower_health::{HealthCache, Permit, Policy, Provider, State, Transitions, Tr
 use crate::explorer::advance;
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
-/// For how long it stays open.
+/// How long the breaker stays open by default.
 pub(crate) const BACKOFF: Duration = Duration::from_secs(60);
 
-/// Trips at so many failures in a row.
+/// Returns a policy that trips at this many failures in a row.
 pub(crate) fn trips_at(failures: u32) -> Policy {
     Policy::new().trip(Trip::consecutive(failures))
 }
@@ -45,17 +45,17 @@ impl Scene {
         }
     }
 
-    /// For [`BACKOFF`], after failures.
+    /// Creates a provider that failures have opened for [`BACKOFF`].
     pub(crate) fn open(policy: Policy) -> Self {
         let mut scene = Self::closed(policy);
         while scene.health().state == State::Closed {
             scene.mark_unhealthy("down");
         }
-        assert_eq!(scene.news(), [State::Open]);
+        assert_eq!(scene.announced(), [State::Open]);
         scene
     }
 
-    /// Its open window has just run out, and nobody has looked since.
+    /// Creates a provider whose open window has just ended; nothing has read it since.
     pub(crate) fn half_open(policy: Policy) -> Self {
         let scene = Self::open(policy);
         advance(BACKOFF);
@@ -69,22 +69,22 @@ impl Scene {
     pub(crate) fn trial(&mut self) -> Permit {
         let permit = self.call();
         assert!(permit.is_trial());
-        assert_eq!(self.news(), [State::HalfOpen]);
+        assert_eq!(self.announced(), [State::HalfOpen]);
         permit
     }
 
-    /// The states that were announced since this was last asked, after making sure that each began
-    /// where the one before had ended, and that the last is that of now.
-    pub(crate) fn news(&mut self) -> Vec<State> {
+    /// Returns the states announced since the last call. Asserts that each transition starts where the one before ended, and that
+    /// the last leads to the present state.
+    pub(crate) fn announced(&mut self) -> Vec<State> {
         let now = self.health().state;
-        let mut news = Vec::new();
+        let mut announced = Vec::new();
         while let Some(transition) = received(&mut self.transitions) {
             assert_eq!(transition.from, self.state);
             self.state = transition.to;
-            news.push(transition.to);
+            announced.push(transition.to);
         }
         assert_eq!(self.state, now);
-        news
+        announced
     }
 }
 

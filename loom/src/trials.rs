@@ -1,4 +1,4 @@
-//! Half-open: who gets through, and whose verdict decides.
+//! Half-open: which calls are admitted, and which outcome decides.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -10,7 +10,7 @@ use crate::{
     scene::{SECOND, Scene, with_trials},
 };
 
-/// As the holders of the permits count them.
+/// Counts trials in flight, from permit to outcome.
 #[derive(Clone, Default)]
 struct InFlight(Arc<AtomicUsize>);
 
@@ -54,7 +54,7 @@ fn three_that_ask_at_once_get_two_trials_between_them() {
 }
 
 #[test]
-fn half_open_begins_once_whoever_sees_it_first() {
+fn half_open_begins_once_whichever_thread_sees_it_first() {
     ends_within(2, || {
         let mut scene = Scene::half_open(with_trials(Trials::new(1)));
         race_of_three(
@@ -65,12 +65,12 @@ fn half_open_begins_once_whoever_sees_it_first() {
                 let _ = provider.is_healthy();
             },
         );
-        assert_eq!(scene.news(), [State::HalfOpen]);
+        assert_eq!(scene.announced(), [State::HalfOpen]);
     });
 }
 
 #[test]
-fn slot_of_a_dropped_trial_is_free_after_the_pause_whoever_asks_meanwhile() {
+fn slot_of_a_dropped_trial_is_free_after_the_pause_despite_calls_meanwhile() {
     ends(|| {
         let mut scene = Scene::half_open(with_trials(Trials::new(1)));
         let trial = scene.trial();
@@ -146,7 +146,10 @@ fn trial_that_succeeds_is_not_undone_by_a_failure_from_before() {
             move |_| trial.success(),
             move |_| stranger.failure("late"),
         );
-        assert_eq!(scene.news(), [State::Open, State::HalfOpen, State::Closed]);
+        assert_eq!(
+            scene.announced(),
+            [State::Open, State::HalfOpen, State::Closed]
+        );
         assert_eq!(scene.health().consecutive_failures, 0);
         assert_ne!(scene.health().last_error.as_deref(), Some("late"));
     });
@@ -166,7 +169,7 @@ fn success_from_before_closes_nothing() {
         );
         assert!(trial.is_some());
         assert!(scene.admit().is_err());
-        assert_eq!(scene.news(), [State::Open, State::HalfOpen]);
+        assert_eq!(scene.announced(), [State::Open, State::HalfOpen]);
     });
 }
 
@@ -180,7 +183,7 @@ fn of_two_trials_that_disagree_the_first_decides() {
             move |_| one.success(),
             move |_| other.failure("down"),
         );
-        scene.news()
+        scene.announced()
     });
     assert_eq!(
         stories,
@@ -194,7 +197,7 @@ fn two_successes_that_it_takes_are_both_counted() {
         let mut scene = Scene::half_open(with_trials(Trials::new(2).to_close(2)));
         let (one, other) = (scene.trial(), scene.call());
         race(&scene, move |_| one.success(), move |_| other.success());
-        assert_eq!(scene.news(), [State::Closed]);
+        assert_eq!(scene.announced(), [State::Closed]);
     });
 }
 
@@ -212,7 +215,7 @@ fn trial_whose_lease_has_run_out_takes_no_slot_from_the_next_when_it_is_dropped(
             tower_health::Provider::admit,
         );
         assert!(next.expect("no wedge").is_trial());
-        // Dropped above, without a pause.
+        // The trial above was dropped, and there is no pause.
         assert!(scene.call().is_trial());
     });
 }
@@ -257,8 +260,8 @@ fn verdict_that_comes_as_its_lease_runs_out_counts_and_the_next_call_is_admitted
             },
         );
         let next = next.expect("no wedge");
-        assert_eq!(scene.news(), [State::Closed]);
-        // Of before the change, if it was a trial.
+        assert_eq!(scene.announced(), [State::Closed]);
+        // If the call was a trial, it was admitted before the breaker closed, so its failure is late.
         let was_trial = next.is_trial();
         next.failure("down");
         let state = if was_trial {
@@ -277,7 +280,7 @@ fn one_trial_is_granted_to_two_that_ask_for_it() {
     let grants = ends(|| {
         let mut scene = Scene::open(with_trials(Trials::new(2)));
         let grants = race(&scene, Provider::grant_trial, Provider::grant_trial);
-        assert_eq!(scene.news(), [State::HalfOpen]);
+        assert_eq!(scene.announced(), [State::HalfOpen]);
         let trial = scene.call();
         assert!(trial.is_trial());
         assert!(scene.admit().is_err());
@@ -296,7 +299,7 @@ fn trial_and_a_mark_that_disagree_come_one_after_the_other() {
             move |_| trial.success(),
             |provider| provider.mark_unhealthy("down"),
         );
-        scene.news()
+        scene.announced()
     });
     assert_eq!(
         stories,

@@ -1,4 +1,4 @@
-//! Closed: what opens it.
+//! Closed: failures that open the breaker.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -23,7 +23,7 @@ fn two_failures_at_once_are_both_counted_and_trip_once() {
             move |_| one.failure("down"),
             move |_| other.failure("down"),
         );
-        assert_eq!(scene.news(), [State::Open]);
+        assert_eq!(scene.announced(), [State::Open]);
         assert_eq!(scene.health().consecutive_failures, 2);
     });
 }
@@ -39,7 +39,7 @@ fn of_three_failures_at_once_the_second_trips_and_the_third_is_late() {
             move |_| two.failure("down"),
             move |_| three.failure("down"),
         );
-        assert_eq!(scene.news(), [State::Open]);
+        assert_eq!(scene.announced(), [State::Open]);
         assert_eq!(scene.health().consecutive_failures, 2);
     });
 }
@@ -59,7 +59,7 @@ fn call_that_meets_the_trip_is_refused_or_its_failure_is_late() {
             assert!(!next.is_trial());
             next.failure("late");
         }
-        assert_eq!(scene.news(), [State::Open]);
+        assert_eq!(scene.announced(), [State::Open]);
         assert_eq!(scene.health().last_error.as_deref(), Some("down"));
         is_admitted
     });
@@ -78,7 +78,7 @@ fn success_ends_a_streak_or_comes_before_it_or_after_the_trip() {
                 one.failure("down");
                 two.failure("down");
             },
-            // Of a breaker that was well a moment ago.
+            // Its success would change nothing without the failures.
             move |_| good.success(),
         );
         let health = scene.health();
@@ -128,13 +128,13 @@ fn throttle_and_a_failure_at_once_open_once_and_the_named_time_holds() {
             move |_| one.throttled(Some(named), "slow down"),
             move |_| other.failure("down"),
         );
-        assert_eq!(scene.news(), [State::Open]);
+        assert_eq!(scene.announced(), [State::Open]);
         assert_eq!(scene.health().retry_in, Some(named));
     });
 }
 
 #[test]
-fn call_that_is_cut_off_counts_once_whoever_fails_meanwhile() {
+fn call_that_is_cut_off_counts_once_despite_failures_meanwhile() {
     ends(|| {
         let trip = Trip::consecutive(2).cancelled_after(SECOND);
         let mut scene = Scene::closed(Policy::new().trip(trip));
@@ -145,7 +145,7 @@ fn call_that_is_cut_off_counts_once_whoever_fails_meanwhile() {
             move |_| drop(cut_off),
             move |_| failed.failure("down"),
         );
-        assert_eq!(scene.news(), [State::Open]);
+        assert_eq!(scene.announced(), [State::Open]);
         assert_eq!(scene.health().consecutive_failures, 2);
     });
 }

@@ -1,4 +1,4 @@
-//! What is shown, by every view and to every thread.
+//! Agreement of all views, in all threads.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -24,7 +24,7 @@ const VIEWS: [View; 3] = [
     |provider| provider.admit().is_ok(),
 ];
 
-/// Something that changes what all views show, from one to the other.
+/// A change of a provider that all views show.
 struct Change {
     scene: fn(Policy) -> Scene,
     make: fn(&Provider),
@@ -68,7 +68,7 @@ const CHANGES: [Change; 6] = [
     },
 ];
 
-/// Every change, seen by every two views.
+/// Checks every change with every pair of views.
 fn for_each_change_and_views(check: impl Fn(&'static Change, View, View)) {
     for change in &CHANGES {
         for one in VIEWS {
@@ -122,7 +122,7 @@ fn what_was_changed_before_every_view_shows() {
     }
 }
 
-/// Half-open a call is admitted once; a trial that another thread has is no contradiction.
+/// One thread reads only the health: if it took the trial, the other one would rightly be refused.
 #[test]
 fn window_that_runs_out_is_seen_by_every_view() {
     for view in VIEWS {
@@ -133,7 +133,7 @@ fn window_that_runs_out_is_seen_by_every_view() {
                 |provider| assert_eq!(provider.health().state, State::HalfOpen),
                 |provider| assert!(view(provider)),
             );
-            assert_eq!(scene.news(), [State::HalfOpen]);
+            assert_eq!(scene.announced(), [State::HalfOpen]);
         });
     }
 }
@@ -156,7 +156,7 @@ fn refusal_is_of_the_window_that_is_open() {
 }
 
 #[test]
-fn breaker_that_was_seen_well_is_not_refused_for_an_outage_before() {
+fn breaker_that_was_seen_healthy_does_not_refuse_for_an_earlier_outage() {
     for view in VIEWS {
         let seen = ends_within(3, move || {
             let scene = Scene::closed(trips_at(1));
@@ -165,7 +165,7 @@ fn breaker_that_was_seen_well_is_not_refused_for_an_outage_before() {
                 &scene,
                 |provider| {
                     provider.mark_healthy();
-                    // Shut, and open for a trial at once.
+                    // Opens the breaker, and half-opens it at once.
                     let call = provider.admit().expect("closed");
                     call.throttled(Some(Duration::ZERO), "slow down");
                 },
@@ -179,7 +179,7 @@ fn breaker_that_was_seen_well_is_not_refused_for_an_outage_before() {
 }
 
 #[test]
-fn refusal_ends_with_the_window_whoever_moves_the_clock() {
+fn refusal_ends_with_the_window_whichever_thread_advances_the_clock() {
     let admitted = ends(|| {
         let scene = Scene::closed(trips_at(1));
         scene.call().throttled(Some(SECOND), "slow down");

@@ -1,4 +1,4 @@
-//! Permits that outlive their provider, of which another one has the place.
+//! Permits that outlive their provider, whose slot another provider uses.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -9,15 +9,15 @@ use crate::{
     scene::trips_at,
 };
 
-/// Drops its last handle, and its breaker unless a call is just speaking to it.
+/// Drops the provider's last handle, and its breaker unless a call is recording its outcome.
 fn gone(provider: Provider, call: Permit) {
-    // By the lock of its sign, so that loom sees when it goes.
+    // Takes the lock of its slot, so that loom orders the drop.
     assert_eq!(call.provider().as_deref(), Some(provider.id()));
     drop((call, provider));
 }
 
-/// Ends a call of a provider while that is removed, and another is made: whether the call found its
-/// own, and what the other has heard.
+/// Ends a call of a provider while another thread removes it and creates another. Returns whether the call found its own provider,
+/// and the failures that the other one has recorded.
 fn outlived(policy: Policy, end: fn(Permit)) -> HashSet<(bool, u32)> {
     ends(move || {
         let cache = HealthCache::new(policy.clone());
@@ -40,27 +40,27 @@ fn outlived(policy: Policy, end: fn(Permit)) -> HashSet<(bool, u32)> {
 }
 
 #[test]
-fn failure_never_speaks_against_whoever_comes_after() {
-    let heard = outlived(trips_at(1), |permit| permit.failure("down"));
-    assert_eq!(heard, HashSet::from([(true, 0), (false, 0)]));
+fn failure_never_counts_for_the_next_provider_of_a_slot() {
+    let results = outlived(trips_at(1), |permit| permit.failure("down"));
+    assert_eq!(results, HashSet::from([(true, 0), (false, 0)]));
 }
 
 #[test]
-fn dropped_call_never_speaks_against_whoever_comes_after() {
+fn dropped_call_never_counts_for_the_next_provider_of_a_slot() {
     let trip = Trip::consecutive(1).cancelled_after(Duration::ZERO);
-    let heard = outlived(Policy::new().trip(trip), drop);
-    assert_eq!(heard, HashSet::from([(true, 0), (false, 0)]));
+    let results = outlived(Policy::new().trip(trip), drop);
+    assert_eq!(results, HashSet::from([(true, 0), (false, 0)]));
 }
 
 #[test]
-fn throttle_never_speaks_against_whoever_comes_after() {
-    let heard = outlived(trips_at(1), |permit| permit.throttled(None, "slow down"));
-    assert_eq!(heard, HashSet::from([(true, 0), (false, 0)]));
+fn throttle_never_counts_for_the_next_provider_of_a_slot() {
+    let results = outlived(trips_at(1), |permit| permit.throttled(None, "slow down"));
+    assert_eq!(results, HashSet::from([(true, 0), (false, 0)]));
 }
 
 #[test]
-fn success_never_speaks_for_whoever_comes_after() {
-    let heard = ends_within(3, || {
+fn success_never_counts_for_the_next_provider_of_a_slot() {
+    let results = ends_within(3, || {
         let trip = Trip::failure_rate(1.0, Duration::from_secs(10)).min_calls(1);
         let cache = HealthCache::new(Policy::new().trip(trip));
         let former = cache.provider("former");
@@ -70,10 +70,10 @@ fn success_never_speaks_for_whoever_comes_after() {
         let call = loom::thread::spawn(move || permit.success());
         gone(former, other);
         let latter = cache.provider("latter");
-        // All of its calls fail, where it has not heard of that success.
+        // All of its calls have failed, unless it counted the former provider's success.
         latter.mark_unhealthy("down");
         call.join().expect("no panic");
         latter.is_healthy()
     });
-    assert_eq!(heard, HashSet::from([false]));
+    assert_eq!(results, HashSet::from([false]));
 }

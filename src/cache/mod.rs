@@ -318,7 +318,7 @@ impl HealthCache {
     /// | open | open for [`retry_in`](ProviderHealth::retry_in), limited by its own [policy](crate::Policy), and at least for [`not_before`](ProviderHealth::not_before); the backoff continues from [`failed_trials`](ProviderHealth::failed_trials) |
     /// | half-open | half-open, with no trial in flight |
     /// | forced | forced for [`forced_for`](ProviderHealth::forced_for), at most 7 days; the state beneath the override is not restored |
-    /// | closed | unchanged: failures that had not opened the breaker are dropped, and an unknown provider is not created |
+    /// | closed | unchanged: failures that had not opened the breaker are not restored, and an unknown provider is not created |
     ///
     /// A provider keeps its state if this cache has already recorded a result, an override or a change of state for it. Set
     /// providers' own policies before the restore.

@@ -22,7 +22,7 @@ use std::fmt;
 /// † With feature `hyper`: `hyper::Error`, and the error of hyper-util's legacy client, which reqwest uses too.
 ///
 /// For an error with sources, the innermost kind counts, with two exceptions. An error while connecting is always one of the
-/// first four kinds. A [neutral](Self::is_neutral) kind stays neutral: a request whose body breaks off is a `request`, although
+/// first four kinds, `dns` to `timeout`. A [neutral](Self::is_neutral) kind stays neutral: a request whose body breaks off is a `request`, although
 /// the source is a `reset`.
 ///
 /// Tower, tower-http and reqwest are not dependencies of this crate, nor is tonic without its feature. Their errors are

@@ -709,7 +709,7 @@ impl Breaker {
 
 /// Steps that several events share.
 impl Breaker {
-    /// Forgets the failures of live calls and of checks while closed.
+    /// Clears the failures of live calls and of checks while closed.
     fn clear_failures(&mut self) {
         self.streak.end();
         self.failed_checks = 0;

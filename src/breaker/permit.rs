@@ -130,7 +130,7 @@ impl Permit {
     }
 
     /// Whether the beginning of the answer must be recorded.
-    pub(crate) fn minds_answer(&self) -> bool {
+    pub(crate) fn must_record_answer(&self) -> bool {
         self.ticket.must_record_answer()
     }
 
@@ -139,7 +139,7 @@ impl Permit {
     /// The time that [`Trip::slow_call`](crate::Trip::slow_call) measures ends here, so a long stream is not a slow call. A
     /// second call has no effect.
     pub fn release_slot(&mut self) {
-        if self.minds_answer() {
+        if self.must_record_answer() {
             if let Some(breaker) = self.hot_slot.breaker(self.ticket) {
                 breaker.answer_began(&mut self.ticket);
             }

@@ -271,7 +271,7 @@ impl Trial {
     fn ended_with(&self, error: &BoxError) {
         if CircuitOpen::is_within(&**error, self.breaker.id()) {
             self.breaker
-                .update(|breaker, _| breaker.stand_back(self.layer));
+                .update(|breaker, _| breaker.note_outer(self.layer));
         }
     }
 }

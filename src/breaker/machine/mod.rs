@@ -365,7 +365,7 @@ impl Breaker {
     }
 
     /// Notes that a trial of this layer was refused by this same breaker, so there is another layer beneath it.
-    pub(crate) fn stand_back(&mut self, layer: LayerId) {
+    pub(crate) fn note_outer(&mut self, layer: LayerId) {
         self.outer.add(layer);
     }
 

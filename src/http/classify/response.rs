@@ -51,7 +51,7 @@ impl StatusClassifier {
             judge.conclude(permit, None);
             return response.map(HealthBody::from);
         }
-        let has_events = permit.minds_answer() && sse::is_readable(response.headers());
+        let has_events = permit.must_record_answer() && sse::is_readable(response.headers());
         let idle_timeout = self.idle_timeout;
         response.map(|body| HealthBody::watched(body, permit, judge, idle_timeout, has_events))
     }

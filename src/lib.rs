@@ -2,8 +2,8 @@
 //! per provider, background checks, and fallback chains.
 //!
 //! A *provider* is anything that can fail on its own: a model provider, an internal service, a database, a queue. While it is
-//! down, each call to it costs a timeout. A [`HealthLayer`] refuses calls after two failures in a row: only calls already in flight
-//! still wait, and then one trial a minute. A [`FallbackChain`] answers the refused calls from the next provider.
+//! down, each call waits for a timeout. After two failures in a row, a [`HealthLayer`] refuses calls at once. Only the calls already
+//! in flight still wait, and after them one trial a minute. A [`FallbackChain`] answers the refused calls from the next provider.
 //!
 //! # Example
 //!
@@ -44,14 +44,15 @@
 //! 4. The classifier turns the result into an [`Outcome`]. By default, [every error is a failure](ErrorsAsFailures).
 //! 5. The breaker changes its state by the rules of its [`Policy`]; [`HealthCache::subscribe`] reports each change.
 //!
-//! All state is in the [`HealthCache`], by provider. Layers, probes and chains share its providers. So a provider has one
-//! breaker, however often a service is layered, cloned or boxed.
+//! The [`HealthCache`] stores all state by provider, and layers, probes and chains share it. So a provider has one breaker, however
+//! often a service is layered, cloned or boxed.
 //!
 //! # Cost
 //!
 //! A call through a closed breaker costs three atomic loads, in `poll_ready`, in `call` and at its end: no lock, no allocation, no clock, no reference count.
-//! [`Trip::failure_rate`], [`Trip::slow_call`] and [`Trip::cancelled_after`] read the clock; the first also adds an atomic
-//! counter, the second a short lock. A refusal waits for no lock, unless the state is just changing. [Measurements][performance] include other crates.
+//! [`Trip::failure_rate`], [`Trip::slow_call`] and [`Trip::cancelled_after`] read the clock. A failure rate also adds an atomic
+//! counter, and a slow-call rule a short lock. A refusal waits for a lock only while the state is changing.
+//! [Measurements][performance] include other crates.
 //!
 //! # Where to find what
 //!
@@ -79,13 +80,13 @@
 //! | feature | default | adds |
 //! |---|---|---|
 //! | `http` | yes | [`http`]: judges status codes, `Retry-After`, bodies and gRPC; checks over HTTP; [`ServedBy`] in responses |
-//! | `hyper` | no | the [kinds](error::Kind) of errors of hyper and of hyper-util's client, which reqwest uses |
+//! | `hyper` | no | classifies the errors of hyper and of hyper-util's client (used by reqwest) by [kind](error::Kind) |
 //! | `load` | no | `tower::load::Load` for [`Health`], so that balancers avoid providers that are down |
 //! | `metrics` | no | [`metrics`]: counters and gauges of calls, states, trials, checks and fallbacks, for the `metrics` crate |
 //! | `serde` | no | reads a [`Policy`], reads and writes a [`Snapshot`], writes a [`Transition`] |
 //! | `status` | no | [`status`]: a live status page, its JSON and events, and overrides by operators |
-//! | `tonic` | no | gives tonic's clients a refusal as status `UNAVAILABLE` instead of `UNKNOWN`; the [kind](error::Kind) of tonic's connect errors |
-//! | `tracing` | no | events: `WARN` when a breaker opens, `INFO` when it recovers; at `DEBUG`, what a chain skipped, and refused calls once a second per provider |
+//! | `tonic` | no | refusals reach tonic clients as status `UNAVAILABLE` instead of `UNKNOWN`; classifies tonic's connect errors by [kind](error::Kind) |
+//! | `tracing` | no | events: `WARN` when a breaker opens, `INFO` when it recovers; `DEBUG` when a provider of a chain does not serve, and when calls are refused, at most once a second per provider |
 //! | `full` | no | all of the above |
 //!
 //! # Runtime
@@ -99,8 +100,8 @@
 //! Whatever the application supplies may panic: services, classifiers, rules, checks, listeners, wakers, recorders, subscribers.
 //! No lock is poisoned, and no other call is affected.
 //!
-//! - A call that panics records nothing, unless [`Trip::cancelled_after`] counts it. A trial's slot is free again after
-//!   [`Trials::pause`].
+//! - A call that panics records nothing, unless [`Trip::cancelled_after`] counts it. If the call was a trial, it counts as in
+//!   flight until [`Trials::pause`] has passed.
 //! - A check that panics has failed.
 //! - A listener that panics is called again with the next transition.
 //!

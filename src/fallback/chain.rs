@@ -16,7 +16,8 @@ use crate::{
 
 /// Service that tries providers in order of preference and returns the first acceptable result.
 ///
-/// Each entry is a provider and its stack: the service that calls it, with request mapping and timeouts as ordinary layers.
+/// Each entry is a provider and its stack: a service that calls the provider, inside ordinary layers such as timeouts and request
+/// mapping.
 /// [`guard`](Self::guard) adds the provider's [`HealthLayer`](crate::HealthLayer) to the stack; [`entry`](Self::entry) takes a
 /// stack that already has it.
 ///
@@ -24,7 +25,7 @@ use crate::{
 ///
 /// 1. It skips an entry whose breaker would refuse, without cloning or polling its service.
 /// 2. It calls any other entry. The [rule](crate::Advance) then decides whether to return the result or to go on.
-/// 3. If no entry is left and some breakers refused, [`when_exhausted`](Self::when_exhausted) decides.
+/// 3. If no entry is left and some breakers refused, [`when_exhausted`](Self::when_exhausted) decides whether to try those again.
 ///
 /// The request is cloned only if another entry may still need it.
 ///
@@ -32,7 +33,7 @@ use crate::{
 /// the same type; to mix types, box them with tower's `BoxCloneSyncService`.
 ///
 /// The chain is always ready, so `call` does not need `poll_ready` first. It waits for an entry to be ready when it reaches that
-/// entry. Put a `LoadShed` into a stack that can be full: the chain then gets an error and goes on.
+/// entry. If a stack limits concurrency or rate, add a `LoadShed`: at the limit, the chain then gets an error and goes on.
 ///
 /// ```
 /// use std::{io, time::Duration};
@@ -77,12 +78,13 @@ use crate::{
 ///
 /// # Errors
 ///
-/// [`NoHealthyProvider`](crate::error::NoHealthyProvider) if no entry is left or the deadline has passed; otherwise an entry's
-/// error that the rule returns to the caller, boxed.
+/// [`NoHealthyProvider`](crate::error::NoHealthyProvider) if no entry is left or the deadline has passed. If the rule
+/// returns an entry's error to the caller, the chain boxes that error.
 ///
 /// # Cancel safety
 ///
-/// Dropping the future drops the call in flight and its permit. That call is then neutral, and a trial's slot is freed.
+/// Dropping the future drops the call in flight and its permit. That call is then neutral. If it was a trial, its slot is freed
+/// after [`Trials::pause`](crate::Trials::pause).
 #[must_use]
 pub struct FallbackChain<S, Req, R = ErrorsAdvance> {
     pub(super) entries: Arc<Vec<Entry<S, Req>>>,
@@ -100,15 +102,15 @@ pub struct FallbackChain<S, Req, R = ErrorsAdvance> {
 /// | `LastResort` | at most one trial per second and provider | most chains |
 /// | `Fail` | none | callers that retry later |
 /// | `Wait` | one, once a breaker admits it | background work |
-/// | `FailOpen` | all | chains where a false alarm must never keep out all providers at once |
+/// | `FailOpen` | all | chains that must not lose all providers to a false alarm |
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Exhausted {
     /// Requests an [early trial](Provider::grant_trial) from each provider that refused, in order, and calls the first that
-    /// grants it. Each provider grants at most one per second, and none before a retry time that the provider named.
+    /// grants it. Each provider grants at most one per second, and none before its retry time, such as a `Retry-After`.
     ///
-    /// The default. Suppose one bad request opens the breakers of all providers: without early trials, every request would then
-    /// fail for a minute. With them, the next good request closes a breaker.
+    /// The default. Suppose repeated bad requests open the breakers of all providers: without early trials, every request would
+    /// then fail for a minute. With them, the next good request closes a breaker.
     #[default]
     LastResort,
     /// Fails at once.
@@ -119,14 +121,14 @@ pub enum Exhausted {
     /// Calls all providers that refused, in order, as if their breakers were closed: Envoy's [panic mode].
     ///
     /// This applies only if all of them refused because of failures ([`Cause::Failures`](crate::Cause::Failures) or
-    /// [`Cause::Probe`](crate::Cause::Probe)). If one is throttled or forced, or named a retry time that has not passed, the
+    /// [`Cause::Probe`](crate::Cause::Probe)). If one is throttled or forced open, or its retry time has not passed, the
     /// chain does what [`LastResort`](Self::LastResort) does.
     ///
     /// Each entry's layer admits these calls only if it runs in the same task as the chain. With a `Buffer` or a spawned task in
     /// between, the layer refuses as usual.
     ///
     /// At most one of these calls per second and provider is a trial, whose success can close the breaker. The others appear in
-    /// metrics and among the attempts, but change no breaker, unless the provider throttles.
+    /// metrics and among the attempts. Of their outcomes, only [`Throttled`](crate::Outcome::Throttled) changes the breaker.
     ///
     /// [panic mode]: https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/load_balancing/panic_threshold
     FailOpen,
@@ -161,10 +163,10 @@ impl<S, Req> FallbackChain<S, Req> {
 impl<S, Req, R: GuardRule> FallbackChain<Health<S, R::Classifier>, Req, R> {
     /// Appends a provider with its `stack`, and puts a [`HealthLayer`](crate::HealthLayer) around the stack.
     ///
-    /// The layer uses the [classifier](GuardRule) of the chain's current rule, so one table decides health and fallback. Set the
-    /// rule *before* the entries: start with `FallbackChain::http` or `FallbackChain::grpc`, or call [`advance`](Self::advance).
-    /// With the default rule and [`advance_when`](Self::advance_when), the classifier is
-    /// [`ErrorsAsFailures`](crate::ErrorsAsFailures).
+    /// The layer uses the [classifier](GuardRule) of the chain's current rule, so the rule decides both health and fallback.
+    /// Set the rule *before* the entries: start with `FallbackChain::http` or `FallbackChain::grpc`, or call
+    /// [`advance`](Self::advance). The default rule and [`advance_when`](Self::advance_when) have the same classifier,
+    /// [`ErrorsAsFailures`](crate::ErrorsAsFailures), so `advance_when` can follow the entries.
     ///
     /// If the stack needs a layer outside the `HealthLayer`, for example a `Retry`, use [`entry`](Self::entry).
     ///
@@ -230,8 +232,8 @@ impl<S, Req, R> FallbackChain<S, Req, R> {
         self.push(provider, service, None)
     }
 
-    /// Like [`entry`](Self::entry), but the provider is skipped unless `predicate` accepts the request: for example, if the
-    /// request fits its context window. The predicate may run more than once per request.
+    /// Like [`entry`](Self::entry), but the provider is skipped unless `predicate` accepts the request. For example, a
+    /// predicate can reject requests that exceed a model's context window. The predicate may run more than once per request.
     pub fn entry_if<P>(self, provider: Provider, service: S, predicate: P) -> Self
     where
         S: Clone,
@@ -308,16 +310,16 @@ impl<S, Req, R> FallbackChain<S, Req, R> {
         Self { exhausted, ..self }
     }
 
-    /// Sets whether an exhausted chain returns the last rejected response instead of an error. Default: false.
+    /// Sets whether an exhausted chain returns the last response that the rule rejected, instead of an error. Default: false.
     ///
     /// The caller then gets a provider's own 429 or 503, for example, instead of
     /// [`NoHealthyProvider`](crate::error::NoHealthyProvider).
     ///
-    /// The chain first applies [`when_exhausted`](Self::when_exhausted), and returns the kept response only if that yields no
-    /// better one. It also returns the kept response if [`deadline`](Self::deadline) or [`max_attempts`](Self::max_attempts) ends
-    /// the chain.
+    /// The chain keeps that response while it goes on and while it applies [`when_exhausted`](Self::when_exhausted). It returns
+    /// the kept response if no entry serves, also if [`deadline`](Self::deadline) or [`max_attempts`](Self::max_attempts) ends the
+    /// chain.
     ///
-    /// Only responses are kept. If every call failed with an error, the chain returns
+    /// Only responses are kept, not errors. If every call failed with an error, the chain returns
     /// [`NoHealthyProvider`](crate::error::NoHealthyProvider), with the last error as its source.
     ///
     /// The rule's [`served`](crate::Advance::served) runs on the kept response. Over HTTP, the response therefore has a

@@ -6,9 +6,9 @@ use super::{
 };
 use crate::{cache::Provider, outcome::Outcome};
 
-/// Wraps services in [`Health`], which refuses calls while the provider's breaker is open and records the outcome of all others.
+/// Wraps services in [`Health`], which refuses calls while the provider's breaker is open and records the outcomes of the others.
 ///
-/// All services that it wraps share one breaker, as do all layers of the same [`Provider`].
+/// The breaker belongs to the [`Provider`]: all layers created from it, and all services that they wrap, share the breaker.
 ///
 /// ```
 /// use std::{io, time::Duration};
@@ -54,7 +54,7 @@ impl HealthLayer {
 }
 
 impl<C> HealthLayer<C> {
-    /// Sets the classifier that judges calls. Default: [`ErrorsAsFailures`].
+    /// Sets the classifier, which maps each call's result to an [`Outcome`]. Default: [`ErrorsAsFailures`].
     pub fn classify<D>(self, classifier: D) -> HealthLayer<D> {
         HealthLayer {
             provider: self.provider,
@@ -62,7 +62,7 @@ impl<C> HealthLayer<C> {
         }
     }
 
-    /// Sets a closure that judges calls. Default: [`ErrorsAsFailures`].
+    /// Sets a closure that maps each call's result to an [`Outcome`]. Default: [`ErrorsAsFailures`].
     pub fn classify_with<Res, E, F>(self, classifier: F) -> HealthLayer<ClassifyWith<F>>
     where
         F: Fn(Result<&Res, &E>) -> Outcome,

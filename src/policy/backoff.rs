@@ -8,8 +8,8 @@ use crate::util::{
 
 /// How long a breaker stays open.
 ///
-/// The default is 60 s each time. An exponential backoff grows with each failed trial. It starts again at its first wait once the
-/// breaker has stayed closed for as long as its last open window lasted.
+/// The default is 60 s each time. An exponential backoff grows with each failed trial. It resets to the first wait when the
+/// breaker has been closed for as long as the last open window lasted.
 ///
 /// ```
 /// use std::time::Duration;
@@ -110,7 +110,7 @@ impl Backoff {
     /// Sets the maximum time that failed checks and [marks](crate::Provider::mark_unhealthy) can keep a provider out. Default:
     /// 10 minutes.
     ///
-    /// The time counts from the trip or the last failed trial. After it a live call is admitted as a trial, so that a broken
+    /// The time counts from the trip or the last failed trial. After that, a live call is admitted as a trial, so that a broken
     /// probe cannot keep a healthy provider out for ever.
     ///
     /// # Panics
@@ -124,13 +124,13 @@ impl Backoff {
         }
     }
 
-    /// Returns the first wait: that of [`exponential`](Self::exponential), or the one of [`constant`](Self::constant).
+    /// Returns the wait after a trip: `first` of [`exponential`](Self::exponential), or `wait` of [`constant`](Self::constant).
     #[must_use]
     pub fn get_first(&self) -> Duration {
         self.first
     }
 
-    /// Returns the longest wait: that of [`exponential`](Self::exponential), or the one of [`constant`](Self::constant).
+    /// Returns the longest wait: `max` of [`exponential`](Self::exponential), or `wait` of [`constant`](Self::constant).
     #[must_use]
     pub fn get_max(&self) -> Duration {
         self.max

@@ -77,7 +77,7 @@ impl Policy {
     }
 
     /// Sets how long the breaker stays open if the provider asks for a pause. Default: [`Throttle::default`], the time that the
-    /// provider names, at most 1 hour.
+    /// provider asks for, at most 1 hour.
     pub fn throttle(self, throttle: Throttle) -> Self {
         Self { throttle, ..self }
     }

@@ -25,9 +25,9 @@ pub struct Throttle {
 }
 
 impl Throttle {
-    /// Sets the wait if the provider names no time. Default: 15 s.
+    /// Sets the wait after a throttle without a retry time. Default: 15 s.
     ///
-    /// The wait doubles with each further throttle in a row that names none, up to 5 minutes or this wait, whichever is longer.
+    /// Each further such throttle in a row doubles the wait, up to 5 minutes or up to `wait` if that is longer.
     ///
     /// # Panics
     ///
@@ -40,7 +40,7 @@ impl Throttle {
         }
     }
 
-    /// Sets the maximum wait, also for times that the provider names. Default: 1 hour.
+    /// Sets the maximum wait, even if the provider asks for a longer one. Default: 1 hour.
     ///
     /// # Panics
     ///

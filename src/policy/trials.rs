@@ -83,7 +83,7 @@ impl Trials {
     /// Admits no live call as a trial, so that only a [functional](crate::Check::functional) check closes the breaker. Default:
     /// false.
     ///
-    /// After [`Backoff::max_hold`](crate::Backoff::max_hold) a live call is admitted as a trial all the same, so that a broken
+    /// Exception: after [`Backoff::max_hold`](crate::Backoff::max_hold), a live call is admitted as a trial, so that a broken
     /// probe cannot keep a healthy provider out for ever.
     pub fn by_probe_only(self, by_probe_only: bool) -> Self {
         Self {

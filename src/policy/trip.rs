@@ -7,7 +7,7 @@ use crate::util::{
 
 /// When a closed breaker trips, and which calls count as failures.
 ///
-/// By default it trips at the second failure in a row, if at most 5 minutes lie between the two.
+/// By default it trips at the second failure in a row, if the two are at most 5 minutes apart.
 ///
 /// ```
 /// use std::time::Duration;
@@ -54,10 +54,11 @@ impl Trip {
 
     /// Trips at this many failures in a row. Default: 2; with 1, the first failure trips.
     ///
-    /// Random errors make failures in a row by chance: with 5 % of errors at 100 calls/s, two in a row come every few seconds. So
-    /// the breaker measures this noise; the more noise, the more failures it needs. A streak that a success ends before it trips
-    /// is a *blip*. Blips are counted with a half-life of 10 minutes. At 2 blips one more failure is needed, and another one
-    /// at 4, 8 and 16 blips and so on. The total never exceeds 16, or `failures` if that is greater. [`exact`](Self::exact) disables this.
+    /// Random errors also come in a row: at 100 calls/s of which 5 % fail, two failures in a row occur every few seconds.
+    /// Therefore, the breaker measures this noise, and needs more failures to trip if there is more of it. A streak of failures
+    /// that ends with a success instead of a trip is a *blip*. Blips are counted with a half-life of 10 minutes. At 2 blips the
+    /// breaker needs one more failure, and one more at each doubling (4, 8, 16). The total never exceeds 16, or `failures` if that
+    /// is greater. [`exact`](Self::exact) disables this.
     ///
     /// # Panics
     ///
@@ -94,7 +95,7 @@ impl Trip {
         Self::NEVER.or_failure_rate(ratio, window)
     }
 
-    /// Adds a [`failure_rate`](Self::failure_rate): the breaker trips at whichever comes first.
+    /// Adds a [`failure_rate`](Self::failure_rate): the breaker trips when either rule is met.
     ///
     /// # Panics
     ///
@@ -117,7 +118,7 @@ impl Trip {
         }
     }
 
-    /// Sets the number of calls in the window below which the failure rate does not trip. Default: 20.
+    /// Sets the minimum number of calls in the window for the failure rate to trip. Default: 20.
     ///
     /// # Panics
     ///
@@ -147,7 +148,7 @@ impl Trip {
 
     /// Counts a success as a failure if the call took at least this long, from permit to outcome. Default: no limit.
     ///
-    /// For a streamed answer, only the time to its beginning counts, up to
+    /// For a streamed response, the time ends when the response begins: see
     /// [`Permit::release_slot`](crate::Permit::release_slot).
     ///
     /// # Panics
@@ -163,8 +164,8 @@ impl Trip {
 
     /// Counts a call as a failure if it is dropped after at least this long. Default: a dropped call is neutral.
     ///
-    /// Use it if a timeout *outside* the layer cancels calls. With zero, every dropped call is a failure. A call whose answer has
-    /// begun, such as a streamed body, stays neutral: see [`Permit::release_slot`](crate::Permit::release_slot).
+    /// Use it if a timeout *outside* the layer cancels calls. With zero, every dropped call is a failure. A call whose response
+    /// has begun, such as a streamed body, stays neutral: see [`Permit::release_slot`](crate::Permit::release_slot).
     pub fn cancelled_after(self, limit: Duration) -> Self {
         Self {
             cancelled_after: Some(limit),

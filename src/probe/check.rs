@@ -10,7 +10,7 @@ use crate::{
 
 type Verdict = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
-/// A health check of one provider, and what a success of it proves.
+/// A health check of one provider, which proves that the provider is reachable or that it serves requests.
 ///
 /// ```
 /// use std::time::Duration;
@@ -40,8 +40,8 @@ impl Check {
     /// A failure counts against the provider. The effect of a success depends on what opened the breaker:
     ///
     /// - If a check opened it, the success closes it.
-    /// - If live calls opened it, the success ends the open window early, so that one live call is admitted as a trial. Once a
-    ///   trial has failed in the same outage, it no longer does.
+    /// - If live calls opened it, the success ends the open window early, so that one live call is admitted as a trial. After
+    ///   a trial has failed in the same outage, a successful check no longer ends the window early.
     ///
     /// The output of `check` is any [`CheckResult`]. A panic is a failure.
     pub fn new<F, Fut>(check: F) -> Self
@@ -70,7 +70,8 @@ impl Check {
         }
     }
 
-    /// Declares that the check is a real, small request through the real path. Default: the check proves reachability only.
+    /// Declares that the check sends a small request that the provider serves like a live call. Default: the check proves
+    /// reachability only.
     ///
     /// A success counts as the success of a trial: it can close the breaker. An [`Answered`](Outcome::Answered) outcome changes
     /// nothing.
@@ -135,7 +136,7 @@ impl fmt::Debug for Check {
 /// |---|---|
 /// | [`Success`](Outcome::Success) | passes |
 /// | [`Failure`](Outcome::Failure), [`Fatal`](Outcome::Fatal) | fails |
-/// | [`Throttled`](Outcome::Throttled) | opens the breaker until the time that the provider named, as a call does; not if a live call has succeeded since the last check, or if a trial is in flight |
+/// | [`Throttled`](Outcome::Throttled) | opens the breaker for the retry time, as a throttled call does, unless a live call has succeeded since the last check or a trial is in flight |
 /// | [`Answered`](Outcome::Answered) | passes if it checks [reachability](Check::new); is ignored if it is [functional](Check::functional) |
 /// | [`Neutral`](Outcome::Neutral) | is ignored |
 pub trait CheckResult {

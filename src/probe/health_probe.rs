@@ -13,10 +13,11 @@ use crate::{
 /// Checks providers in the background, concurrently.
 ///
 /// The first checks run at once, later ones every 30 s, each with a timeout of 3 s. When a provider's open window ends, its check
-/// runs immediately. A check that fails, panics or times out counts against its own provider only and delays no other.
+/// runs immediately. A check that fails, panics or times out counts against its own provider only and delays no other check.
 ///
-/// The [`Check`] declares what a success proves. Checks do not change the failure streak of live calls. While the breaker is
-/// closed, a failed check is ignored if a live call has succeeded since the last check.
+/// A [`Check`] proves that its provider is reachable or, if declared [functional](Check::functional), that it serves requests.
+/// Checks do not change the failure streak of live calls. While the breaker is closed, a failed check is ignored if a live call
+/// has succeeded since the last check.
 ///
 /// ```
 /// use std::time::Duration;
@@ -61,7 +62,7 @@ pub enum Scope {
     /// All providers that have a check.
     #[default]
     All,
-    /// Only providers that are not closed. Saves calls to metered APIs.
+    /// Only providers whose breakers are not closed. Saves calls to metered APIs.
     Suspect,
 }
 
@@ -144,8 +145,8 @@ impl HealthProbe {
         Self { scope, ..self }
     }
 
-    /// Sets whether to skip a provider's check if its breaker is closed and a live call has succeeded since the previous turn.
-    /// Default: false.
+    /// Sets whether to skip a provider's check if its breaker is closed and a live call has succeeded since the check was last
+    /// due. Default: false.
     pub fn skip_when_busy(self, skip: bool) -> Self {
         Self {
             skips_busy: skip,

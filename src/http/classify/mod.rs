@@ -14,8 +14,8 @@ use super::{
 };
 use crate::{outcome::Outcome, util::settings::positive};
 
-/// Classifies responses by their status, and successful ones also by their body. The default of
-/// [`HealthLayer::http`](crate::HealthLayer::http).
+/// Classifies responses by their status, and successful ones also by their body. Default classifier
+/// of [`HealthLayer::http`](crate::HealthLayer::http).
 ///
 /// For each status, the table gives the outcome for the provider's health, and whether a
 /// [`FallbackChain`](crate::FallbackChain) tries the next provider.
@@ -36,16 +36,16 @@ use crate::{outcome::Outcome, util::settings::positive};
 /// The other 5xx include non-standard statuses for an overloaded or unreachable origin: 520 to 526 and 530
 /// (Cloudflare), 529 (Anthropic), 598 and 599. Clients treat an unknown 5xx as a 500 (RFC 9110 §15).
 ///
-/// When only the body tells why a call failed, put a [`ReadErrorsLayer`](super::ReadErrorsLayer) below. Its verdict
-/// takes precedence over the table.
+/// If only the body shows why a call failed, add a [`ReadErrorsLayer`](super::ReadErrorsLayer) inside the
+/// `HealthLayer`. Its verdict takes precedence over the table.
 ///
 /// A success is recorded at the end of the body. A body that breaks, or is shorter than announced, is a failure; see
 /// [`HealthBody`]. [`judge_sse`](Self::judge_sse) and [`judge_body`](Self::judge_body) inspect the contents of a
-/// body. All other outcomes are recorded at the headers.
+/// body. All other outcomes are recorded when the headers arrive.
 ///
-/// The retry time of a response is read by [`retry_after`], and by [`retry_hint`](Self::retry_hint) from
-/// provider-specific headers. A throttle keeps the breaker open for that time. So does a failure that opens the
-/// breaker, if its open window is shorter.
+/// [`retry_after`] reads the retry time of a response; to read provider-specific headers too, set a
+/// [`retry_hint`](Self::retry_hint). A throttle keeps the breaker open for the retry time. A failure that opens the
+/// breaker also does, if the retry time is longer than the open window.
 ///
 /// Errors are classified as by [`ErrorsAsFailures`](crate::ErrorsAsFailures): the reason is labelled with the
 /// error's [kind](crate::error::Kind), and errors of a [neutral](crate::error::Kind::is_neutral) kind are neutral.
@@ -101,13 +101,13 @@ pub struct StatusClassifier {
 }
 
 impl StatusClassifier {
-    /// A classifier with the table above.
+    /// Creates a classifier with the table above.
     pub fn new() -> Self {
         Self::default()
     }
 
     /// Opens the breaker at once on refused credentials: 401, 402 and 403 become [fatal](Self::fatal_on). A 403 with a
-    /// retry time remains a throttle. Default: they are [answers](Outcome::Answered).
+    /// retry time remains a throttle. Default: they are [answered](Outcome::Answered).
     ///
     /// Use this when all calls share a key that the application owns. When callers bring their own keys, one bad key
     /// would open the breaker for all of them.
@@ -119,8 +119,8 @@ impl StatusClassifier {
         )
     }
 
-    /// Treats these statuses as [answers](Outcome::Answered) about the request: the provider is up. Default: most 4xx,
-    /// 501, 505 to 508, 510.
+    /// Treats these statuses as [answered](Outcome::Answered): the provider is up, and the status concerns only the
+    /// request. Default: most 4xx, 501, 505 to 508, 510.
     ///
     /// # Panics
     ///
@@ -160,8 +160,9 @@ impl StatusClassifier {
         self.set_health("StatusClassifier::failure_on", statuses, Verdict::Failure)
     }
 
-    /// Treats these statuses as throttles: the breaker opens until the provider's pause ends. They do not count as
-    /// failures. Default: 429.
+    /// Treats these statuses as throttles: the breaker opens for the retry time, or for
+    /// [`Throttle::default_wait`](crate::Throttle::default_wait) if there is none. They do not count as failures. Default:
+    /// 429.
     ///
     /// # Panics
     ///
@@ -208,8 +209,8 @@ impl StatusClassifier {
         self.set_advance("StatusClassifier::return_on", statuses, false)
     }
 
-    /// Maximum time that the reader of a successful response waits for the next frame. After that the call is a failure,
-    /// and the reader gets an [`IdleBody`](super::IdleBody) error. Default: no limit.
+    /// Sets the maximum time that the reader of a successful response waits for the next frame. After that the call is a
+    /// failure, and the reader gets an [`IdleBody`](super::IdleBody) error. Default: no limit.
     ///
     /// The time counts only while the reader waits for a frame, so a slow reader causes no failure. The body must be
     /// polled within a tokio runtime with its timer enabled. The first wait of each body allocates a timer.
@@ -249,8 +250,8 @@ impl StatusClassifier {
     /// Adds a closure that reads a provider-specific retry time from the headers. The longest time of all closures
     /// and [`retry_after`](super::retry_after()) applies. Default: `retry_after` alone.
     ///
-    /// The module [`retry_hint`](super::retry_hint) has such functions for headers whose unit differs between APIs.
-    /// They are called for a 429, a 403 and failures, but not for successes.
+    /// The closures are called for a 429, a 403 and failures, but not for successes. The module
+    /// [`retry_hint`](super::retry_hint) has ready-made functions for several APIs.
     ///
     /// ```
     /// use std::time::Duration;
@@ -277,9 +278,9 @@ impl StatusClassifier {
     ///
     /// For each response with `Content-Type: text/event-stream`, the closure is called with each event until it returns
     /// a verdict other than [`Continue`](StreamVerdict::Continue). That verdict is recorded at once, whether or not the
-    /// reader goes on. A stream that ends earlier is a failure, `incomplete`. A last event without a blank line after it
-    /// is judged at the end. A response to `HEAD` is a success. Compressed streams are not inspected: they are a success
-    /// at their end.
+    /// reader goes on. A stream that ends before a verdict is a failure with reason `incomplete`. A last event without
+    /// a blank line after it is judged at the end of the stream. A response to `HEAD` is a success. Compressed streams
+    /// are not inspected: they are a success at their end.
     ///
     /// The reader gets every byte unchanged and without delay.
     ///
@@ -332,7 +333,7 @@ impl StatusClassifier {
     /// impl JudgeBody for Lines {
     ///     fn frame(&mut self, data: &[u8]) -> StreamVerdict {
     ///         for piece in data.split_inclusive(|byte| *byte == b'\n') {
-    ///             // Longer lines are content: keep their beginning.
+    ///             // The last line and errors are short: of other lines, keep only the beginning.
     ///             let room = 4096_usize.saturating_sub(self.line.len());
     ///             self.line.extend_from_slice(&piece[..piece.len().min(room)]);
     ///             if piece.ends_with(b"\n") {

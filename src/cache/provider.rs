@@ -1,8 +1,10 @@
 use std::{fmt, sync::Arc, time::Duration};
 
+use tokio::time::Instant;
+
 use crate::{
-    breaker::{Breaker, LayerId, Permit, SharedBreaker, Ticket},
-    outcome::Reason,
+    breaker::{AdmissionChanged, Breaker, Depth, HotSlot, LayerId, Permit, SharedBreaker, Ticket},
+    outcome::{Outcome, Reason},
     policy::Policy,
     view::{CircuitOpen, Override, ProviderHealth},
 };
@@ -21,11 +23,6 @@ impl Provider {
         Self { breaker }
     }
 
-    #[inline]
-    pub(crate) fn breaker(&self) -> &Arc<SharedBreaker> {
-        &self.breaker
-    }
-
     /// Returns the provider's id.
     #[must_use]
     pub fn id(&self) -> &str {
@@ -33,7 +30,7 @@ impl Provider {
     }
 
     pub(crate) fn shared_id(&self) -> &Arc<str> {
-        self.breaker().id()
+        self.breaker.id()
     }
 
     /// Requests a permit for one call.
@@ -49,26 +46,26 @@ impl Provider {
     /// Like [`admit`](Self::admit), for a call through a layer.
     #[inline]
     pub(crate) fn admit_to(&self, layer: LayerId) -> Result<Permit, CircuitOpen> {
-        let ticket = self.breaker().admit(layer)?;
-        Ok(Permit::new(self.breaker().hot_slot(), ticket))
+        let ticket = self.breaker.admit(layer)?;
+        Ok(Permit::new(self.breaker.hot_slot(), ticket))
     }
 
     /// Admits a call whose outcome another permit records, or none.
     pub(crate) fn admit_uncounted(&self) -> Permit {
-        let hot_slot = self.breaker().hot_slot();
+        let hot_slot = self.breaker.hot_slot();
         Permit::new(hot_slot, Ticket::judged_elsewhere(hot_slot.state().epoch()))
     }
 
     /// Admits a call of a chain even if failures opened the breaker. If a trial can be granted, the call is that trial; otherwise
     /// its outcome does not count.
     pub(crate) fn admit_failing_open(&self, layer: LayerId) -> Result<Permit, CircuitOpen> {
-        let ticket = self.breaker().admit_failing_open(layer)?;
-        Ok(Permit::new(self.breaker().hot_slot(), ticket))
+        let ticket = self.breaker.admit_failing_open(layer)?;
+        Ok(Permit::new(self.breaker.hot_slot(), ticket))
     }
 
     /// Whether a chain may override the breaker: it admits calls, or refuses them only because of failures.
     pub(crate) fn may_fail_open(&self) -> bool {
-        self.breaker().look(|breaker, now| {
+        self.breaker.look(|breaker, now| {
             breaker.retry_in(now).is_none() || breaker.refuses_for_failures(now)
         })
     }
@@ -77,20 +74,20 @@ impl Provider {
     #[inline]
     #[must_use]
     pub fn is_healthy(&self) -> bool {
-        self.breaker().is_healthy()
+        self.breaker.is_healthy()
     }
 
     /// Returns a copy of the provider's health.
     #[must_use]
     pub fn health(&self) -> ProviderHealth {
-        self.breaker().health()
+        self.breaker.health()
     }
 
     /// Closes the breaker and resets its counts, its backoff and its last error.
     ///
     /// It does not end an override by [`force`](Self::force).
     pub fn mark_healthy(&self) {
-        self.breaker().update(Breaker::mark_healthy);
+        self.breaker.update(Breaker::mark_healthy);
     }
 
     /// Records a failed call that was made elsewhere.
@@ -99,7 +96,7 @@ impl Provider {
     /// latest [`Backoff::max_hold`](crate::Backoff::max_hold) after the trip or the last failed trial.
     pub fn mark_unhealthy(&self, reason: impl Into<Reason>) {
         let reason = reason.into();
-        self.breaker()
+        self.breaker
             .update(|breaker, now| breaker.mark_unhealthy(reason, now));
     }
 
@@ -112,7 +109,7 @@ impl Provider {
     /// - a trial is still in flight, or one was granted less than a second ago.
     #[must_use = "false means that no trial was granted"]
     pub fn grant_trial(&self) -> bool {
-        self.breaker().update(Breaker::grant_trial)
+        self.breaker.update(Breaker::grant_trial)
     }
 
     /// Holds the breaker open or closed for `ttl`, or until [`unforce`](Self::unforce) is called.
@@ -121,18 +118,18 @@ impl Provider {
     /// not count.
     pub fn force(&self, to: Override, ttl: Duration, reason: impl Into<Reason>) {
         let reason = reason.into();
-        self.breaker()
+        self.breaker
             .update(|breaker, now| breaker.force(to, ttl, reason, now));
     }
 
     /// Ends the override of [`force`](Self::force), if there is one.
     pub fn unforce(&self) {
-        self.breaker().update(Breaker::unforce);
+        self.breaker.update(Breaker::unforce);
     }
 
     /// Returns the provider's policy.
     pub fn policy(&self) -> Policy {
-        self.breaker()
+        self.breaker
             .look(|breaker, _| Policy::clone(breaker.policy()))
     }
 
@@ -141,13 +138,91 @@ impl Provider {
     /// [`HealthCache::set_policy`](crate::HealthCache::set_policy) no longer changes this provider's policy.
     pub fn set_policy(&self, policy: Policy) {
         let policy = Arc::new(policy);
-        self.breaker()
+        self.breaker
             .update(|breaker, now| breaker.set_policy(policy, now));
+    }
+}
+
+/// For layers.
+impl Provider {
+    #[inline]
+    pub(crate) fn hot_slot(&self) -> &'static HotSlot {
+        self.breaker.hot_slot()
+    }
+
+    /// Notes that the provider was called by its key. Returns false if the cache has removed it.
+    #[inline]
+    pub(crate) fn touch(&self) -> bool {
+        self.breaker.touch()
+    }
+
+    /// Returns the refusal of a call that is not made, whatever the breaker would say now.
+    pub(crate) fn refuse(&self) -> CircuitOpen {
+        self.breaker.refuse()
+    }
+
+    /// Completes when the breaker would admit a call at another time than now.
+    pub(crate) fn admission_changed(&self) -> AdmissionChanged {
+        Arc::clone(&self.breaker).admission_changed()
+    }
+}
+
+/// For chains.
+impl Provider {
+    /// Returns the time until a call is admitted; zero if it would be admitted now.
+    pub(crate) fn retry_in(&self) -> Duration {
+        self.breaker
+            .look(|breaker, now| breaker.retry_in(now).unwrap_or_default())
+    }
+
+    /// Waits until a call would be admitted.
+    pub(crate) async fn until_admits(&self) {
+        self.breaker.until_admits().await;
+    }
+}
+
+/// For probes.
+impl Provider {
+    /// Whether both handles are of one breaker; a provider that was removed and added again has another.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.breaker, &other.breaker)
+    }
+
+    pub(crate) fn epoch(&self) -> u64 {
+        self.breaker.look(|breaker, _| breaker.epoch())
+    }
+
+    pub(crate) fn is_half_open(&self) -> bool {
+        self.breaker.look(|breaker, _| breaker.is_half_open())
+    }
+
+    /// Returns when the state changes by time alone.
+    pub(crate) fn changes_at(&self) -> Option<Instant> {
+        self.breaker.look(|breaker, _| breaker.changes_at())
+    }
+
+    /// Returns whether a live call has succeeded since this was last called.
+    pub(crate) fn take_live_proof(&self) -> bool {
+        self.breaker.update(|breaker, _| breaker.take_live_proof())
+    }
+
+    /// Records the outcome of a check that began in `epoch`. Returns true if an open window began and ended meanwhile, so that
+    /// the half-open breaker needs another check.
+    pub(crate) fn check_ended(&self, epoch: u64, depth: Depth, outcome: Outcome) -> bool {
+        self.breaker.update(|breaker, now| {
+            breaker.check_ended(epoch, depth, outcome, now);
+            breaker.is_half_open() && epoch + 1 < breaker.epoch()
+        })
+    }
+
+    /// Counts a check in the metrics.
+    pub(crate) fn count_check(&self, result: &'static str, took: Duration) {
+        self.hot_slot().meters.checked(result, took);
     }
 }
 
 impl fmt::Debug for Provider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Provider").field(self.breaker()).finish()
+        f.debug_tuple("Provider").field(&self.breaker).finish()
     }
 }

@@ -369,10 +369,7 @@ impl<S, Req, R, Res> FallbackState<S, Req, R, Res> {
     }
 
     fn exhausted(&mut self) -> BoxError {
-        let waits = self.refused().map(|entry| {
-            let breaker = self.provider(entry).breaker();
-            breaker.look(|breaker, now| breaker.retry_in(now).unwrap_or_default())
-        });
+        let waits = self.refused().map(|entry| self.provider(entry).retry_in());
         let retry_in = waits.min();
         NoHealthyProvider {
             attempts: attempts(&self.chain.entries, mem::take(&mut self.past)),

@@ -43,6 +43,6 @@ async fn first_of(refused: Vec<(usize, Provider)>) -> usize {
 }
 
 async fn admits((entry, provider): (usize, Provider)) -> usize {
-    provider.breaker().until_admits().await;
+    provider.until_admits().await;
     entry
 }

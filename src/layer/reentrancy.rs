@@ -168,7 +168,7 @@ pub(crate) struct FailingOpen {
 
 impl FailingOpen {
     pub(crate) fn enter(provider: &Provider) -> Self {
-        let hot_slot = provider.breaker().hot_slot();
+        let hot_slot = provider.hot_slot();
         Self {
             outer: FAILING_OPEN.replace(Some(hot_slot)),
         }
@@ -187,7 +187,7 @@ fn may_fail_open(provider: &Provider) -> bool {
 }
 
 fn is_failing_open(provider: &Provider) -> bool {
-    let hot_slot = provider.breaker().hot_slot();
+    let hot_slot = provider.hot_slot();
     FAILING_OPEN.get().is_some_and(|it| ptr::eq(it, hot_slot))
 }
 
@@ -206,7 +206,7 @@ fn is_admitted_outside(provider: &Provider) -> bool {
 /// Returns whether this thread is inside a call that the provider's breaker already judges.
 #[inline]
 pub(crate) fn is_inside(provider: &Provider) -> bool {
-    let hot_slot = provider.breaker().hot_slot();
+    let hot_slot = provider.hot_slot();
     RUNNING.with(|calls| calls.has(hot_slot))
 }
 
@@ -214,7 +214,7 @@ pub(crate) fn is_inside(provider: &Provider) -> bool {
 /// call.
 #[inline]
 pub(crate) fn admit(provider: &Provider, layer: LayerId) -> Result<Permit, BoxError> {
-    let hot_slot = provider.breaker().hot_slot();
+    let hot_slot = provider.hot_slot();
     let word = hot_slot.state();
     if word.admits_without_notes() && !is_inside(provider) {
         return Ok(Permit::new(hot_slot, Ticket::live(word.epoch())));

@@ -1,6 +1,5 @@
 use std::{
     fmt,
-    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -111,15 +110,14 @@ impl<S, C> Health<S, C> {
             self.readiness.is_to_refuse,
             "service not ready; poll_ready must be called first"
         );
-        self.provider.breaker().refuse().into()
+        self.provider.refuse().into()
     }
 
     /// Completes when the breaker would refuse, so that waiting for the inner service is no longer needed.
     fn poll_admission_changed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let breaker = self.provider.breaker();
         // Taken out, so that a future whose timer panicked is not polled again.
         let changed = self.admission_changed.take();
-        let mut changed = changed.unwrap_or_else(|| Arc::clone(breaker).admission_changed());
+        let mut changed = changed.unwrap_or_else(|| self.provider.admission_changed());
         let is_unchanged = changed.as_mut().poll(cx).is_pending();
         // Checked again, in case the breaker changed before the future was registered.
         if is_unchanged && self.is_admitting() {

@@ -144,7 +144,7 @@ impl<'a> Driver<'a> {
     /// Checks the provider at once if it is half-open. Reading the state also announces the end of the window.
     fn window_ended(&mut self, provider: &Provider) {
         self.plan_window(provider);
-        if provider.breaker().look(|breaker, _| breaker.is_half_open()) {
+        if provider.is_half_open() {
             self.in_flight.push(Arc::clone(provider.shared_id()));
         }
     }
@@ -163,8 +163,7 @@ impl<'a> Driver<'a> {
 
     /// Plans a wake for the end of the provider's open window or override.
     fn plan_window(&mut self, provider: &Provider) {
-        let end = provider.breaker().look(|breaker, _| breaker.changes_at());
-        if let Some(end) = end {
+        if let Some(end) = provider.changes_at() {
             self.schedule.window_end(end, provider.shared_id());
         }
     }

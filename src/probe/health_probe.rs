@@ -189,11 +189,8 @@ impl HealthProbe {
             return false;
         };
         let is_closed = provider.health().state == State::Closed;
-        let is_skipped_if_closed = self.scope == Scope::Suspect
-            || (self.skips_busy
-                && provider
-                    .breaker()
-                    .update(|breaker, _| breaker.take_live_proof()));
+        let is_skipped_if_closed =
+            self.scope == Scope::Suspect || (self.skips_busy && provider.take_live_proof());
         !(is_closed && is_skipped_if_closed)
     }
 

@@ -92,7 +92,7 @@ impl<'a> InFlight<'a> {
             self.ids.remove(&id);
             return;
         };
-        let epoch = provider.breaker().look(|breaker, _| breaker.epoch());
+        let epoch = provider.epoch();
         let limit = check.timeout.unwrap_or(self.probe.timeout);
         let check = check.clone();
         let task = self.running.spawn(async move {
@@ -129,19 +129,11 @@ impl<'a> InFlight<'a> {
         };
         self.ids.remove(&id);
         let current = self.probe.provider(&id);
-        let current = current.filter(|it| Arc::ptr_eq(it.breaker(), provider.breaker()));
+        let current = current.filter(|current| current.is_same(&provider));
         if let (Some(provider), Some(check), Some(end)) = (current, self.probe.checks.get(&id), end)
         {
-            provider
-                .breaker()
-                .hot_slot()
-                .meters
-                .checked(end.label(), at.elapsed());
-            let needs_another = provider.breaker().update(|breaker, now| {
-                breaker.check_ended(epoch, check.depth, end.into_outcome(), now);
-                // The check began before the open window, which has ended meanwhile without a check.
-                breaker.is_half_open() && epoch + 1 < breaker.epoch()
-            });
+            provider.count_check(end.label(), at.elapsed());
+            let needs_another = provider.check_ended(epoch, check.depth, end.into_outcome());
             if needs_another {
                 self.push(id);
             }

@@ -40,7 +40,7 @@ impl Providers {
             return Ok(self.admit_unguarded());
         }
         match self.handles.get(key) {
-            Some(provider) if provider.breaker().touch() => reentrancy::admit(provider, self.layer),
+            Some(provider) if provider.touch() => reentrancy::admit(provider, self.layer),
             _ => self.admit_without_handle(key),
         }
     }

@@ -9,7 +9,7 @@ const BACKLOG: usize = 1024;
 #[derive(Debug)]
 pub(crate) struct Listeners {
     pub(crate) transitions: broadcast::Sender<Transition>,
-    /// Sent when an override moves the time of a state's next change without a transition.
+    /// Sent when an override changes the time of the next change of state, even if no transition follows.
     pub(crate) overrides: watch::Sender<()>,
 }
 

@@ -23,15 +23,15 @@
 //! A healthy call loads the [`HotSlot`] twice and takes no lock. If its permit is dropped, the breaker does not change.
 //!
 //! `machine` is the state machine, without locks or clocks. `shared` has the lock and, with `success_counter`, the atomics. A
-//! [`Ticket`] holds the epoch in which the call was admitted. Each change of phase begins a new epoch, and an outcome of an earlier
-//! epoch is late.
+//! [`Ticket`] holds the epoch in which the call was admitted. Each change of phase (the state without an override) begins a new
+//! epoch, and an outcome of an earlier epoch is late.
 //!
 //! | writer, under the breaker's lock | reader, without it | the reader then sees |
 //! |---|---|---|
 //! | `HotSlot::show`: Release, last of all | `HotSlot::state`: Acquire | the refusal and the counters of that state |
-//! | `SharedBreaker::show`, of `refuses_until`: Release | `is_healthy_again`: Acquire | that time; once it has passed, the lock decides |
-//! | `SuccessCounter::restart`, of `until`: Release | `count`: Acquire | the restarted counters |
-//! | `Counter::{restart, take}`: AcqRel | `Counter::{start, add_one}`: Acquire, AcqRel | each success once: in the count taken, or in the next |
+//! | `SharedBreaker::show` (`refuses_until`): Release | `is_healthy_again`: Acquire | that time; after it, the reader takes the lock |
+//! | `SuccessCounter::restart` (`until`): Release | `count`: Acquire | the restarted counters |
+//! | `Counter::{restart, take}`: AcqRel | `Counter::{start, add_one}`: Acquire, AcqRel | each success in exactly one count |
 //! | `mark_removed`, under the cache's lock: SeqCst | `unmeter_if_removed`: SeqCst | the removal; otherwise the remover sees the new meters and removes them |
 
 mod listeners;

@@ -67,7 +67,8 @@ impl Permit {
         self.record(Outcome::fatal(reason));
     }
 
-    /// Records that the provider asked for a pause, of length `retry_after` if it named one. See [`Outcome::Throttled`].
+    /// Records that the provider asked for a pause. Its length is `retry_after`, if the provider gave one. See
+    /// [`Outcome::Throttled`].
     pub fn throttled(self, retry_after: Option<Duration>, reason: impl Into<Reason>) {
         self.record(Outcome::throttled(retry_after, reason));
     }
@@ -92,17 +93,17 @@ impl Permit {
         hot_slot.record(ticket, outcome);
     }
 
-    /// Records the outcome that a longer computation returns.
+    /// Records the outcome that a closure returns, for outcomes that take longer to compute.
     #[inline]
     pub(crate) fn record_with(self, outcome: impl FnOnce() -> Outcome) {
         let (hot_slot, ticket) = self.into_parts();
         Self::judge(hot_slot, ticket, outcome);
     }
 
-    // Out of line and by its parts, to keep the code inlined into a healthy call small.
+    // Out of line, and takes the permit's parts, to keep the code inlined into a healthy call small.
     #[inline(never)]
     fn judge(hot_slot: &'static HotSlot, ticket: Ticket, outcome: impl FnOnce() -> Outcome) {
-        // A permit again, so that it is dropped if `outcome` panics.
+        // Rebuilds the permit, so that it is dropped if `outcome` panics.
         let permit = Self::new(hot_slot, ticket);
         let outcome = outcome();
         permit.record(outcome);

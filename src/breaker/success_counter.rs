@@ -27,8 +27,8 @@ pub(crate) struct SuccessCounter {
 /// Number of counters, over which threads are spread to reduce contention.
 const COUNTERS: usize = many_or_few(4, 2);
 
-/// A count in the low 24 bits, and the number of restarts above it. An addition fails if the counter was restarted since its
-/// start was read.
+/// A count in the low 24 bits, and its *start*, the number of restarts, above them. An addition fails if the start has changed
+/// since it was read.
 // On its own cache line, so that threads do not share one.
 #[repr(align(64))]
 #[derive(Default)]
@@ -45,7 +45,8 @@ impl SuccessCounter {
         };
         let counter = &counters[turn()];
         let start = counter.start();
-        // Between reading the start and adding: whatever makes the success late also restarts the counter, so the addition fails.
+        // Checked after the start is read: whatever makes the success late after this check restarts the counter, so the addition
+        // fails.
         is_live()
             && MonotonicNanos::of(Instant::now()).bits() < self.until.load(Ordering::Acquire)
             && counter.add_one(start)

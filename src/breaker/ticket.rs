@@ -14,7 +14,7 @@ pub(crate) struct Ticket {
     started: Option<MonotonicNanos>,
 }
 
-/// Enough for three decades at a thousand changes of state per second.
+/// Mask of the epoch: 40 bits last for three decades at a thousand changes of state per second.
 const EPOCH: u64 = (1 << TRIAL_SHIFT) - 1;
 const TRIAL_SHIFT: u32 = 40;
 const TRIAL: u64 = (ELSEWHERE - 1) & !EPOCH;
@@ -57,7 +57,7 @@ impl Ticket {
         Self::live(epoch | UNCOUNTED)
     }
 
-    /// A call whose outcome another permit records, or none.
+    /// A call whose outcome is recorded by another permit, or not at all.
     pub(crate) fn judged_elsewhere(epoch: u64) -> Self {
         Self::live(epoch | UNCOUNTED | ELSEWHERE)
     }
@@ -102,7 +102,7 @@ impl Ticket {
         self.word & EPOCH
     }
 
-    /// An outer layer's call, whose trial slot the layer beneath takes.
+    /// A passage: an outer layer's call that leaves the trial slot to the inner layer.
     pub(in crate::breaker) fn of_passage(self, trial: Trial) -> Self {
         let Self { word, started } = self.of_trial(trial);
         Self {

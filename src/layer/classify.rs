@@ -91,7 +91,7 @@ pub trait Classify<Res, E> {
 /// The default classifier: every `Ok` is a success, and every error a failure unless its kind is
 /// [neutral](crate::error::Kind::is_neutral).
 ///
-/// For example, the [`CircuitOpen`](crate::error::CircuitOpen) of another breaker further in is neutral: the provider was not
+/// For example, the [`CircuitOpen`](crate::error::CircuitOpen) of an inner layer's breaker is neutral: the provider was not
 /// called.
 ///
 /// The layers box an error before it is judged, so its [kind](crate::error::Kind) does not depend on the error type of the inner

@@ -4,8 +4,9 @@ use super::service::Health;
 
 /// Load of a [`Health`] service for tower's balancers. Feature `load`.
 ///
-/// A service that would refuse the next call weighs more than any service that would admit it. Otherwise, a balancer would keep
-/// choosing an endpoint that is down: refusals return at once, so it would have the fewest pending calls and the lowest latency.
+/// A service that would refuse the next call has a higher load than any service that would admit it. Otherwise, a balancer would
+/// keep choosing an endpoint that is down: refusals return at once, so it would have the fewest pending calls and the lowest
+/// latency.
 ///
 /// Put the layer around the service that measures load, such as `PendingRequests` or `PeakEwma`:
 ///
@@ -42,7 +43,7 @@ use super::service::Health;
 /// [`CircuitOpen`](crate::error::CircuitOpen).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum HealthMetric<M> {
-    /// The breaker would admit a call. Two such services compare by the load of their wrapped services.
+    /// The breaker would admit a call. Two such services are compared by the load of their inner services.
     // First, so that the derived order makes it less than `Refusing`.
     Admitting(M),
     /// The breaker would refuse a call.

@@ -1,8 +1,8 @@
 //! Middleware that puts a breaker around a tower service.
 //!
 //! `service` asks `reentrancy::admit` for a permit, `future` polls the call, and `classify` records its outcome on the permit.
-//! `reentrancy` admits the call of a closed breaker itself, and finds out whether a layer of the same provider runs around this
-//! one, on this thread. `keyed` does the same for one client of many providers, `call` for what is no tower service.
+//! `reentrancy` admits a call without the lock if the breaker is closed. It also detects an outer layer of the same provider on
+//! this thread. `keyed` guards a client that calls many providers, and `call` a future that is not from a tower service.
 
 mod call;
 mod classify;

@@ -1,4 +1,4 @@
-//! Detects a layer that runs inside another layer of the same provider, which already judges the call.
+//! Detects a layer that runs inside another layer of the same provider. The outer layer already judges the call.
 //!
 //! Such a stack arises when a router layers services that are already layered. Without the detection, each failure would count
 //! twice, and the inner layer would refuse every trial of the outer one.
@@ -22,7 +22,7 @@ const DEPTH: usize = 8;
 
 thread_local! {
     static RUNNING: Calls = const { Calls::none() };
-    /// The slot of the breaker that a fallback chain overrides on this thread.
+    /// The slot of the breaker that a fallback chain makes fail open on this thread.
     static FAILING_OPEN: Cell<Option<&'static HotSlot>> = const { Cell::new(None) };
     /// Enclosing calls beyond [`DEPTH`]. Separate, because a thread local with a destructor is slower to read.
     static DEEPER: RefCell<Vec<Call>> = const { RefCell::new(Vec::new()) };
@@ -30,11 +30,11 @@ thread_local! {
 
 /// The guarded calls that run on this thread, each inside the one before it.
 ///
-/// The innermost has its own fields, because most calls are not nested. The values that such a call writes do not depend on
-/// values that it reads, so the CPU does not stall on the previous call.
+/// The innermost has its own fields, because most calls are not nested. A call that is not nested writes no value that
+/// depends on one that it reads, so the CPU does not stall on the previous call.
 struct Calls {
     innermost: Cell<Option<&'static HotSlot>>,
-    /// Apart from the slot, so that a call that is not nested writes it without reading it.
+    /// Separate from the slot, so that a call that is not nested writes it without reading it.
     innermost_ticket: Cell<u64>,
     /// Enclosing calls, outermost first.
     around: [Cell<Option<Call>>; DEPTH],
@@ -160,7 +160,7 @@ impl Drop for Running {
     }
 }
 
-/// Guard that marks a provider's breaker as overridden by a fallback chain on this thread.
+/// Guard that makes a provider's breaker fail open on this thread, for a fallback chain.
 #[must_use]
 pub(crate) struct FailingOpen {
     outer: Option<&'static HotSlot>,
@@ -192,7 +192,7 @@ fn is_failing_open(provider: &Provider) -> bool {
 }
 
 /// Returns whether a call would be admitted now, by the breaker itself, by an outer layer of the same provider, or by a chain
-/// that overrides the breaker.
+/// that fails open.
 #[inline]
 pub(crate) fn is_admitting(provider: &Provider) -> bool {
     provider.is_healthy() || is_admitted_outside(provider)

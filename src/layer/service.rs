@@ -27,7 +27,7 @@ use crate::{
 /// [`CircuitOpen`](crate::error::CircuitOpen) if the call is refused; otherwise the inner service's error, boxed.
 ///
 /// If `poll_ready` of the inner service fails, the error is recorded as a failure, or as neutral if its kind is
-/// [neutral](crate::error::Kind::is_neutral). The classifier is not asked.
+/// [neutral](crate::error::Kind::is_neutral). The classifier is not called.
 ///
 /// # Panics
 ///
@@ -38,7 +38,7 @@ pub struct Health<S, C = ErrorsAsFailures> {
     layer: LayerId,
     classifier: C,
     readiness: Readiness,
-    /// Wakes a task that waits for the inner service, once the breaker would refuse.
+    /// Wakes the task that waits for the inner service when the breaker starts to refuse.
     admission_changed: Option<AdmissionChanged>,
 }
 
@@ -113,7 +113,7 @@ impl<S, C> Health<S, C> {
         self.provider.refuse().into()
     }
 
-    /// Completes when the breaker would refuse, so that waiting for the inner service is no longer needed.
+    /// Completes when the breaker starts to refuse, so that waiting for the inner service is no longer needed.
     fn poll_admission_changed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         // Taken out, so that a future whose timer panicked is not polled again.
         let changed = self.admission_changed.take();

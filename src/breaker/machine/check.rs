@@ -61,7 +61,7 @@ impl Breaker {
             Phase::Open(window) | Phase::HalfOpen(window, _) => match depth {
                 _ if !window.may_end(now) => {}
                 Depth::Functional => self.trial_succeeded(now),
-                // With this rule, not even a breaker that a probe opened.
+                // With `by_probe_only`, a reachability check has no effect, even on a breaker that a probe opened.
                 Depth::Reachability if self.policy.trials.by_probe_only => {}
                 Depth::Reachability if window.cause == Cause::Probe => self.trial_succeeded(now),
                 Depth::Reachability if window.trial_failed => {}
@@ -88,8 +88,8 @@ impl Breaker {
         }
     }
 
-    /// Whether the result of a check that began in `epoch` still counts. A breaker that has half-opened by time alone does not
-    /// make a check stale.
+    /// Whether the result of a check that began in `epoch` still counts. A check that began in the open window before
+    /// this half-open phase counts.
     fn is_current(&self, epoch: u64) -> bool {
         epoch == self.epoch || (self.is_half_open() && epoch + 1 == self.epoch)
     }

@@ -49,7 +49,7 @@ impl Breaker {
         }
     }
 
-    /// Forced → the phase beneath. If both are the same state, it keeps its age.
+    /// Forced → the phase. If both are the same state, `since` is kept.
     fn lift(&mut self, forced: &Forced, at: Instant) {
         let was_there_already = self.seen().state == State::from(forced.to);
         self.since = if was_there_already {

@@ -5,7 +5,7 @@
 //!
 //! - `phase`: closed, open or half-open, and the open window. `forced`: the override that hides the phase.
 //! - `streak` and `rate_window` decide when a closed breaker trips; `wait_levels` decides how long it stays open.
-//! - `slots`: the trials in flight. `outer`: the layers that leave the trial's slot to a layer beneath them.
+//! - `slots`: the trials in flight. `outer`: the layers that leave trial slots to an inner layer.
 //! - `check` handles the results of checks, and `restore` the rows of a snapshot. `judged` labels results for metrics.
 
 mod check;
@@ -42,10 +42,10 @@ use crate::{
     view::{Cause, Override, State},
 };
 
-/// Minimum time between two trials of a provider that are granted before its open window ends.
+/// Minimum time between two granted trials of a provider. A granted trial ends the open window early.
 const GRANT_PAUSE: Duration = Duration::from_secs(1);
 
-/// A provider counts as unhealthy for this long after its open window has ended, if no trial follows.
+/// For eviction, a provider stays unhealthy for this long after its open window has ended, if no trial follows.
 const HISTORY_AFTER: Duration = Duration::from_secs(60 * 60);
 
 /// The state and cause that callers and operators see.
@@ -58,7 +58,7 @@ pub(crate) struct Seen {
 #[derive(Debug)]
 pub(crate) struct Breaker {
     policy: Arc<Policy>,
-    /// The policy was set for this provider, so it no longer follows the cache's.
+    /// The policy was set for this provider, so the cache's policy no longer applies.
     has_own_policy: bool,
     phase: Phase,
     forced: Option<Box<Forced>>,
@@ -81,7 +81,7 @@ pub(crate) struct Breaker {
     last_check: Option<Instant>,
 }
 
-/// Views. Those that take `now` expect a breaker that was advanced to it.
+/// Views. Before a view that takes `now`, the caller advances the breaker to it.
 impl Breaker {
     pub(crate) fn new(policy: Arc<Policy>, epoch: u64, now: Instant) -> Self {
         let rate_window = rate_window(&policy, now);
@@ -160,7 +160,7 @@ impl Breaker {
         }
     }
 
-    /// Failed trials, without those that are forgiven.
+    /// Failed trials that still lengthen the backoff.
     pub(crate) fn failed_trials(&self, now: Instant) -> u32 {
         match self.phase {
             Phase::Closed if self.waits.is_forgiven(now) => 0,
@@ -168,7 +168,7 @@ impl Breaker {
         }
     }
 
-    /// Time until the moment that the provider asked for; `None` if there is none or it has passed.
+    /// Time until the moment that the provider asked for; `None` if it asked for no wait, or the moment has passed.
     pub(crate) fn not_before(&self, now: Instant) -> Option<Duration> {
         let (Phase::Open(window) | Phase::HalfOpen(window, _)) = &self.phase else {
             return None;
@@ -197,7 +197,7 @@ impl Breaker {
         matches!(self.phase, Phase::Closed) && !self.is_forced()
     }
 
-    /// Whether a success can change nothing but a failure rate, however long the call took.
+    /// Whether a success, even of a slow call, changes at most the failure rate.
     pub(crate) fn success_is_noop(&self) -> bool {
         self.admits_freely()
             && self.proven_live
@@ -210,8 +210,8 @@ impl Breaker {
         self.rate_window.is_some()
     }
 
-    /// The time until which successes may be counted without the lock, and [added](Self::add_counted) later. `None` if each one must be
-    /// recorded, or none counts.
+    /// The time until which successes may be counted without the lock, and [added](Self::add_counted) later. `None` if each one
+    /// needs the lock, or if there is no failure rate.
     pub(crate) fn counts_without_lock_until(&self, now: Instant) -> Option<Instant> {
         let window = self
             .rate_window
@@ -254,7 +254,7 @@ impl Breaker {
         at.filter(|at| *at > now).map(|at| at - now)
     }
 
-    /// Whether calls are refused only because calls or checks failed.
+    /// Whether failed calls or checks are the only reason for refusals, not a throttle, a requested wait or an override.
     pub(crate) fn refuses_for_failures(&self, now: Instant) -> bool {
         let (Phase::Open(window) | Phase::HalfOpen(window, _)) = &self.phase else {
             return false;
@@ -271,7 +271,7 @@ impl Breaker {
         self.forced.as_ref().map(|forced| forced.until)
     }
 
-    /// The time of the next change of state by time alone.
+    /// The time of the next change of state without an event: an override ends, or the breaker half-opens.
     pub(crate) fn changes_at(&self) -> Option<Instant> {
         let half_opens_at = match &self.phase {
             Phase::Open(window) => Some(window.until),
@@ -280,7 +280,7 @@ impl Breaker {
         self.lifts_at().into_iter().chain(half_opens_at).min()
     }
 
-    /// The time at which the phase admits a call, without the override; `None` if at any time.
+    /// The time from which the phase admits a call, whatever the override; `None` if the phase admits it at any time.
     fn admits_at(&self) -> Option<Instant> {
         let trials = &self.policy.trials;
         let (Phase::Open(window) | Phase::HalfOpen(window, _)) = &self.phase else {
@@ -305,7 +305,7 @@ impl Breaker {
         at_once.min(Trial::MOST_AT_ONCE) as usize
     }
 
-    /// The time until which checks and marks may keep live calls out.
+    /// The time until which failed checks and [`mark_unhealthy`](Self::mark_unhealthy) may keep live calls out.
     fn held_until(&self, window: &OpenWindow) -> Instant {
         after(window.began, self.policy.backoff.max_hold)
     }
@@ -313,7 +313,7 @@ impl Breaker {
 
 /// Events.
 impl Breaker {
-    /// Makes the changes that time alone makes. The caller stops at each earlier [change](Self::changes_at) first.
+    /// Makes the changes that are due. The caller advances to each earlier [change](Self::changes_at) first.
     pub(crate) fn advance_to(&mut self, now: Instant) {
         if let Phase::Open(window) = &self.phase {
             let until = window.until;
@@ -364,13 +364,13 @@ impl Breaker {
         self.slots.layer_of(ticket)
     }
 
-    /// Notes that a trial of this layer was refused by this same breaker, so there is another layer beneath it.
+    /// Records that this breaker refused a trial of `layer`, so the layer has an inner layer of the same provider.
     pub(crate) fn note_outer(&mut self, layer: LayerId) {
         self.outer.add(layer);
     }
 
-    /// Like [`admit`](Self::admit), but admits a call that is refused only because of failures. If a trial can be granted, the
-    /// call is that trial, so that its success can close the breaker.
+    /// Like [`admit`](Self::admit), but also admits a call if failures are the only reason to refuse it. The call is a trial if
+    /// one can be granted, so that its success can close the breaker.
     pub(crate) fn admit_failing_open(
         &mut self,
         layer: LayerId,
@@ -392,7 +392,7 @@ impl Breaker {
         let judged = self.judged(verdict, ticket);
         self.slots.give_back(ticket);
         self.outer.give_back(ticket);
-        // If the layer beneath has taken a trial since, that trial decides.
+        // If the inner layer has taken a trial since, that trial decides.
         let counts = ticket.is_of(self.epoch) && !ticket.is_passage_before(self.next_trial);
         match outcome {
             // Counts even if it is late, because the wait concerns the future.
@@ -533,12 +533,12 @@ impl Breaker {
                 self.last_check = Some(now);
                 self.trial_succeeded(now);
             }
-            // No call is admitted in an open window's epoch.
+            // Not reached: no call that counts is admitted while the phase is open.
             Phase::Open(_) => {}
         }
     }
 
-    /// The provider answered, and the answer concerned the request, such as HTTP's 404.
+    /// Records an answer that concerns only the request, such as HTTP's 404.
     fn answered(&mut self, now: Instant) {
         let has_to_prove_itself = self.is_half_open() || self.streak.failures() > 0;
         if has_to_prove_itself && self.streak.answered() {
@@ -559,7 +559,7 @@ impl Breaker {
                 }
             }
             Phase::HalfOpen(..) => self.reopen(now),
-            // No call is admitted in an open window's epoch.
+            // Not reached: no call that counts is admitted while the phase is open.
             Phase::Open(_) => {}
         }
     }
@@ -650,7 +650,7 @@ impl Breaker {
         self.enter(Phase::Open(window.into()), now);
     }
 
-    /// Open → open, for longer, or half-open → open: a check failed, or the application marked the provider unhealthy.
+    /// Open → open (extended), or half-open → open: a check failed, or the application marked the provider unhealthy.
     fn extend_open(&mut self, now: Instant) {
         let wait = self.waits.backoff(&self.policy);
         let (Phase::Open(window) | Phase::HalfOpen(window, _)) = &self.phase else {
@@ -718,7 +718,7 @@ impl Breaker {
         }
     }
 
-    /// Ends a streak by a success. A streak that ended without a trip is a blip.
+    /// Ends the streak after a success. A streak that ended without a trip is a blip.
     fn end_streak(&mut self, now: Instant) {
         if matches!(self.phase, Phase::Closed) && self.consecutive_failures(now) > 0 {
             self.streak.note_blip(now);
@@ -726,8 +726,8 @@ impl Breaker {
         self.streak.end();
     }
 
-    /// Counts a call that did not fail, while closed. It may be the one that reaches the minimum number of calls of a failure
-    /// rate, so it can trip.
+    /// Counts a call that did not fail, while closed. It can trip: it may be the call that reaches the failure rate's minimum
+    /// number of calls.
     fn note_good_call(&mut self, now: Instant) {
         if let Some(window) = &mut self.rate_window {
             window.record(false, now);

@@ -6,10 +6,10 @@ use crate::breaker::ticket::{Ticket, Trial};
 /// Maximum number of outer layers per breaker; the oldest is dropped first.
 const MOST: usize = 16;
 
-/// The layers that have another layer of the same breaker beneath them, in another task.
+/// The outer layers: those that have an inner layer of the same breaker, which runs in another task.
 ///
-/// If such a layer took the trial's slot, the layer beneath would be refused. So it takes a passage instead, and leaves the slot
-/// to the layer beneath. There are as many passages at once as there may be trials.
+/// If an outer layer took a trial slot, the breaker would refuse the inner layer. So the outer layer takes a *passage* instead,
+/// which leaves the slot to the inner layer. Each outer layer has as many passages as there are trial slots.
 #[derive(Debug, Default)]
 pub(super) struct Outer(Option<Box<Known>>);
 

@@ -6,7 +6,7 @@ use crate::view::Cause;
 #[derive(Debug)]
 pub(super) enum Phase {
     Closed,
-    // Boxed, because most of many providers are closed.
+    // Boxed, because most providers are closed.
     Open(Box<OpenWindow>),
     HalfOpen(Box<OpenWindow>, HalfOpenRound),
 }

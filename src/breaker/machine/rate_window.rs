@@ -18,7 +18,7 @@ pub(crate) struct RateWindow {
     counted_tick: u64,
 }
 
-/// The calls in the `tick`th tenth of a window since the origin.
+/// The calls in one tenth of a window. `tick` numbers the tenths since the origin.
 #[derive(Clone, Copy, Debug, Default)]
 struct Bucket {
     tick: u64,
@@ -138,7 +138,7 @@ fn index(tick: u64) -> usize {
     index
 }
 
-/// Nanoseconds, at most five centuries.
+/// Converts to nanoseconds, at most five centuries.
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

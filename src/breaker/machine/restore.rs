@@ -1,4 +1,4 @@
-//! Taking over a row of a snapshot.
+//! Restores a breaker from a row of a snapshot.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::{
     view::{Cause, Override, ProviderHealth, State},
 };
 
-/// The part of a row that is restored. Any other row leaves the breaker closed.
+/// The state that a row restores. A row in another state leaves the breaker closed.
 enum Restored {
     Forced(Override, Duration),
     Open(Cause),
@@ -113,7 +113,7 @@ impl Breaker {
             .map(|left| after(now, left.min(throttle.max_wait)));
         let mut began = row.since.unwrap_or(now).min(now);
         if self.policy.trials.by_probe_only {
-            // The row's wait is the rest of the hold.
+            // The row's wait is what is left of `max_hold`.
             began = until
                 .checked_sub(backoff.max_hold)
                 .unwrap_or(began)

@@ -9,14 +9,14 @@ use crate::breaker::ticket::{Ticket, Trial};
 ///
 /// A slot stays in use after its half-open phase has ended, because the trial may still be in flight.
 #[derive(Debug, Default)]
-// Boxed, because most of many providers have no trial.
+// Boxed, because most providers have no trial.
 pub(super) struct Slots(Option<Box<Taken>>);
 
 #[derive(Debug, Default)]
 struct Taken {
-    /// Sorted by the time at which each slot becomes free at the latest.
+    /// Sorted by deadline, at which the slot becomes free even if the trial has not ended.
     slots: BTreeSet<(Instant, Holder)>,
-    /// Trials in flight, with the slot's time and the trial's layer. A slot without a trial pauses after a dropped one.
+    /// Trials in flight, with the slot's deadline and the trial's layer. A slot without a trial is paused: its trial was dropped.
     trials: BTreeMap<Holder, (Instant, LayerId)>,
 }
 
@@ -28,7 +28,7 @@ impl Slots {
     pub(super) fn frees_at(&self, at_once: usize) -> Option<Instant> {
         let slots = &self.0.as_ref()?.slots;
         let in_excess = slots.len().checked_sub(at_once)?;
-        // Counted from the nearer end, because there is rarely more than one slot too many.
+        // Counted from the nearer end: `in_excess` is rarely more than one.
         let slot = if in_excess < at_once {
             slots.iter().nth(in_excess)
         } else {
@@ -64,7 +64,7 @@ impl Slots {
         taken.trials.insert((epoch, trial), (until, layer));
     }
 
-    /// Keeps the slot of a trial that has just given it back until `until`.
+    /// Keeps a slot in use until `until`, although its trial has given it back.
     pub(super) fn pause(&mut self, holder: Holder, until: Instant) {
         let taken = self.0.get_or_insert_default();
         taken.slots.insert((until, holder));
@@ -92,7 +92,7 @@ impl Slots {
         self.tidy();
     }
 
-    /// Frees the slots that pause: a pause limits calls only within one half-open phase.
+    /// Frees the paused slots: a pause limits calls only within one half-open phase.
     pub(super) fn end_pauses(&mut self) {
         let Some(Taken { slots, trials }) = self.0.as_deref_mut() else {
             return;

@@ -7,7 +7,7 @@ use crate::{policy::Trip, util::time::MonotonicNanos};
 /// Answers in a row that count as one success: see [`Outcome::Answered`](crate::Outcome::Answered).
 const ANSWERS_A_SUCCESS: u8 = 3;
 
-/// Blips raise the number of failures that trip to at most this.
+/// Maximum number of failures that blips can require for a trip.
 const MOST_FAILURES: u32 = 16;
 
 /// Half-life of a blip.
@@ -20,7 +20,7 @@ pub(super) struct Streak {
     /// [Answers](crate::Outcome::Answered) since the last other outcome, modulo [`ANSWERS_A_SUCCESS`].
     answers: u8,
     last_failure: Option<MonotonicNanos>,
-    /// The latest time that a failure of this streak asked for.
+    /// The latest `retry_after` time among this streak's failures.
     requested_until: Option<MonotonicNanos>,
     blips: Blips,
 }
@@ -29,7 +29,7 @@ pub(super) struct Streak {
 #[derive(Clone, Copy, Debug, Default)]
 struct Blips {
     count: f64,
-    /// The time at which `count` was right.
+    /// The time of the last blip, since which `count` decays.
     at: Option<MonotonicNanos>,
 }
 
@@ -44,7 +44,7 @@ impl Streak {
             .is_none_or(|last| MonotonicNanos::of(now).since(last) > within)
     }
 
-    /// Time until the latest time that a failure of this streak asked for.
+    /// Time until the latest `retry_after` time among this streak's failures.
     pub(super) fn requested_wait(&self, now: Instant) -> Option<Duration> {
         let wait = self.requested_until?.since(MonotonicNanos::of(now));
         Some(wait).filter(|wait| !wait.is_zero())
@@ -63,7 +63,7 @@ impl Streak {
         self.answers == 0
     }
 
-    /// A change of phase ends a row of answers.
+    /// Ends a run of answers, when the phase changes.
     pub(super) fn end_answers(&mut self) {
         self.answers = 0;
     }

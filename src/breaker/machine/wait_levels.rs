@@ -7,12 +7,12 @@ use crate::{
     util::time::random,
 };
 
-/// How far the waits of one provider have grown.
+/// Counts the failed trials and throttles that lengthen a provider's waits.
 #[derive(Debug, Default)]
 pub(super) struct WaitLevels {
     /// Failed trials; the backoff grows with each.
     failed_trials: u32,
-    /// Throttles in a row that named no time; their wait grows with each.
+    /// Throttles in a row without a `retry_after`; the wait grows with each.
     unnamed_throttles: u32,
     /// The time at which the backoff starts again at its first wait, if the breaker is still closed.
     forgiven_at: Option<Instant>,
@@ -36,7 +36,7 @@ impl WaitLevels {
         policy.backoff.wait(self.failed_trials, random())
     }
 
-    /// Returns the wait for a throttle, and counts it if it names no time.
+    /// Returns the wait for a throttle. Counts the throttle if it has no `retry_after`.
     pub(super) fn throttled(&mut self, rule: &Throttle, named: Option<Duration>) -> Duration {
         let wait = rule.wait(named, self.unnamed_throttles);
         self.unnamed_throttles = match named {
@@ -46,12 +46,12 @@ impl WaitLevels {
         wait
     }
 
-    /// Returns the wait for a throttle while open. The call was in flight at the last throttle, so it is not counted again.
+    /// Returns the wait for a throttle that arrives while open. It is not counted: its call was in flight at the last throttle.
     pub(super) fn throttled_in_flight(&self, rule: &Throttle, named: Option<Duration>) -> Duration {
         rule.wait(named, self.unnamed_throttles.saturating_sub(1))
     }
 
-    /// Ends the row of throttles.
+    /// Ends the run of throttles.
     pub(super) fn end_throttles(&mut self) {
         self.unnamed_throttles = 0;
     }

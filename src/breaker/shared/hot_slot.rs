@@ -2,7 +2,7 @@
 //!
 //! A permit must find its breaker when the call ends, even if every handle was dropped meanwhile. A reference count would cost
 //! each call two locked instructions and contention on a cache line. So a [`HotSlot`] is never freed: after its breaker is
-//! dropped, another breaker uses it. The epochs continue from one breaker to the next, so that a permit of the first is late for
+//! dropped, another breaker reuses it. The epochs continue from one breaker to the next, so that a permit of the first is late for
 //! the second.
 
 use std::{

@@ -57,7 +57,7 @@ pub(crate) struct SharedBreaker {
     refuses_until: AtomicU64,
     /// The refusal that calls get without the lock.
     refusal: RwLock<Option<Box<Refusal>>>,
-    /// Notified when the time changes at which a call is admitted, now or after an override.
+    /// Notified when the time of the next admission changes, or an override does.
     admission_changed: Notify,
     listeners: Arc<Listeners>,
     refusals: Refusals,
@@ -68,7 +68,7 @@ pub(crate) struct SharedBreaker {
 struct Refusal {
     seen: Seen,
     until: Instant,
-    /// The next change of state by time alone, or the end of the refusal.
+    /// The next change of state without an event, or `until` if that is earlier.
     holds_until: Instant,
     last_error: Option<Reason>,
 }
@@ -83,7 +83,7 @@ struct Locked {
 const UNUSED: u8 = 0;
 /// Requested by its key since the cache last checked.
 const USED: u8 = 1;
-/// Removed from the cache, which must be asked again for this id.
+/// Removed from the cache. The caller must ask the cache again for this id.
 const REMOVED: u8 = 2;
 
 impl SharedBreaker {
@@ -119,8 +119,8 @@ impl SharedBreaker {
         &self.id
     }
 
-    /// Marks the breaker as used. Returns false if the cache has removed it. Between two checks of the cache, only the first
-    /// call writes.
+    /// Marks the breaker as used. Returns false if the cache has removed it. Only the first call after a
+    /// [`take_touch`](Self::take_touch) writes.
     #[inline]
     pub(crate) fn touch(&self) -> bool {
         self.usage.load(Ordering::Relaxed) == USED
@@ -144,7 +144,7 @@ impl SharedBreaker {
         self.unmeter_if_removed();
     }
 
-    /// Like [`meter`](Self::meter), unless the breaker has meters: it may have been requested by name meanwhile.
+    /// Like [`meter`](Self::meter), but keeps existing meters: another thread may have requested the breaker by name meanwhile.
     pub(crate) fn meter_if_none(&self, meters: &Meters) {
         self.hot_slot()
             .meters
@@ -210,7 +210,7 @@ impl SharedBreaker {
         }
     }
 
-    /// Like [`admit`](Self::admit), but a chain makes the call although failures opened the breaker.
+    /// Like [`admit`](Self::admit), for a chain that makes the call although failures opened the breaker.
     pub(crate) fn admit_failing_open(&self, layer: LayerId) -> Result<Ticket, CircuitOpen> {
         self.ask(|breaker, now| breaker.admit_failing_open(layer, now))
     }
@@ -229,7 +229,7 @@ impl SharedBreaker {
         admitted
     }
 
-    /// Returns the refusal of a call now, with a wait of zero if the call would be admitted.
+    /// Returns a refusal even if a call would be admitted now; its wait is then zero.
     pub(crate) fn refuse(&self) -> CircuitOpen {
         let refusal = self.standing_refusal().unwrap_or_else(|| {
             self.look(|breaker, now| {
@@ -246,12 +246,12 @@ impl SharedBreaker {
         self.refusals.refused(refusal);
     }
 
-    /// Returns the refusal of a call now, if it is known without the lock.
+    /// Returns the current refusal, if it is known without the lock.
     fn standing_refusal(&self) -> Option<CircuitOpen> {
         if self.hot_slot().state().admits() {
             return None;
         }
-        // Does not wait for a thread that is writing: the caller takes the breaker's lock then.
+        // Does not wait for a thread that is writing: the caller takes the breaker's lock instead.
         let refusal = self.refusal.try_read().ok()?;
         let refusal = refusal.as_deref()?;
         let now = Instant::now();
@@ -310,7 +310,7 @@ impl SharedBreaker {
         })
     }
 
-    /// Completes when the time changes at which a call is admitted. Must be polled once to register.
+    /// Completes when the time of the next admission changes. Must be polled once to register.
     pub(crate) fn admission_changed(self: Arc<Self>) -> AdmissionChanged {
         Box::pin(with_safe_waker(async move {
             let changed = self.admission_changed.notified();

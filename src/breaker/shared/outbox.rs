@@ -6,7 +6,7 @@ use crate::view::Transition;
 ///
 /// They are sent without the breaker's lock, so that no listener's waker runs under it, and by one thread at a time, so that
 /// they stay in order.
-// Allocated at the first transition, because most of many providers have none.
+// Allocated at the first transition, because most providers have none.
 #[derive(Default)]
 pub(super) struct Outbox(Option<Box<Pending>>);
 

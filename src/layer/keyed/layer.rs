@@ -15,8 +15,8 @@ use crate::{
 };
 
 impl HealthLayer {
-    /// Guards a service that calls many providers. `key` borrows the provider's id from each request. Default classifier:
-    /// [`ErrorsAsFailures`].
+    /// Creates a layer for a service that calls many providers. `key` borrows the provider's id from each request. Default
+    /// classifier: [`ErrorsAsFailures`].
     ///
     /// For limits, costs and an example, see [`KeyedHealthLayer`].
     pub fn keyed<Req, F>(cache: &HealthCache, key: F) -> KeyedHealthLayer<ErrorsAsFailures, F>
@@ -40,7 +40,7 @@ impl HealthLayer {
 /// # async fn ask(prompt: Prompt) -> io::Result<String> { Ok(prompt.model) }
 /// let cache = HealthCache::default();
 ///
-/// // A model that fails is refused; calls to other models are not.
+/// // Calls to a model that fails are refused; calls to other models are not.
 /// let models = ServiceBuilder::new()
 ///     .layer(HealthLayer::keyed(&cache, |prompt: &Prompt| prompt.model.as_str()))
 ///     .service(tower::service_fn(ask));
@@ -62,7 +62,7 @@ impl HealthLayer {
 ///
 /// # Providers
 ///
-/// The key of a request is the id of its provider in the [`HealthCache`], which the layer keeps alive. A new id creates a
+/// The key of a request is the id of its provider in the [`HealthCache`]. The layer keeps the cache alive. A new id creates a
 /// provider with the cache's policy. An existing provider keeps its own policy, such as one from
 /// [`provider_with`](HealthCache::provider_with).
 ///
@@ -77,8 +77,8 @@ impl HealthLayer {
 /// breaker.
 ///
 /// Beyond [`max_providers`](Self::max_providers), each new provider evicts another. Healthy providers are evicted before
-/// unhealthy ones, and in each group those not called recently before the rest. Unhealthy providers are evicted too: otherwise, a
-/// client that has met enough of them could guard no new provider.
+/// unhealthy ones. In each group, providers that were not called recently are evicted first. Unhealthy providers are evicted too:
+/// otherwise, a client with enough of them could guard no new provider.
 ///
 /// For eviction, a provider is unhealthy in these cases:
 ///
@@ -111,7 +111,7 @@ pub struct KeyedHealthLayer<C, K> {
 impl<K> KeyedHealthLayer<ErrorsAsFailures, K> {
     /// Creates a layer that takes provider ids from `key`. Default classifier: [`ErrorsAsFailures`].
     ///
-    /// For ids that are not borrowed from the request. To borrow them, use [`HealthLayer::keyed`].
+    /// Use it for ids that are not borrowed from the request. To borrow them, use [`HealthLayer::keyed`].
     pub fn new(cache: &HealthCache, key: K) -> Self {
         Self {
             cache: cache.clone(),

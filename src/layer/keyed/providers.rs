@@ -49,7 +49,7 @@ impl Providers {
     fn admit_without_handle(&mut self, key: &str) -> Result<Permit, BoxError> {
         let provider = self.cache.keyed_provider(key, self.bound);
         let permit = reentrancy::admit(&provider, self.layer);
-        // The id of a long key is not the key, so a handle by id would never be found.
+        // A long key differs from its provider's id, so a lookup by key would never find the handle.
         if provider.id() == key {
             self.keep(provider);
         }

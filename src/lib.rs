@@ -3,7 +3,7 @@
 //!
 //! A *provider* is anything that can fail on its own: a model provider, an internal service, a database, a queue. While it is
 //! down, each call waits for a timeout. After two failures in a row, a [`HealthLayer`] refuses calls at once. Only the calls already
-//! in flight still wait, and after them one trial a minute. A [`FallbackChain`] answers the refused calls from the next provider.
+//! in flight still wait, and after them one *trial* a minute: a call that tests whether the provider is back. A [`FallbackChain`] answers the refused calls from the next provider.
 //!
 //! # Example
 //!
@@ -40,7 +40,7 @@
 //! 1. [`Health::poll_ready`] polls the inner service, unless the breaker would refuse the call.
 //! 2. [`Health::call`] takes a [`Permit`] from the [`Provider`]. If the breaker refuses, the call ends with [`CircuitOpen`].
 //! 3. The inner service is called. Dropping the response future drops the permit: no outcome is recorded, unless
-//!    [`Trip::cancelled_after`] says so.
+//!    [`Trip::cancelled_after`] counts the call as a failure.
 //! 4. The classifier turns the result into an [`Outcome`]. By default, [every error is a failure](ErrorsAsFailures).
 //! 5. The breaker changes its state by the rules of its [`Policy`]; [`HealthCache::subscribe`] reports each change.
 //!
@@ -49,9 +49,10 @@
 //!
 //! # Cost
 //!
-//! A call through a closed breaker costs three atomic loads, in `poll_ready`, in `call` and at its end: no lock, no allocation, no clock, no reference count.
+//! A call through a closed breaker costs three atomic loads (one in `poll_ready`, one in `call`, one at its end): no lock, no
+//! allocation, no clock, no reference count.
 //! [`Trip::failure_rate`], [`Trip::slow_call`] and [`Trip::cancelled_after`] read the clock. A failure rate also adds an atomic
-//! counter, and a slow-call rule a short lock. A refusal waits for a lock only while the state is changing.
+//! counter, and a slow-call rule takes a short lock. A refusal waits for a lock only while the state is changing.
 //! [Measurements][performance] include other crates.
 //!
 //! # Where to find what
@@ -70,7 +71,7 @@
 //! | get every change of state | [`HealthCache::subscribe`] |
 //! | get logs and Prometheus metrics | features `tracing` and [`metrics`] |
 //! | override health, from code or from the page | [`Provider::force`], [`status::ControlService`] |
-//! | keep open windows across a restart | [`HealthCache::restore`] |
+//! | keep breakers open across a restart | [`HealthCache::restore`] |
 //! | tell errors apart | [`error::is_refusal`], [`error::find`], [`error::Kind`] |
 //! | resend a request whose body cannot be cloned | [`http::ReplayLayer`] |
 //! | answer your own callers when every provider is down | [`http::unavailable_response`] |

@@ -3,7 +3,8 @@
 //!
 //! A *provider* is anything that can fail on its own: a model provider, an internal service, a database, a queue. While it is
 //! down, each call waits for a timeout. After two failures in a row, a [`HealthLayer`] refuses calls at once. Only the calls already
-//! in flight still wait, and after them one *trial* a minute: a call that tests whether the provider is back. A [`FallbackChain`] answers the refused calls from the next provider.
+//! in flight still wait, and after them one *trial* a minute: a call that tests whether the provider is back. A
+//! [`FallbackChain`] answers the refused calls from the next provider.
 //!
 //! # Example
 //!
@@ -80,7 +81,7 @@
 //!
 //! | feature | default | adds |
 //! |---|---|---|
-//! | `http` | yes | [`http`]: judges status codes, `Retry-After`, bodies and gRPC; checks over HTTP; [`ServedBy`] in responses |
+//! | `http` | yes | [`http`]: classifies status codes, `Retry-After`, bodies and gRPC; checks over HTTP; [`ServedBy`] in responses |
 //! | `hyper` | no | classifies the errors of hyper and of hyper-util's client (used by reqwest) by [kind](error::Kind) |
 //! | `load` | no | `tower::load::Load` for [`Health`], so that balancers avoid providers that are down |
 //! | `metrics` | no | [`metrics`]: counters and gauges of calls, states, trials, checks and fallbacks, for the `metrics` crate |

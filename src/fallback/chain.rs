@@ -24,13 +24,13 @@ use crate::{
 /// For each request, the chain goes through the entries in order:
 ///
 /// 1. It skips an entry whose breaker would refuse, without cloning or polling its service.
-/// 2. It calls any other entry. The [rule](crate::Advance) then decides whether to return the result or to go on.
+/// 2. Otherwise, it calls the entry. The [rule](crate::Advance) then decides whether to return the result or to go on.
 /// 3. If no entry is left and some breakers refused, [`when_exhausted`](Self::when_exhausted) decides whether to try those again.
 ///
 /// The request is cloned only if another entry may still need it.
 ///
-/// Clones are cheap and share the entries. Therefore, the future is `Send` only if the services are `Sync` too. All stacks have
-/// the same type; to mix types, box them with tower's `BoxCloneSyncService`.
+/// Clones are cheap. The chain's clones and futures share the entries, so a future is `Send` only if the services are `Sync` too.
+/// All stacks have the same type; to mix types, box them with tower's `BoxCloneSyncService`.
 ///
 /// The chain is always ready, so `call` does not need `poll_ready` first. It waits for an entry to be ready when it reaches that
 /// entry. If a stack limits concurrency or rate, add a `LoadShed`: at the limit, the chain then gets an error and goes on.
@@ -84,7 +84,8 @@ use crate::{
 /// # Cancel safety
 ///
 /// Dropping the future drops the call in flight and its permit. That call is then neutral. If it was a trial, its slot is freed
-/// after [`Trials::pause`](crate::Trials::pause).
+/// after [`Trials::pause`](crate::Trials::pause). With [`Trip::cancelled_after`](crate::Trip::cancelled_after), a call that has
+/// run for at least that long is a failure instead.
 #[must_use]
 pub struct FallbackChain<S, Req, R = ErrorsAdvance> {
     pub(super) entries: Arc<Vec<Entry<S, Req>>>,
@@ -95,7 +96,7 @@ pub struct FallbackChain<S, Req, R = ErrorsAdvance> {
     pub(super) last_answer: bool,
 }
 
-/// Decides what a chain does if no entry has served and some breakers refused.
+/// Decides what a chain does if no entry has served the request and some breakers refused.
 ///
 /// | variant | calls to providers whose breakers refused | use for |
 /// |---|---|---|
@@ -124,11 +125,11 @@ pub enum Exhausted {
     /// [`Cause::Probe`](crate::Cause::Probe)). If one is throttled or forced open, or its retry time has not passed, the
     /// chain does what [`LastResort`](Self::LastResort) does.
     ///
-    /// Each entry's layer admits these calls only if it runs in the same task as the chain. With a `Buffer` or a spawned task in
-    /// between, the layer refuses as usual.
+    /// A layer admits these calls only in the chain's own task. Behind a `Buffer` or a spawned task, it refuses as usual.
     ///
-    /// At most one of these calls per second and provider is a trial, whose success can close the breaker. The others appear in
-    /// metrics and among the attempts. Of their outcomes, only [`Throttled`](crate::Outcome::Throttled) changes the breaker.
+    /// At most one of these calls per second and provider is a trial, whose success can close the breaker. All of these calls
+    /// appear in metrics and among the attempts. If a call is not a trial, only the outcome
+    /// [`Throttled`](crate::Outcome::Throttled) changes the breaker.
     ///
     /// [panic mode]: https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/load_balancing/panic_threshold
     FailOpen,
@@ -295,7 +296,7 @@ impl<S, Req, R> FallbackChain<S, Req, R> {
         }
     }
 
-    /// Sets what to do if no entry has served and some breakers refused. Default: [`Exhausted::LastResort`].
+    /// Sets what to do if no entry has served the request and some breakers refused. Default: [`Exhausted::LastResort`].
     ///
     /// [`Exhausted::Wait`] clones the request for the last entry too. The other variants do so only if an entry refused.
     ///
@@ -316,8 +317,8 @@ impl<S, Req, R> FallbackChain<S, Req, R> {
     /// [`NoHealthyProvider`](crate::error::NoHealthyProvider).
     ///
     /// The chain keeps that response while it goes on and while it applies [`when_exhausted`](Self::when_exhausted). It returns
-    /// the kept response if no entry serves, also if [`deadline`](Self::deadline) or [`max_attempts`](Self::max_attempts) ends the
-    /// chain.
+    /// the kept response if no entry serves the request, or if [`deadline`](Self::deadline) or
+    /// [`max_attempts`](Self::max_attempts) stops the chain.
     ///
     /// Only responses are kept, not errors. If every call failed with an error, the chain returns
     /// [`NoHealthyProvider`](crate::error::NoHealthyProvider), with the last error as its source.

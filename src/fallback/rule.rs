@@ -90,7 +90,7 @@ pub trait Advance<Res> {
 /// }
 /// ```
 pub trait GuardRule {
-    /// The classifier that judges calls to guarded providers.
+    /// The classifier that maps the result of each call to a guarded provider to an [`Outcome`](crate::Outcome).
     type Classifier: Clone;
 
     /// Returns the classifier of the layer around each guarded provider.

@@ -6,7 +6,8 @@ use super::{
 };
 use crate::{cache::Provider, outcome::Outcome};
 
-/// Wraps services in [`Health`], which refuses calls while the provider's breaker is open and records the outcomes of the others.
+/// Wraps services in [`Health`], which refuses calls while the provider's breaker is open and records the outcomes of admitted
+/// calls.
 ///
 /// The breaker belongs to the [`Provider`]: all layers created from it, and all services that they wrap, share the breaker.
 ///

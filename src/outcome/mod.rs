@@ -39,8 +39,8 @@ pub enum Outcome {
     Failure {
         /// The error.
         reason: Reason,
-        /// Minimum time for which the breaker stays open, if this failure opens it: the time that the provider named, for example
-        /// in `Retry-After`.
+        /// Minimum time for which the breaker stays open, if this failure opens it: the retry time that the provider asks
+        /// for, for example in `Retry-After`.
         retry_after: Option<Duration>,
     },
     /// The provider failed, and a retry would fail too: a revoked key, an unpaid bill. It opens the breaker at once, whatever

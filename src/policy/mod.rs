@@ -84,7 +84,7 @@ impl Policy {
 
     /// Computes states without refusing calls, to try a policy on live traffic (shadow mode). Default: false.
     ///
-    /// A call that the breaker would have refused is made, and its outcome does not count.
+    /// Calls that the breaker would have refused reach the provider, but their outcomes do not count.
     pub fn observe_only(self, observe_only: bool) -> Self {
         Self {
             observe_only,

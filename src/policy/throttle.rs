@@ -2,10 +2,10 @@ use std::time::Duration;
 
 use crate::util::settings::positive;
 
-/// Limit to which the wait grows for throttles that name no time.
+/// Limit to which the wait grows for throttles without a retry time.
 const LONGEST_UNNAMED: Duration = Duration::from_secs(5 * 60);
 
-/// How long a breaker stays open if the provider asks for a pause, for example with HTTP 429.
+/// How long a breaker stays open after a *throttle*: the provider asks for a pause, for example with HTTP 429.
 ///
 /// ```
 /// use std::time::Duration;
@@ -27,7 +27,7 @@ pub struct Throttle {
 impl Throttle {
     /// Sets the wait after a throttle without a retry time. Default: 15 s.
     ///
-    /// Each further such throttle in a row doubles the wait, up to 5 minutes or up to `wait` if that is longer.
+    /// If several come in a row, each one after the first doubles the wait, up to 5 minutes, or up to `wait` if that is longer.
     ///
     /// # Panics
     ///
@@ -65,7 +65,7 @@ impl Throttle {
         self.max_wait
     }
 
-    /// Returns the wait; `in_a_row` throttles before this one named no time either.
+    /// Returns the wait; `in_a_row` throttles before this one had no retry time either.
     pub(crate) fn wait(&self, named: Option<Duration>, in_a_row: u32) -> Duration {
         let unnamed = || {
             let factor = 2_u32.saturating_pow(in_a_row);

@@ -55,10 +55,10 @@ impl Trip {
     /// Trips at this many failures in a row. Default: 2; with 1, the first failure trips.
     ///
     /// Random errors also come in a row: at 100 calls/s of which 5 % fail, two failures in a row occur every few seconds.
-    /// Therefore, the breaker measures this noise, and needs more failures to trip if there is more of it. A streak of failures
+    /// Therefore, the breaker measures this noise: the noisier the calls, the more failures it takes to trip. A streak of failures
     /// that ends with a success instead of a trip is a *blip*. Blips are counted with a half-life of 10 minutes. At 2 blips the
-    /// breaker needs one more failure, and one more at each doubling (4, 8, 16). The total never exceeds 16, or `failures` if that
-    /// is greater. [`exact`](Self::exact) disables this.
+    /// breaker needs one more failure, and one more each time the blips double (4, 8, 16). It never needs more than 16 failures, or
+    /// `failures` if that is greater. [`exact`](Self::exact) disables this.
     ///
     /// # Panics
     ///

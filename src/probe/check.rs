@@ -35,13 +35,16 @@ pub struct Check {
 }
 
 impl Check {
-    /// Creates a check that the provider is reachable: for example a TCP connect, or a cheap `GET`.
+    /// Creates a reachability check, for example a TCP connect or a cheap `GET`.
     ///
     /// A failure counts against the provider. The effect of a success depends on what opened the breaker:
     ///
     /// - If a check opened it, the success closes it.
-    /// - If live calls opened it, the success ends the open window early, so that one live call is admitted as a trial. After
-    ///   a trial has failed in the same outage, a successful check no longer ends the window early.
+    /// - If live calls opened it, the success ends the open window early, so that one live call is admitted as a trial. If a
+    ///   trial has failed since the breaker was last closed, a successful check does not end the window early.
+    ///
+    /// With [`Trials::by_probe_only`](crate::Trials::by_probe_only), a reachability check closes no breaker, not even one that
+    /// a check opened, and ends no open window early.
     ///
     /// The output of `check` is any [`CheckResult`]. A panic is a failure.
     pub fn new<F, Fut>(check: F) -> Self

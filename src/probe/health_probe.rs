@@ -12,8 +12,8 @@ use crate::{
 
 /// Checks providers in the background, concurrently.
 ///
-/// The first checks run at once, later ones every 30 s, each with a timeout of 3 s. When a provider's open window ends, its check
-/// runs immediately. A check that fails, panics or times out counts against its own provider only and delays no other check.
+/// The first checks run immediately, later ones every 30 s, each with a timeout of 3 s. When a provider's open window ends, its
+/// check runs immediately. A check that fails, panics or times out counts against its own provider only and delays no other check.
 ///
 /// A [`Check`] proves that its provider is reachable or, if declared [functional](Check::functional), that it serves requests.
 /// Checks do not change the failure streak of live calls. While the breaker is closed, a failed check is ignored if a live call

@@ -39,16 +39,17 @@ use crate::{outcome::Outcome, util::settings::positive};
 /// If only the body shows why a call failed, add a [`ReadErrorsLayer`](super::ReadErrorsLayer) inside the
 /// `HealthLayer`. Its verdict takes precedence over the table.
 ///
-/// A success is recorded at the end of the body. A body that breaks, or is shorter than announced, is a failure; see
-/// [`HealthBody`]. [`judge_sse`](Self::judge_sse) and [`judge_body`](Self::judge_body) inspect the contents of a
+/// A success is recorded at the end of the body. A body that ends with an error, or is shorter than announced, is a failure;
+/// see [`HealthBody`]. [`judge_sse`](Self::judge_sse) and [`judge_body`](Self::judge_body) inspect the contents of a
 /// body. All other outcomes are recorded when the headers arrive.
 ///
 /// [`retry_after`] reads the retry time of a response; to read provider-specific headers too, set a
-/// [`retry_hint`](Self::retry_hint). A throttle keeps the breaker open for the retry time. A failure that opens the
-/// breaker also does, if the retry time is longer than the open window.
+/// [`retry_hint`](Self::retry_hint). A throttle keeps the breaker open for the retry time. If a failure opens
+/// the breaker, the open window lasts at least for the retry time.
 ///
-/// Errors are classified as by [`ErrorsAsFailures`](crate::ErrorsAsFailures): the reason is labelled with the
-/// error's [kind](crate::error::Kind), and errors of a [neutral](crate::error::Kind::is_neutral) kind are neutral.
+/// [`ErrorsAsFailures`](crate::ErrorsAsFailures) classifies errors: an error is neutral if its
+/// [kind](crate::error::Kind) is [neutral](crate::error::Kind::is_neutral), and otherwise a failure, with the kind as the
+/// reason's label.
 ///
 /// Each status can be overridden; the last setting for a status wins.
 ///
@@ -130,7 +131,7 @@ impl StatusClassifier {
         self.set_health("StatusClassifier::answered_on", statuses, Verdict::Answered)
     }
 
-    /// Ignores these statuses for the provider's health. Default: none.
+    /// Treats these statuses as neutral: they do not affect the provider's health. Default: none.
     ///
     /// # Panics
     ///
@@ -247,8 +248,8 @@ impl StatusClassifier {
         self
     }
 
-    /// Adds a closure that reads a provider-specific retry time from the headers. The longest time of all closures
-    /// and [`retry_after`](super::retry_after()) applies. Default: `retry_after` alone.
+    /// Adds a closure that reads a provider-specific retry time from the headers. If several closures, or a closure and
+    /// [`retry_after`](super::retry_after()), return a time, the longest applies. Default: `retry_after` alone.
     ///
     /// The closures are called for a 429, a 403 and failures, but not for successes. The module
     /// [`retry_hint`](super::retry_hint) has ready-made functions for several APIs.
@@ -317,8 +318,8 @@ impl StatusClassifier {
     /// Judges bodies by their data and trailers. Default: a body is a success at its end.
     ///
     /// The closure is called for each successful response that may have content. It returns a [judge](JudgeBody) for
-    /// the responses it applies to, and `None` for the others. The judge gets the data as it arrives, still compressed
-    /// if the response is. The reader gets every frame unchanged and without delay.
+    /// the body, or `None` if it does not apply to this response. The judge gets the data as it arrives, without
+    /// decompression. The reader gets every frame unchanged and without delay.
     ///
     /// ```
     /// use http::HeaderMap;

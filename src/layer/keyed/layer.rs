@@ -123,7 +123,7 @@ impl<K> KeyedHealthLayer<ErrorsAsFailures, K> {
 }
 
 impl<C, K> KeyedHealthLayer<C, K> {
-    /// Sets the classifier that judges calls. Default: [`ErrorsAsFailures`].
+    /// Sets the classifier, which maps each call's result to an [`Outcome`]. Default: [`ErrorsAsFailures`].
     pub fn classify<D>(self, classifier: D) -> KeyedHealthLayer<D, K> {
         KeyedHealthLayer {
             cache: self.cache,
@@ -133,7 +133,7 @@ impl<C, K> KeyedHealthLayer<C, K> {
         }
     }
 
-    /// Sets a closure that judges calls. Default: [`ErrorsAsFailures`].
+    /// Sets a closure that maps each call's result to an [`Outcome`]. Default: [`ErrorsAsFailures`].
     pub fn classify_with<Res, E, F>(self, classifier: F) -> KeyedHealthLayer<ClassifyWith<F>, K>
     where
         F: Fn(Result<&Res, &E>) -> Outcome,

@@ -9,7 +9,7 @@ use crate::outcome::{Outcome, Reason};
 /// [`Outcome::Neutral`], or a failure if [`Trip::cancelled_after`](crate::Trip::cancelled_after) is set and the call ran for
 /// that long.
 ///
-/// If the breaker has changed its state since the permit was given, the outcome is late and is ignored. Only a late
+/// If the breaker has changed its state since the permit was issued, the outcome is late and is ignored. Only a late
 /// [`Outcome::Throttled`] still counts: it can extend an open window.
 ///
 /// ```
@@ -93,14 +93,14 @@ impl Permit {
         hot_slot.record(ticket, outcome);
     }
 
-    /// Records the outcome that a closure returns, for outcomes that take longer to compute.
+    /// Records the outcome that a closure computes. Use it if the computation takes long.
     #[inline]
     pub(crate) fn record_with(self, outcome: impl FnOnce() -> Outcome) {
         let (hot_slot, ticket) = self.into_parts();
         Self::judge(hot_slot, ticket, outcome);
     }
 
-    // Out of line, and takes the permit's parts, to keep the code inlined into a healthy call small.
+    // Out of line, with the permit's parts as arguments: both keep the code inlined into a healthy call small.
     #[inline(never)]
     fn judge(hot_slot: &'static HotSlot, ticket: Ticket, outcome: impl FnOnce() -> Outcome) {
         // Rebuilds the permit, so that it is dropped if `outcome` panics.
@@ -137,8 +137,8 @@ impl Permit {
 
     /// Frees a trial's slot before the outcome is known, for example when an answer begins to arrive. The outcome still counts.
     ///
-    /// The time that [`Trip::slow_call`](crate::Trip::slow_call) measures ends here, so a long stream is not a slow call. A
-    /// second call has no effect.
+    /// The time that [`Trip::slow_call`](crate::Trip::slow_call) measures ends here, so a long stream is not a slow call.
+    /// Calling this method again has no effect.
     pub fn release_slot(&mut self) {
         if self.must_record_answer() {
             if let Some(breaker) = self.hot_slot.breaker(self.ticket) {

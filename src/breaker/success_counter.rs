@@ -27,8 +27,8 @@ pub(crate) struct SuccessCounter {
 /// Number of counters, over which threads are spread to reduce contention.
 const COUNTERS: usize = many_or_few(4, 2);
 
-/// A count in the low 24 bits, and its *start*, the number of restarts, above them. An addition fails if the start has changed
-/// since it was read.
+/// The low 24 bits are the count. The bits above are the *start*: the number of restarts. An addition fails if the start has
+/// changed since it was read.
 // On its own cache line, so that threads do not share one.
 #[repr(align(64))]
 #[derive(Default)]
@@ -45,8 +45,8 @@ impl SuccessCounter {
         };
         let counter = &counters[turn()];
         let start = counter.start();
-        // Checked after the start is read: whatever makes the success late after this check restarts the counter, so the addition
-        // fails.
+        // Checked after the start is read: an event that makes the success late also restarts the counter. If it follows this
+        // check, the addition fails.
         is_live()
             && MonotonicNanos::of(Instant::now()).bits() < self.until.load(Ordering::Acquire)
             && counter.add_one(start)
@@ -62,7 +62,7 @@ impl SuccessCounter {
         self.until.load(Ordering::Relaxed)
     }
 
-    /// Starts counting until another time, and returns the count so far. Called under the breaker's lock.
+    /// Resets the count and returns the old one. Counting then ends at `until`. Called under the breaker's lock.
     pub(crate) fn restart(&self, until: u64) -> u64 {
         // Counts nothing until all counters have restarted.
         self.until.store(0, Ordering::Release);

@@ -20,7 +20,7 @@ const TRIAL_SHIFT: u32 = 40;
 const TRIAL: u64 = (ELSEWHERE - 1) & !EPOCH;
 /// Another permit records the call's outcome.
 const ELSEWHERE: u64 = 1 << 60;
-/// The answer has begun, in time or not.
+/// The answer has begun, whether slow or not.
 const ANSWER_BEGAN: u64 = 1 << 61;
 /// The answer began too late.
 const SLOW: u64 = 1 << 62;
@@ -111,7 +111,7 @@ impl Ticket {
         }
     }
 
-    /// Whether this is a passage, and a trial was numbered after it.
+    /// Whether this is a passage, and a later trial number has been issued.
     pub(in crate::breaker) fn is_passage_before(self, next_trial: Trial) -> bool {
         self.is_judged_elsewhere() && self.trial().is_some_and(|trial| trial.next() != next_trial)
     }

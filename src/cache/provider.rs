@@ -63,7 +63,7 @@ impl Provider {
         Ok(Permit::new(self.breaker.hot_slot(), ticket))
     }
 
-    /// Whether a chain may override the breaker: it admits calls, or refuses them only because of failures.
+    /// Whether a chain may fail open: the breaker admits calls, or refuses them only because of failures.
     pub(crate) fn may_fail_open(&self) -> bool {
         self.breaker.look(|breaker, now| {
             breaker.retry_in(now).is_none() || breaker.refuses_for_failures(now)

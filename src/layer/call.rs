@@ -7,9 +7,9 @@ impl Provider {
     /// The breaker admits or refuses the call when the returned future is first polled. If it refuses, `future` is dropped
     /// unpolled.
     ///
-    /// The result is judged by [`ErrorsAsFailures`]: `Ok` is a success, and an error is a failure with its
-    /// [kind](crate::error::Kind) in the reason. Errors of a [neutral](crate::error::Kind::is_neutral) kind are neutral. To judge
-    /// results yourself, take a [`Permit`](crate::Permit) from [`admit`](Self::admit).
+    /// [`ErrorsAsFailures`] classifies the result: `Ok` is a success, and an error is a failure with its
+    /// [kind](crate::error::Kind) in the reason. Errors of a [neutral](crate::error::Kind::is_neutral) kind are neutral. To
+    /// classify results yourself, take a [`Permit`](crate::Permit) from [`admit`](Self::admit).
     ///
     /// ```
     /// use std::io;

@@ -9,7 +9,7 @@ use crate::{breaker::Permit, outcome::Outcome, util::errors::BoxError};
 ///
 /// To use a closure as a classifier, see [`HealthLayer::classify_with`](crate::HealthLayer::classify_with).
 ///
-/// The classifiers of feature `http` judge `http::Response`. Reqwest's response is a different type; convert it with
+/// The classifiers of feature `http` accept `http::Response`. Reqwest's response is a different type; convert it with
 /// `MapResponse`:
 ///
 /// ```
@@ -94,8 +94,8 @@ pub trait Classify<Res, E> {
 /// For example, the [`CircuitOpen`](crate::error::CircuitOpen) of an inner layer's breaker is neutral: the provider was not
 /// called.
 ///
-/// The layers box an error before it is judged, so its [kind](crate::error::Kind) does not depend on the error type of the inner
-/// service.
+/// The layers box an error before they classify it, so its [kind](crate::error::Kind) does not depend on the error type of the
+/// inner service.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ErrorsAsFailures;
 

@@ -1,7 +1,7 @@
-//! Detects a layer that runs inside another layer of the same provider. The outer layer already judges the call.
+//! Detects a layer that runs inside another layer of the same provider. The outer layer already records the call.
 //!
-//! Such a stack arises when a router layers services that are already layered. Without the detection, each failure would count
-//! twice, and the inner layer would refuse every trial of the outer one.
+//! Such a stack arises when a layer wraps a router whose services already have layers. Without the detection, each failure would
+//! count twice, and the inner layer would refuse every trial of the outer one.
 
 use std::{
     cell::{Cell, RefCell},
@@ -30,18 +30,18 @@ thread_local! {
 
 /// The guarded calls that run on this thread, each inside the one before it.
 ///
-/// The innermost has its own fields, because most calls are not nested. A call that is not nested writes no value that
-/// depends on one that it reads, so the CPU does not stall on the previous call.
+/// The innermost has its own fields, because most calls are not nested. In a call that is not nested,
+/// no write depends on a read, so the CPU does not wait for the previous call.
 struct Calls {
     innermost: Cell<Option<&'static HotSlot>>,
-    /// Separate from the slot, so that a call that is not nested writes it without reading it.
+    /// A field of its own: a call that is not nested writes it, and never reads it.
     innermost_ticket: Cell<u64>,
     /// Enclosing calls, outermost first.
     around: [Cell<Option<Call>>; DEPTH],
     depth: Cell<usize>,
 }
 
-/// Identifies a running call. Slots are reused by other breakers, so the ticket is needed to tell whose call it is.
+/// Identifies a running call. Breakers reuse slots, so the ticket tells which breaker admitted the call.
 #[derive(Clone, Copy)]
 struct Call {
     hot_slot: &'static HotSlot,
@@ -203,7 +203,7 @@ fn is_admitted_outside(provider: &Provider) -> bool {
     is_inside(provider) || may_fail_open(provider)
 }
 
-/// Returns whether this thread is inside a call that the provider's breaker already judges.
+/// Returns whether this thread is inside a call whose outcome the provider's breaker already records.
 #[inline]
 pub(crate) fn is_inside(provider: &Provider) -> bool {
     let hot_slot = provider.hot_slot();
@@ -234,8 +234,8 @@ fn admit_slow(provider: &Provider, layer: LayerId) -> Result<Permit, BoxError> {
     Ok(provider.admit_to(layer)?)
 }
 
-/// Judges a failed trial. If an inner layer of the same breaker refused it, the trial's layer is recorded as an outer layer,
-/// which leaves the trial slots to the inner layer from now on.
+/// Classifies a failed trial and records it. If an inner layer of the same provider refused it, the trial's layer is recorded as
+/// an outer layer, which leaves the trial slots to the inner layer from now on.
 #[cold]
 pub(crate) fn judge_failed_trial<Res, E, C>(
     classifier: &C,

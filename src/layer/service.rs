@@ -38,7 +38,7 @@ pub struct Health<S, C = ErrorsAsFailures> {
     layer: LayerId,
     classifier: C,
     readiness: Readiness,
-    /// Wakes the task that waits for the inner service when the breaker starts to refuse.
+    /// Wakes the task, which waits for the inner service, if the breaker starts to refuse.
     admission_changed: Option<AdmissionChanged>,
 }
 
@@ -127,7 +127,7 @@ impl<S, C> Health<S, C> {
         Poll::Ready(())
     }
 
-    /// Records an error of the inner service's `poll_ready`, after which it is never ready again.
+    /// Records an error of the inner service's `poll_ready`. After that, the inner service is never ready again.
     fn fail(&mut self, error: BoxError) -> BoxError {
         self.readiness.is_inner = false;
         if let Ok(permit) = reentrancy::admit(&self.provider, self.layer) {

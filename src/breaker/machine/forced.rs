@@ -11,7 +11,7 @@ use crate::{
     view::{Override, State},
 };
 
-/// An override, which hides the phase of a breaker and leaves it unchanged.
+/// An override. It hides the breaker's phase, which outcomes still change.
 #[derive(Debug)]
 pub(super) struct Forced {
     pub(super) to: Override,

@@ -45,7 +45,7 @@ use crate::{
 /// Minimum time between two granted trials of a provider. A granted trial ends the open window early.
 const GRANT_PAUSE: Duration = Duration::from_secs(1);
 
-/// For eviction, a provider stays unhealthy for this long after its open window has ended, if no trial follows.
+/// Eviction treats a provider as unhealthy for this long after its open window has ended, if no trial follows.
 const HISTORY_AFTER: Duration = Duration::from_secs(60 * 60);
 
 /// The state and cause that callers and operators see.
@@ -81,7 +81,7 @@ pub(crate) struct Breaker {
     last_check: Option<Instant>,
 }
 
-/// Views. Before a view that takes `now`, the caller advances the breaker to it.
+/// Views. The caller first advances the breaker to the `now` that it passes to a view.
 impl Breaker {
     pub(crate) fn new(policy: Arc<Policy>, epoch: u64, now: Instant) -> Self {
         let rate_window = rate_window(&policy, now);
@@ -168,7 +168,7 @@ impl Breaker {
         }
     }
 
-    /// Time until the moment that the provider asked for; `None` if it asked for no wait, or the moment has passed.
+    /// Rest of the wait that the provider asked for; `None` if it asked for no wait, or the wait is over.
     pub(crate) fn not_before(&self, now: Instant) -> Option<Duration> {
         let (Phase::Open(window) | Phase::HalfOpen(window, _)) = &self.phase else {
             return None;
@@ -197,7 +197,7 @@ impl Breaker {
         matches!(self.phase, Phase::Closed) && !self.is_forced()
     }
 
-    /// Whether a success, even of a slow call, changes at most the failure rate.
+    /// Whether a success can change only the failure rate. Never true if the policy counts slow calls as failures.
     pub(crate) fn success_is_noop(&self) -> bool {
         self.admits_freely()
             && self.proven_live
@@ -313,7 +313,7 @@ impl Breaker {
 
 /// Events.
 impl Breaker {
-    /// Makes the changes that are due. The caller advances to each earlier [change](Self::changes_at) first.
+    /// Makes the changes that are due at `now`. The caller must have advanced to each earlier [change](Self::changes_at).
     pub(crate) fn advance_to(&mut self, now: Instant) {
         if let Phase::Open(window) = &self.phase {
             let until = window.until;
@@ -364,7 +364,7 @@ impl Breaker {
         self.slots.layer_of(ticket)
     }
 
-    /// Records that this breaker refused a trial of `layer`, so the layer has an inner layer of the same provider.
+    /// Records that `layer` is an outer layer: an inner layer of the same provider refused its trial.
     pub(crate) fn note_outer(&mut self, layer: LayerId) {
         self.outer.add(layer);
     }
@@ -709,7 +709,7 @@ impl Breaker {
 
 /// Steps that several events share.
 impl Breaker {
-    /// Clears the failures of live calls and of checks while closed.
+    /// Clears the failures of live calls and of checks that count towards a trip.
     fn clear_failures(&mut self) {
         self.streak.end();
         self.failed_checks = 0;
@@ -726,7 +726,7 @@ impl Breaker {
         self.streak.end();
     }
 
-    /// Counts a call that did not fail, while closed. It can trip: it may be the call that reaches the failure rate's minimum
+    /// Counts a call that did not fail. The breaker must be closed. The call can trip it, by reaching the failure rate's minimum
     /// number of calls.
     fn note_good_call(&mut self, now: Instant) {
         if let Some(window) = &mut self.rate_window {

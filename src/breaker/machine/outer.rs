@@ -6,7 +6,7 @@ use crate::breaker::ticket::{Ticket, Trial};
 /// Maximum number of outer layers per breaker; the oldest is dropped first.
 const MOST: usize = 16;
 
-/// The outer layers: those that have an inner layer of the same breaker, which runs in another task.
+/// The outer layers. An outer layer has an inner layer of the same provider that runs in another task.
 ///
 /// If an outer layer took a trial slot, the breaker would refuse the inner layer. So the outer layer takes a *passage* instead,
 /// which leaves the slot to the inner layer. Each outer layer has as many passages as there are trial slots.

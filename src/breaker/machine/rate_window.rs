@@ -41,7 +41,7 @@ impl RateWindow {
         self.rule.window == rule.window
     }
 
-    /// Applies another rule of the same length to the calls so far.
+    /// Replaces the rule with one of the same length, and keeps the counts.
     pub(crate) fn set_rule(&mut self, rule: FailureRate) {
         self.rule = rule;
     }
@@ -52,13 +52,13 @@ impl RateWindow {
         bucket.failures = bucket.failures.saturating_add(u32::from(failed));
     }
 
-    /// The end of the present bucket.
+    /// The end of the current bucket.
     pub(crate) fn next_tick_at(&self, now: Instant) -> Instant {
         let end = self.width().saturating_mul(self.tick(now) + 1);
         after(self.origin, Duration::from_nanos(end))
     }
 
-    /// Successes in the present bucket are counted without the lock from now on.
+    /// Successes in the current bucket are counted without the lock from now on.
     pub(crate) fn start_counting(&mut self, now: Instant) {
         self.counted_tick = self.tick(now);
     }
@@ -94,7 +94,7 @@ impl RateWindow {
         calls >= u64::from(self.rule.min_calls) && self.is_too_many(failures, calls)
     }
 
-    /// Whether a success can trip: as the call that reaches the minimum, or because other calls have expired.
+    /// Whether a success can trip the breaker: it may reach the minimum number of calls, or older successes may have expired.
     pub(crate) fn may_trip_by_successes(&self, now: Instant) -> bool {
         let (calls, failures) = self.counts(now);
         let enough = u64::from(self.rule.min_calls);

@@ -113,7 +113,7 @@ impl Breaker {
             .map(|left| after(now, left.min(throttle.max_wait)));
         let mut began = row.since.unwrap_or(now).min(now);
         if self.policy.trials.by_probe_only {
-            // The row's wait is what is left of `max_hold`.
+            // The row's wait is the rest of `max_hold`.
             began = until
                 .checked_sub(backoff.max_hold)
                 .unwrap_or(began)

@@ -51,7 +51,7 @@ impl Slots {
         taken.is_some_and(|taken| taken.trials.contains_key(&(epoch, trial)))
     }
 
-    /// The trial's layer; `None` if the trial has no slot, or no longer has it.
+    /// The trial's layer; `None` if the trial never had a slot, or has lost it.
     pub(super) fn layer_of(&self, ticket: Ticket) -> Option<LayerId> {
         let holder = (ticket.epoch(), ticket.trial()?);
         let trial = self.0.as_ref()?.trials.get(&holder);
@@ -70,7 +70,7 @@ impl Slots {
         taken.slots.insert((until, holder));
     }
 
-    /// Frees a trial's slot and returns its holder; `None` if the trial has no slot, or no longer has it.
+    /// Frees a trial's slot and returns its holder; `None` if the trial never had a slot, or has lost it.
     pub(super) fn give_back(&mut self, ticket: Ticket) -> Option<Holder> {
         let holder = (ticket.epoch(), ticket.trial()?);
         let taken = self.0.as_mut()?;

@@ -121,7 +121,7 @@ impl HotSlot {
         }
     }
 
-    /// Whether a success changes nothing, so that the breaker need not be found.
+    /// Whether a success changes nothing, so that the breaker need not be looked up.
     #[inline]
     pub(crate) fn success_is_noop(&self, ticket: Ticket) -> bool {
         let state = self.state();
@@ -175,7 +175,7 @@ impl HotSlot {
         owner.breaker.upgrade()
     }
 
-    /// Whether the slot's present breaker issued this ticket, not an earlier one.
+    /// Whether the slot's current breaker, not an earlier one, issued this ticket.
     pub(crate) fn has_given(&self, ticket: Ticket) -> bool {
         !ticket.is_from_before(self.owner().first_epoch)
     }

@@ -57,7 +57,7 @@ pub(crate) struct SharedBreaker {
     refuses_until: AtomicU64,
     /// The refusal that calls get without the lock.
     refusal: RwLock<Option<Box<Refusal>>>,
-    /// Notified when the time of the next admission changes, or an override does.
+    /// Notified when the time of the next admission changes, or when an override starts, changes or is lifted early.
     admission_changed: Notify,
     listeners: Arc<Listeners>,
     refusals: Refusals,
@@ -68,7 +68,7 @@ pub(crate) struct SharedBreaker {
 struct Refusal {
     seen: Seen,
     until: Instant,
-    /// The next change of state without an event, or `until` if that is earlier.
+    /// The earlier of `until` and the next timed change of state.
     holds_until: Instant,
     last_error: Option<Reason>,
 }
@@ -137,14 +137,14 @@ impl SharedBreaker {
         self.usage.store(REMOVED, Ordering::SeqCst);
     }
 
-    /// Counts events on these meters until the cache removes the breaker. Not called under a lock, because a recorder is foreign
-    /// code.
+    /// Counts events on these meters until the cache removes the breaker. Not called under a lock, because a metrics recorder is
+    /// user code.
     pub(crate) fn meter(&self, meters: &Meters) {
         self.hot_slot().meters.start(meters, || self.state());
         self.unmeter_if_removed();
     }
 
-    /// Like [`meter`](Self::meter), but keeps existing meters: another thread may have requested the breaker by name meanwhile.
+    /// Like [`meter`](Self::meter), but keeps existing meters: another thread may have set them meanwhile.
     pub(crate) fn meter_if_none(&self, meters: &Meters) {
         self.hot_slot()
             .meters
@@ -210,7 +210,7 @@ impl SharedBreaker {
         }
     }
 
-    /// Like [`admit`](Self::admit), for a chain that makes the call although failures opened the breaker.
+    /// Like [`admit`](Self::admit), for a chain that fails open.
     pub(crate) fn admit_failing_open(&self, layer: LayerId) -> Result<Ticket, CircuitOpen> {
         self.ask(|breaker, now| breaker.admit_failing_open(layer, now))
     }
@@ -315,7 +315,7 @@ impl SharedBreaker {
         Box::pin(with_safe_waker(async move {
             let changed = self.admission_changed.notified();
             match self.look(|breaker, _| breaker.lifts_at()) {
-                // The end of an override is not notified, so it needs a timer, if the runtime has one.
+                // No notification is sent when an override expires, so a timer waits for it, if the runtime has timers.
                 Some(at) if has_timers() => drop(timeout_at(at, changed).await),
                 _ => changed.await,
             }
@@ -463,7 +463,7 @@ impl SharedBreaker {
         self.hot_slot.show(state);
     }
 
-    /// Ignores poisoning: no foreign code runs under the lock, and the state is consistent after every step.
+    /// Ignores poisoning: no user code runs under the lock, and the state is consistent after every step.
     fn lock(&self) -> MutexGuard<'_, Locked> {
         self.locked.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -78,7 +78,7 @@ impl HealthLayer {
 ///
 /// Beyond [`max_providers`](Self::max_providers), each new provider evicts another. Healthy providers are evicted before
 /// unhealthy ones. In each group, providers that were not called recently are evicted first. Unhealthy providers are evicted too:
-/// otherwise, a client with enough of them could guard no new provider.
+/// otherwise, if they reached the limit, a new provider would have no breaker.
 ///
 /// For eviction, a provider is unhealthy in these cases:
 ///
@@ -88,8 +88,8 @@ impl HealthLayer {
 /// | open or half-open | until one hour after the open window has ended |
 /// | closed | after a failure, until a success or until the streak [expires](crate::Trip::within) |
 ///
-/// An evicted provider loses its state; the next call creates a new one. A provider that the application obtains through
-/// [`HealthCache::provider`], at any time, is never evicted and does not count towards the limit.
+/// An evicted provider loses its state; the next call creates a new one. Once the application has obtained a provider
+/// through [`HealthCache::provider`], that provider is never evicted and does not count towards the limit.
 ///
 /// # Cost
 ///

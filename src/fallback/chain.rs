@@ -102,7 +102,7 @@ pub struct FallbackChain<S, Req, R = ErrorsAdvance> {
 /// |---|---|---|
 /// | `LastResort` | at most one trial per second and provider | most chains |
 /// | `Fail` | none | callers that retry later |
-/// | `Wait` | one, once a breaker admits it | background work |
+/// | `Wait` | one, when a breaker admits it | background work |
 /// | `FailOpen` | all | chains that must not lose all providers to a false alarm |
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -323,9 +323,9 @@ impl<S, Req, R> FallbackChain<S, Req, R> {
     /// Only responses are kept, not errors. If every call failed with an error, the chain returns
     /// [`NoHealthyProvider`](crate::error::NoHealthyProvider), with the last error as its source.
     ///
-    /// The rule's [`served`](crate::Advance::served) runs on the kept response. Over HTTP, the response therefore has a
-    /// [`ServedBy`](crate::ServedBy) extension with all other attempts. Keeping a response also keeps its connection busy while
-    /// other providers are tried.
+    /// Before the chain returns the kept response, it calls the rule's [`served`](crate::Advance::served), as for any response.
+    /// Over HTTP, `served` adds a [`ServedBy`](crate::ServedBy) extension with all other attempts. Keeping a response also keeps
+    /// its connection busy while other providers are tried.
     ///
     /// ```
     /// use tower::{ServiceExt, service_fn};

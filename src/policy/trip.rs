@@ -85,7 +85,7 @@ impl Trip {
     /// Trips if at least this ratio of the calls in the last `window` failed, and there were at least
     /// [`min_calls`](Self::min_calls) calls. Failures in a row do not trip.
     ///
-    /// The window moves in steps of a tenth: a call leaves it at an age between nine tenths of `window` and `window`.
+    /// The window moves in steps of a tenth of its length, so a call stays in it for 90 to 100 % of `window`.
     ///
     /// # Panics
     ///

@@ -139,7 +139,7 @@ impl fmt::Debug for Check {
 /// |---|---|
 /// | [`Success`](Outcome::Success) | passes |
 /// | [`Failure`](Outcome::Failure), [`Fatal`](Outcome::Fatal) | fails |
-/// | [`Throttled`](Outcome::Throttled) | opens the breaker for the retry time, as a throttled call does, unless a live call has succeeded since the last check or a trial is in flight |
+/// | [`Throttled`](Outcome::Throttled) | opens the breaker for the retry time, as a throttled call does, but not while a trial is in flight, nor if a live call has succeeded since the last check |
 /// | [`Answered`](Outcome::Answered) | passes if it checks [reachability](Check::new); is ignored if it is [functional](Check::functional) |
 /// | [`Neutral`](Outcome::Neutral) | is ignored |
 pub trait CheckResult {

@@ -33,6 +33,8 @@ use crate::{outcome::Outcome, util::settings::positive};
 /// | other 5xx | failure | yes | the server is at fault: [RFC 9110 §15.6]; 511 comes from a gateway: [RFC 6585 §6] |
 /// | 600 to 999 | failure | yes | clients treat an invalid status as 5xx: [RFC 9110 §15] |
 ///
+/// [*Answered*](Outcome::Answered) means that the provider is up and the status concerns only the request.
+///
 /// The other 5xx include non-standard statuses for an overloaded or unreachable origin: 520 to 526 and 530
 /// (Cloudflare), 529 (Anthropic), 598 and 599. Clients treat an unknown 5xx as a 500 (RFC 9110 §15).
 ///
@@ -48,8 +50,8 @@ use crate::{outcome::Outcome, util::settings::positive};
 /// the breaker, the open window lasts at least for the retry time.
 ///
 /// [`ErrorsAsFailures`](crate::ErrorsAsFailures) classifies errors: an error is neutral if its
-/// [kind](crate::error::Kind) is [neutral](crate::error::Kind::is_neutral), and otherwise a failure, with the kind as the
-/// reason's label.
+/// [kind](crate::error::Kind) is [neutral](crate::error::Kind::is_neutral), and otherwise a failure. The kind becomes the
+/// reason's [label](crate::Reason::label), which metrics show instead of the error's text.
 ///
 /// Each status can be overridden; the last setting for a status wins.
 ///

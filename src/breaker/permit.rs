@@ -93,7 +93,7 @@ impl Permit {
         hot_slot.record(ticket, outcome);
     }
 
-    /// Records the outcome that a closure computes. Use it if the computation takes long.
+    /// Records the outcome that a closure computes, out of line. Use it where computing the outcome is expensive.
     #[inline]
     pub(crate) fn record_with(self, outcome: impl FnOnce() -> Outcome) {
         let (hot_slot, ticket) = self.into_parts();

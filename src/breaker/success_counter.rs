@@ -45,8 +45,8 @@ impl SuccessCounter {
         };
         let counter = &counters[turn()];
         let start = counter.start();
-        // Checked after the start is read: an event that makes the success late also restarts the counter. If it follows this
-        // check, the addition fails.
+        // Checked after the start is read: an event that makes the success late also restarts the counter. If such an event
+        // happens after this check, the addition fails.
         is_live()
             && MonotonicNanos::of(Instant::now()).bits() < self.until.load(Ordering::Acquire)
             && counter.add_one(start)

@@ -22,7 +22,7 @@ const DEPTH: usize = 8;
 
 thread_local! {
     static RUNNING: Calls = const { Calls::none() };
-    /// The slot of the breaker that a fallback chain makes fail open on this thread.
+    /// The slot of the breaker that must fail open on this thread. Set by a fallback chain.
     static FAILING_OPEN: Cell<Option<&'static HotSlot>> = const { Cell::new(None) };
     /// Enclosing calls beyond [`DEPTH`]. Separate, because a thread local with a destructor is slower to read.
     static DEEPER: RefCell<Vec<Call>> = const { RefCell::new(Vec::new()) };

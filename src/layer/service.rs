@@ -38,7 +38,7 @@ pub struct Health<S, C = ErrorsAsFailures> {
     layer: LayerId,
     classifier: C,
     readiness: Readiness,
-    /// Wakes the task, which waits for the inner service, if the breaker starts to refuse.
+    /// When the breaker starts to refuse, wakes the task that waits for the inner service.
     admission_changed: Option<AdmissionChanged>,
 }
 

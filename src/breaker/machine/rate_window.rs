@@ -138,7 +138,7 @@ fn index(tick: u64) -> usize {
     index
 }
 
-/// Converts to nanoseconds, at most five centuries.
+/// Converts to nanoseconds; saturates after five centuries.
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -28,7 +28,7 @@ impl Slots {
     pub(super) fn frees_at(&self, at_once: usize) -> Option<Instant> {
         let slots = &self.0.as_ref()?.slots;
         let in_excess = slots.len().checked_sub(at_once)?;
-        // Counted from the nearer end: `in_excess` is rarely more than one.
+        // Counts from the nearer end, to visit few slots.
         let slot = if in_excess < at_once {
             slots.iter().nth(in_excess)
         } else {

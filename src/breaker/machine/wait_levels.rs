@@ -46,7 +46,8 @@ impl WaitLevels {
         wait
     }
 
-    /// Returns the wait for a throttle that arrives while open. It is not counted: its call was in flight at the last throttle.
+    /// Returns the wait for a throttle that arrives while the breaker is open. The throttle is not counted, because its call was
+    /// usually in flight when the breaker opened.
     pub(super) fn throttled_in_flight(&self, rule: &Throttle, named: Option<Duration>) -> Duration {
         rule.wait(named, self.unnamed_throttles.saturating_sub(1))
     }

@@ -192,7 +192,9 @@ impl Fields<'_> {
             .filter(|status| status.value().is_some())?;
         let pushback = self.pushback.as_ref().and_then(Number::read);
         let pushback = pushback.map(Duration::from_millis);
-        let named = pushback.max(self.retry_delay()).filter(|wait| !wait.is_zero());
+        let named = pushback
+            .max(self.retry_delay())
+            .filter(|wait| !wait.is_zero());
         let named = named.map(|wait| wait.min(LONGEST_WAIT));
         let wait = named.unwrap_or_default().max(BACKOFF);
         let failure = |name: &str| Verdict::Failure(name.to_owned(), wait);
@@ -222,7 +224,11 @@ impl Details<'_> {
                 let info = field(1, &[vec![0x08], varint((*seconds).into())].concat());
                 let url = field(1, b"type.googleapis.com/google.rpc.RetryInfo");
                 let detail = field(3, &[url, field(2, &info)].concat());
-                let engine = if *is_padded { STANDARD } else { STANDARD_NO_PAD };
+                let engine = if *is_padded {
+                    STANDARD
+                } else {
+                    STANDARD_NO_PAD
+                };
                 engine.encode([before, detail].concat()).parse().ok()
             }
             Self::Bytes(bytes) => STANDARD.encode(bytes).parse().ok(),

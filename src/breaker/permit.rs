@@ -24,7 +24,7 @@ use crate::outcome::{Outcome, Reason};
 /// }
 /// # Ok::<(), tower_health::error::CircuitOpen>(())
 /// ```
-#[must_use = "a permit that is dropped records no outcome"]
+#[must_use = "dropping a permit records no success and no failure of its call"]
 pub struct Permit {
     hot_slot: &'static HotSlot,
     ticket: Ticket,

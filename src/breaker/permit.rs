@@ -9,8 +9,8 @@ use crate::outcome::{Outcome, Reason};
 /// [`Outcome::Neutral`], or a failure if [`Trip::cancelled_after`](crate::Trip::cancelled_after) is set and the call ran for
 /// that long.
 ///
-/// If the breaker has changed its state since the permit was issued, the outcome is late and is ignored. Only a late
-/// [`Outcome::Throttled`] still counts: it can extend an open window.
+/// If the breaker has opened, half-opened or closed since the permit was issued, the outcome is late and is ignored. Only a late
+/// [`Outcome::Throttled`] still counts: it can extend an open window. An operator's override makes no outcome late.
 ///
 /// ```
 /// use tower_health::HealthCache;

@@ -150,7 +150,9 @@ impl Input<'_> {
     /// None: not yet.
     fn at_headers(&self) -> Option<Verdict> {
         let is_empty = self.frames.is_empty() && matches!(self.end, End::Announced);
-        let of_nothing = || is_empty.then(|| failure("no grpc-status"));
+        // Their bodies are never judged.
+        let has_no_content = matches!(self.status().as_u16(), 100..200 | 204 | 205 | 304);
+        let of_nothing = || (is_empty || has_no_content).then(|| failure("no grpc-status"));
         let of_fields = self.headers.verdict();
         of_fields.or_else(|| of_http(self.status()).or_else(of_nothing))
     }

@@ -135,6 +135,22 @@ mod without_a_code {
         assert_eq!(health(&provider), failure("no grpc-status"));
     }
 
+    /// RFC 9110 §6.4.1: whatever its body says, there is none.
+    #[tokio::test(start_paused = true)]
+    async fn a_status_without_content_is_a_failure_at_once_and_the_chain_goes_on() {
+        for status in [204, 205, 304] {
+            let response = response(status, &[], with_trailers(&[("grpc-status", "0")]));
+            assert!(
+                GrpcClassifier::new().advance(Ok(&response)).is_some(),
+                "{status}"
+            );
+
+            let provider = with_a_strike();
+            let _unread = respond(&provider, response).await;
+            assert_eq!(health(&provider), failure("no grpc-status"), "{status}");
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn an_empty_200_is_a_failure_at_once() {
         let provider = with_a_strike();

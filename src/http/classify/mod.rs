@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 
 use ::http::{HeaderMap, StatusCode};
 
-pub(super) use self::table::reason;
 use self::table::{ByHead, Columns, Hint, Verdict};
+pub(super) use self::{response::has_no_content, table::reason};
 use super::{
     judge::{JudgeBody, Judges, StreamVerdict},
     sse::SseEvent,

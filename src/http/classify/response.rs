@@ -119,7 +119,7 @@ fn may_have_content<B: Body>(response: &Response<B>) -> bool {
 /// Whether a response with this status has no body, whatever its headers announce ([RFC 9110 §6.4.1]).
 ///
 /// [RFC 9110 §6.4.1]: https://www.rfc-editor.org/rfc/rfc9110#section-6.4.1
-fn has_no_content(status: StatusCode) -> bool {
+pub(in crate::http) fn has_no_content(status: StatusCode) -> bool {
     status.is_informational()
         || [
             StatusCode::NO_CONTENT,

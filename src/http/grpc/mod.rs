@@ -5,7 +5,11 @@ use http_body::Body;
 
 pub(super) use self::table::Table;
 use self::table::{LOST, Verdict, code};
-use super::{body::HealthBody, classify::StatusClassifier, judge::Judge};
+use super::{
+    body::HealthBody,
+    classify::{StatusClassifier, has_no_content},
+    judge::Judge,
+};
 use crate::{
     breaker::Permit,
     fallback::{Advance, ServedBy},
@@ -235,7 +239,8 @@ impl GrpcClassifier {
     /// Whether a successful HTTP response has no `grpc-status`, and no body whose trailers could contain one.
     fn is_lost<B: Body>(&self, response: &Response<B>) -> bool {
         let of_http = || self.http.outcome(response.status(), response.headers());
-        response.body().is_end_stream() && of_http() == Outcome::Success
+        let is_over = response.body().is_end_stream() || has_no_content(response.status());
+        is_over && of_http() == Outcome::Success
     }
 
     /// The outcome at the headers, if they decide it.

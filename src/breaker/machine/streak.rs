@@ -88,12 +88,11 @@ impl Streak {
 
     pub(super) fn trips(&self, trip: &Trip, now: Instant) -> bool {
         trip.consecutive.is_some_and(|limit| {
-            let more = if trip.is_exact {
-                0
-            } else {
-                self.blips.more_failures(now)
+            let is_noise = || {
+                let raised = limit.saturating_add(self.blips.more_failures(now));
+                self.failures < raised.min(limit.max(MOST_FAILURES))
             };
-            self.failures >= limit.saturating_add(more).min(limit.max(MOST_FAILURES))
+            self.failures >= limit && (trip.is_exact || !is_noise())
         })
     }
 }

@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 use crate::{
     policy::{Policy, Throttle},
-    util::time::random,
+    util::time::{MonotonicNanos, random},
 };
 
 /// Counts the failed trials and throttles that lengthen a provider's waits.
@@ -15,7 +15,7 @@ pub(super) struct WaitLevels {
     /// Throttles in a row without a `retry_after`; the wait grows with each.
     unnamed_throttles: u32,
     /// The time at which the backoff starts again at its first wait, if the breaker is still closed.
-    forgiven_at: Option<Instant>,
+    forgiven_at: Option<MonotonicNanos>,
 }
 
 impl WaitLevels {
@@ -59,11 +59,12 @@ impl WaitLevels {
 
     /// The breaker has closed, and its failed trials count until `at`.
     pub(super) fn forgive_at(&mut self, at: Instant) {
-        self.forgiven_at = Some(at);
+        self.forgiven_at = Some(MonotonicNanos::of(at));
     }
 
     pub(super) fn is_forgiven(&self, now: Instant) -> bool {
-        self.forgiven_at.is_some_and(|at| now >= at)
+        self.forgiven_at
+            .is_some_and(|at| MonotonicNanos::of(now) >= at)
     }
 
     /// Starts the backoff again at its first wait, if the breaker has been closed for long enough.

@@ -109,7 +109,7 @@ async fn states_change_without_a_reload() {
     browser.close().await;
 }
 
-/// What opened a breaker is not the cause of its closing.
+/// A closing has no cause: the cause is of the opening before it.
 #[tokio::test]
 async fn closing_does_not_read_as_a_failure() {
     let browser = Browser::start(Device::Desktop).await;

@@ -40,7 +40,7 @@ pub(super) struct Frame {
     pub(super) at: Instant,
     /// When the next frame is sent, even without a change.
     pub(super) due: Instant,
-    /// Where this frame ends in the history.
+    /// The position in the history at which this frame ends.
     pub(super) end: Cursor,
 }
 

@@ -10,7 +10,7 @@ use crate::rig::{Rig, secs};
 
 const SECONDS: u64 = 10 * 60;
 
-/// As many seeds as `NOISE_SEEDS` says.
+/// Reads the number of seeds from `NOISE_SEEDS`; 2 by default.
 fn seeds() -> u64 {
     let seeds = env::var("NOISE_SEEDS").ok();
     seeds.map_or(2, |seeds| seeds.parse().expect("a number"))

@@ -36,7 +36,7 @@ fn failsafe(provider: Provider) -> impl Client {
     })
 }
 
-/// As its own of 10 s to 300 s, which takes no seed.
+/// Has the bounds of failsafe's own backoff, 10 s to 300 s, which takes no seed.
 fn equal_jittered() -> impl Iterator<Item = Duration> + Clone {
     let whole = iter::successors(Some(10), |seconds: &u64| Some((2 * seconds).min(300)));
     whole.map(|seconds| Duration::from_secs(seconds / 2 + fastrand::u64(..=seconds / 2)))

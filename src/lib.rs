@@ -85,7 +85,7 @@
 //! | `hyper` | no | classifies the errors of hyper and of hyper-util's client (used by reqwest) by [kind](error::Kind) |
 //! | `load` | no | `tower::load::Load` for [`Health`], so that balancers avoid providers that are down |
 //! | `metrics` | no | [`metrics`]: counters and gauges of calls, states, trials, checks and fallbacks, for the `metrics` crate |
-//! | `serde` | no | reads a [`Policy`], reads and writes a [`Snapshot`], writes a [`Transition`] |
+//! | `serde` | no | reads a [`Policy`], a [`http::StatusClassifier`] and [`ChainOptions`]; reads and writes a [`Snapshot`], writes a [`Transition`] |
 //! | `status` | no | [`status`]: a live status page, its JSON and events, and overrides by operators |
 //! | `tonic` | no | refusals reach tonic clients as status `UNAVAILABLE` instead of `UNKNOWN`; classifies tonic's connect errors by [kind](error::Kind) |
 //! | `tracing` | no | events: `WARN` when a breaker opens, `INFO` when it becomes half-open or closes; `DEBUG` when a chain goes on from a provider, and when calls are refused (at most once a second per provider) |
@@ -194,6 +194,8 @@ pub use self::{
 
 #[cfg(feature = "load")]
 pub use self::layer::HealthMetric;
+#[cfg(feature = "serde")]
+pub use self::serde::ChainOptions;
 
 /// Compiles the examples of the README and of `docs/`, with the features that they show.
 #[cfg(all(doctest, feature = "serde", feature = "status"))]

@@ -1,14 +1,17 @@
 //! A policy as a table. Its keys are the names of the setters, and the setters' limits apply. Errors name the setting's path,
 //! which serde does not track.
 
-use std::{fmt, time::Duration};
+use std::fmt;
 
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
     de::{DeserializeSeed, Error as _, MapAccess, Visitor},
 };
 
-use super::raw_value::RawValue;
+use super::{
+    raw_value::RawValue,
+    setting::{count, duration, flag, must_be_given, named, optional, wait},
+};
 use crate::{
     policy::{Backoff, FailureRate, Policy, Throttle, Trials, Trip},
     util::limits,
@@ -421,38 +424,4 @@ impl From<&Throttle> for ThrottleTable {
             max_wait: Some(throttle.max_wait.into()),
         }
     }
-}
-
-/// Reads a duration longer than zero.
-fn wait(name: &str, given: Option<RawValue>) -> Result<Option<Duration>, String> {
-    optional(name, given, |given| limits::positive(given.duration()?))
-}
-
-fn duration(name: &str, given: Option<RawValue>) -> Result<Option<Duration>, String> {
-    optional(name, given, RawValue::duration)
-}
-
-fn count(name: &str, given: Option<RawValue>) -> Result<Option<u32>, String> {
-    optional(name, given, |given| limits::at_least_one(given.count()?))
-}
-
-fn flag(name: &str, given: Option<RawValue>) -> Result<Option<bool>, String> {
-    optional(name, given, RawValue::flag)
-}
-
-fn optional<T>(
-    name: &str,
-    given: Option<RawValue>,
-    read: impl FnOnce(RawValue) -> Result<T, String>,
-) -> Result<Option<T>, String> {
-    named(name, given.map(read).transpose())
-}
-
-/// Returns the value of a setting that has no default.
-fn must_be_given<T>(name: &str, value: Option<T>) -> Result<T, String> {
-    named(name, value.ok_or_else(|| "must be given".into()))
-}
-
-fn named<T>(name: &str, checked: Result<T, String>) -> Result<T, String> {
-    checked.map_err(|must| format!("{name}: {must}"))
 }

@@ -9,13 +9,14 @@ use serde::{
 use super::duration::duration;
 use crate::policy::Jitter;
 
-/// A policy value before validation, so that errors can name the setting and show the value.
+/// A value before validation, so that errors can name the setting and show the value.
 #[derive(Clone, Debug)]
 pub(super) enum RawValue {
     Text(String),
     Whole(i128),
     Float(f64),
     Flag(bool),
+    List(Vec<Self>),
     /// A type that no setting has.
     Other(&'static str),
 }
@@ -54,6 +55,14 @@ impl RawValue {
         match self {
             Self::Flag(flag) => Ok(flag),
             _ => self.is_not("true or false"),
+        }
+    }
+
+    #[cfg(feature = "http")]
+    pub(super) fn list(self) -> Result<Vec<Self>, String> {
+        match self {
+            Self::List(items) => Ok(items),
+            _ => self.is_not("a list"),
         }
     }
 
@@ -108,6 +117,7 @@ impl fmt::Display for RawValue {
             Self::Whole(number) => write!(f, "{number}"),
             Self::Float(number) => write!(f, "{number:?}"),
             Self::Flag(flag) => write!(f, "{flag}"),
+            Self::List(_) => f.write_str("a list"),
             Self::Other(what) => f.write_str(what),
         }
     }
@@ -123,6 +133,7 @@ impl Serialize for RawValue {
             }
             Self::Float(number) => serializer.serialize_f64(*number),
             Self::Flag(flag) => serializer.serialize_bool(*flag),
+            Self::List(items) => serializer.collect_seq(items),
             Self::Other(_) => serializer.serialize_unit(),
         }
     }
@@ -141,7 +152,7 @@ impl<'de> Visitor<'de> for AsWritten {
     type Value = RawValue;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a setting of a policy")
+        f.write_str("a setting")
     }
 
     fn visit_str<E>(self, text: &str) -> Result<RawValue, E> {
@@ -169,8 +180,11 @@ impl<'de> Visitor<'de> for AsWritten {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<RawValue, A::Error> {
-        while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(RawValue::Other("a list"))
+        let mut items = Vec::new();
+        while let Some(item) = seq.next_element()? {
+            items.push(item);
+        }
+        Ok(RawValue::List(items))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawValue, A::Error> {

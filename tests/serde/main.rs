@@ -1,5 +1,8 @@
-//! Feature `serde`: policies from configuration, and snapshots to files and back.
+//! Feature `serde`: policies, classifiers and options of chains from configuration, and snapshots to files and back.
 
+mod chain;
+#[cfg(feature = "http")]
+mod classifier;
 mod configuration;
 mod snapshots;
 

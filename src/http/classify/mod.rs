@@ -95,6 +95,7 @@ use crate::{outcome::Outcome, util::settings::positive};
 /// [RFC 9110 §15.5.9]: https://www.rfc-editor.org/rfc/rfc9110#section-15.5.9
 /// [RFC 9110 §15.6]: https://www.rfc-editor.org/rfc/rfc9110#section-15.6
 /// [RFC 9110 §15.6.2]: https://www.rfc-editor.org/rfc/rfc9110#section-15.6.2
+#[cfg_attr(feature = "serde", doc = include_str!("../../serde/classifier.md"))]
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct StatusClassifier {

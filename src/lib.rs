@@ -85,6 +85,7 @@
 //! | `hyper` | no | classifies the errors of hyper and of hyper-util's client (used by reqwest) by [kind](error::Kind) |
 //! | `load` | no | `tower::load::Load` for [`Health`], so that balancers avoid providers that are down |
 //! | `metrics` | no | [`metrics`]: counters and gauges of calls, states, trials, checks and fallbacks, for the `metrics` crate |
+//! | `reqwest` | no | [`HealthLayer::reqwest`], [`FallbackChain::reqwest`]: what `http` adds, for `reqwest::Client`; turns on `hyper` |
 //! | `serde` | no | reads a [`Policy`], a [`http::StatusClassifier`] and [`ChainOptions`]; reads and writes a [`Snapshot`], writes a [`Transition`] |
 //! | `status` | no | [`status`]: a live status page, its JSON and events, and overrides by operators |
 //! | `tonic` | no | refusals reach tonic clients as status `UNAVAILABLE` instead of `UNKNOWN`; classifies tonic's connect errors by [kind](error::Kind) |
@@ -132,6 +133,7 @@
         feature = "hyper",
         feature = "load",
         feature = "metrics",
+        feature = "reqwest",
         feature = "status",
         feature = "tracing"
     )),

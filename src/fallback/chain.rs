@@ -27,7 +27,7 @@ use crate::{
 /// 2. Otherwise, it calls the entry. The [rule](crate::Advance) then decides whether to return the result or to go on.
 /// 3. If no entry is left and some breakers refused, [`when_exhausted`](Self::when_exhausted) decides whether to try those again.
 ///
-/// The request is cloned only if another entry may still need it.
+/// The request is cloned only if another entry may still need it. If it cannot be cloned, the chain fails.
 ///
 /// Clones are cheap. The chain's clones and futures share the entries, so a future is `Send` only if the services are `Sync` too.
 /// All stacks have the same type; to mix types, box them with tower's `BoxCloneSyncService`.
@@ -89,6 +89,7 @@ use crate::{
 #[must_use]
 pub struct FallbackChain<S, Req, R = ErrorsAdvance> {
     pub(super) entries: Arc<Vec<Entry<S, Req>>>,
+    pub(super) clone_request: CloneRequest<Req>,
     pub(super) rule: R,
     pub(super) deadline: Option<Duration>,
     pub(super) max_attempts: usize,
@@ -135,7 +136,6 @@ pub enum Exhausted {
     FailOpen,
 }
 
-#[derive(Clone)]
 pub(super) struct Entry<S, Req> {
     pub(super) provider: Provider,
     pub(super) service: S,
@@ -146,12 +146,24 @@ pub(super) struct Entry<S, Req> {
 
 type Predicate<Req> = dyn Fn(&Req) -> bool + Send + Sync;
 
+/// Not a bound on `Req`: a request of reqwest is not `Clone`, because its body may be a stream.
+type CloneRequest<Req> = fn(&Req) -> Result<Req, BoxError>;
+
 impl<S, Req> FallbackChain<S, Req> {
     /// Creates a chain without entries. Default rule: [`ErrorsAdvance`].
-    pub fn new() -> Self {
+    pub fn new() -> Self
+    where
+        Req: Clone,
+    {
+        Self::cloning_by(|request| Ok(request.clone()))
+    }
+
+    /// Creates a chain without entries. The error of `clone_request` is returned to the caller.
+    pub(crate) fn cloning_by(clone_request: CloneRequest<Req>) -> Self {
         telemetry::chain();
         Self {
             entries: Arc::default(),
+            clone_request,
             rule: ErrorsAdvance,
             deadline: None,
             max_attempts: usize::MAX,
@@ -197,7 +209,6 @@ impl<S, Req, R: GuardRule> FallbackChain<Health<S, R::Classifier>, Req, R> {
     pub fn guard(self, provider: Provider, stack: S) -> Self
     where
         S: Clone,
-        Req: Clone,
     {
         let guarded = self.guarded(&provider, stack);
         self.push(provider, guarded, None)
@@ -208,7 +219,6 @@ impl<S, Req, R: GuardRule> FallbackChain<Health<S, R::Classifier>, Req, R> {
     pub fn guard_if<P>(self, provider: Provider, stack: S, predicate: P) -> Self
     where
         S: Clone,
-        Req: Clone,
         P: Fn(&Req) -> bool + Send + Sync + 'static,
     {
         let guarded = self.guarded(&provider, stack);
@@ -228,7 +238,6 @@ impl<S, Req, R> FallbackChain<S, Req, R> {
     pub fn entry(self, provider: Provider, service: S) -> Self
     where
         S: Clone,
-        Req: Clone,
     {
         self.push(provider, service, None)
     }
@@ -238,7 +247,6 @@ impl<S, Req, R> FallbackChain<S, Req, R> {
     pub fn entry_if<P>(self, provider: Provider, service: S, predicate: P) -> Self
     where
         S: Clone,
-        Req: Clone,
         P: Fn(&Req) -> bool + Send + Sync + 'static,
     {
         self.push(provider, service, Some(Arc::new(predicate)))
@@ -263,6 +271,7 @@ impl<S, Req, R> FallbackChain<S, Req, R> {
         FallbackChain {
             rule,
             entries: self.entries,
+            clone_request: self.clone_request,
             deadline: self.deadline,
             max_attempts: self.max_attempts,
             exhausted: self.exhausted,
@@ -355,7 +364,6 @@ impl<S, Req, R> FallbackChain<S, Req, R> {
     ) -> Self
     where
         S: Clone,
-        Req: Clone,
     {
         Arc::make_mut(&mut self.entries).push(Entry {
             provider,
@@ -387,6 +395,7 @@ impl<S, Req, R: Clone> Clone for FallbackChain<S, Req, R> {
     fn clone(&self) -> Self {
         Self {
             entries: Arc::clone(&self.entries),
+            clone_request: self.clone_request,
             rule: self.rule.clone(),
             deadline: self.deadline,
             max_attempts: self.max_attempts,
@@ -396,7 +405,7 @@ impl<S, Req, R: Clone> Clone for FallbackChain<S, Req, R> {
     }
 }
 
-impl<S, Req> Default for FallbackChain<S, Req> {
+impl<S, Req: Clone> Default for FallbackChain<S, Req> {
     fn default() -> Self {
         Self::new()
     }
@@ -406,6 +415,7 @@ impl<S, Req, R: fmt::Debug> fmt::Debug for FallbackChain<S, Req, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             entries,
+            clone_request: _,
             rule,
             deadline,
             max_attempts,
@@ -420,6 +430,18 @@ impl<S, Req, R: fmt::Debug> fmt::Debug for FallbackChain<S, Req, R> {
             .field("exhausted", exhausted)
             .field("last_answer", last_answer)
             .finish()
+    }
+}
+
+/// Not derived: `Req` need not be `Clone`.
+impl<S: Clone, Req> Clone for Entry<S, Req> {
+    fn clone(&self) -> Self {
+        Self {
+            provider: self.provider.clone(),
+            service: self.service.clone(),
+            predicate: self.predicate.clone(),
+            fallbacks: self.fallbacks.clone(),
+        }
     }
 }
 

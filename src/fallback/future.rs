@@ -49,7 +49,6 @@ impl<S, Req, R> Future for FallbackFuture<S, Req, R>
 where
     S: Service<Req> + Clone,
     S::Error: Into<BoxError>,
-    Req: Clone,
     R: Advance<S::Response>,
 {
     type Output = Result<S::Response, BoxError>;

@@ -38,7 +38,7 @@ use crate::{layer::ErrorsAsFailures, outcome::Reason, util::errors::BoxError};
     message = "`{Self}` cannot decide whether a chain goes on after a response `{Res}`",
     label = "this rule does not accept responses of type `{Res}`",
     note = "the rules of `tower_health::http` accept `http::Response<B>`",
-    note = "reqwest's response is not an `http::Response`: map each entry's with `.map_response(http::Response::<reqwest::Body>::from)`",
+    note = "with feature `reqwest`, `StatusClassifier` also accepts `reqwest::Response`",
     note = "for responses of another type, use `FallbackChain::new()` with `advance_when` and a closure"
 )]
 pub trait Advance<Res> {

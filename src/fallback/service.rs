@@ -9,7 +9,6 @@ impl<S, Req, R> Service<Req> for FallbackChain<S, Req, R>
 where
     S: Service<Req> + Clone,
     S::Error: Into<BoxError>,
-    Req: Clone,
     R: Advance<S::Response> + Clone,
 {
     type Response = S::Response;

@@ -112,7 +112,6 @@ impl<S, Req, R> FallbackState<S, Req, R, S::Response>
 where
     S: Service<Req> + Clone,
     S::Error: Into<BoxError>,
-    Req: Clone,
     R: Advance<S::Response>,
 {
     pub(super) fn poll(
@@ -141,7 +140,7 @@ where
                     let overriding = self.failing_open();
                     match ready!(service.poll_ready(cx)) {
                         Ok(()) => {
-                            let future = service.call(self.request());
+                            let future = service.call(self.request()?);
                             drop(overriding);
                             stage.set(Stage::Calling { future });
                             continue;
@@ -275,12 +274,12 @@ where
     }
 
     /// Returns the request for the current entry: a clone if another entry may need it.
-    fn request(&mut self) -> Req {
+    fn request(&mut self) -> Result<Req, BoxError> {
         const KEPT: &str = "request is kept while an entry may need it";
         if self.may_need_request_again() {
-            self.request.as_ref().expect(KEPT).clone()
+            (self.chain.clone_request)(self.request.as_ref().expect(KEPT))
         } else {
-            self.request.take().expect(KEPT)
+            Ok(self.request.take().expect(KEPT))
         }
     }
 

@@ -4,7 +4,7 @@ use std::{
     str,
 };
 
-use ::http::{Request, Uri};
+use ::http::{Request, uri::Authority};
 
 use crate::{cache::LONGEST, layer::Key};
 
@@ -36,11 +36,28 @@ pub struct PerAuthority;
 
 impl<B> Key<Request<B>> for PerAuthority {
     fn with_key<R>(&self, request: &Request<B>, look_up: impl FnOnce(&str) -> R) -> R {
-        let mut id = Id::default();
-        match id.write_authority(request.uri()) {
-            Ok(()) => look_up(id.as_str()),
-            Err(fmt::Error) => look_up(""),
-        }
+        let uri = request.uri();
+        let authority = uri.authority();
+        with_id(
+            uri.scheme_str(),
+            authority.map_or("", Authority::host),
+            authority.and_then(Authority::port_u16),
+            look_up,
+        )
+    }
+}
+
+/// Calls `look_up` with the id of an origin, or with an empty id if there is no host or the id would be too long.
+pub(super) fn with_id<R>(
+    scheme: Option<&str>,
+    host: &str,
+    port: Option<u16>,
+    look_up: impl FnOnce(&str) -> R,
+) -> R {
+    let mut id = Id::default();
+    match id.write_origin(scheme, host, port) {
+        Ok(()) => look_up(id.as_str()),
+        Err(fmt::Error) => look_up(""),
     }
 }
 
@@ -51,17 +68,12 @@ struct Id {
 }
 
 impl Id {
-    /// Writes nothing if the URI has no authority. Fails if the id is too long.
-    fn write_authority(&mut self, uri: &Uri) -> fmt::Result {
-        let Some(authority) = uri.authority() else {
-            return Ok(());
-        };
-        let host = authority.host();
+    /// Writes nothing if the host is empty. Fails if the id is too long.
+    fn write_origin(&mut self, scheme: Option<&str>, host: &str, port: Option<u16>) -> fmt::Result {
         let host = host.strip_suffix('.').unwrap_or(host);
         if host.is_empty() {
             return Ok(());
         }
-        let scheme = uri.scheme_str();
         if let Some(scheme) = scheme {
             self.write_str(scheme)?;
             self.write_str("://")?;
@@ -71,7 +83,7 @@ impl Id {
             None => self.write_str(host)?,
         }
         self.bytes[..self.len].make_ascii_lowercase();
-        match authority.port_u16() {
+        match port {
             Some(port) if scheme.and_then(default_port) != Some(port) => write!(self, ":{port}"),
             _ => Ok(()),
         }

@@ -116,7 +116,10 @@ impl<S, Req> FallbackChain<S, Req, StatusClassifier> {
     /// # let _ = customized.oneshot(Request::default()).await;
     /// # });
     /// ```
-    pub fn http() -> Self {
+    pub fn http() -> Self
+    where
+        Req: Clone,
+    {
         FallbackChain::new().advance(StatusClassifier::new())
     }
 }
@@ -150,7 +153,10 @@ impl<S, Req> FallbackChain<S, Req, GrpcClassifier> {
     /// #     let _ = customized.oneshot(http::Request::default()).await;
     /// # });
     /// ```
-    pub fn grpc() -> Self {
+    pub fn grpc() -> Self
+    where
+        Req: Clone,
+    {
         FallbackChain::new().advance(GrpcClassifier::new())
     }
 }

@@ -34,9 +34,12 @@ mod grpc;
 mod idle;
 mod json;
 mod judge;
+mod message;
 mod peek;
 mod read_errors;
 mod replay;
+#[cfg(feature = "reqwest")]
+mod reqwest;
 pub mod retry_hint;
 pub mod sse;
 mod status_codes;
@@ -50,6 +53,7 @@ pub use self::{
     grpc::GrpcClassifier,
     idle::IdleBody,
     judge::{JudgeBody, StreamVerdict},
+    message::{HttpRequest, HttpResponse},
     peek::{
         Content, FirstContent, FirstFrame, FirstSseEvent, Peek, PeekBody, PeekError, PeekFuture,
         PeekLayer, Watch, Whole,

@@ -9,42 +9,13 @@ use crate::{breaker::Permit, outcome::Outcome, util::errors::BoxError};
 ///
 /// To use a closure as a classifier, see [`HealthLayer::classify_with`](crate::HealthLayer::classify_with).
 ///
-/// The classifiers of feature `http` accept `http::Response`. Reqwest's response is a different type; convert it with
-/// `MapResponse`:
-///
-/// ```
-/// use tower::{ServiceBuilder, ServiceExt};
-/// use tower_health::{HealthCache, HealthLayer};
-///
-/// # #[cfg(feature = "http")]
-/// # fn with_reqwest() {
-/// let client = ServiceBuilder::new()
-///     .layer(HealthLayer::http(HealthCache::default().provider("search")))
-///     .map_response(http::Response::<reqwest::Body>::from)
-///     .service(reqwest::Client::new());
-/// # use tower::Service;
-/// # fn is_service<S: Service<reqwest::Request>>(_: S) {}
-/// # is_service(client);
-/// # }
-/// ```
-///
-/// Without the conversion, the code does not compile:
-///
-/// ```compile_fail,E0277
-/// use tower::{Service, ServiceBuilder};
-/// use tower_health::{HealthCache, HealthLayer};
-///
-/// let client = ServiceBuilder::new()
-///     .layer(HealthLayer::http(HealthCache::default().provider("search")))
-///     .service(reqwest::Client::new());
-/// fn is_service<S: Service<reqwest::Request>>(_: S) {}
-/// is_service(client);
-/// ```
+/// The classifiers of feature `http` accept `http::Response`. With feature `reqwest`,
+/// [`StatusClassifier`](crate::http::StatusClassifier) also accepts `reqwest::Response`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot judge a call that returns `Result<{Res}, {E}>`",
     label = "this classifier cannot judge `Result<{Res}, {E}>`",
     note = "the classifiers of `tower_health::http` judge `http::Response<B>` where `B: http_body::Body` and the errors of call and body are `Display + 'static`",
-    note = "reqwest's response is not an `http::Response`: put `.map_response(http::Response::<reqwest::Body>::from)` between `HealthLayer` and the client",
+    note = "with feature `reqwest`, `StatusClassifier` also judges `reqwest::Response`",
     note = "for responses of another type, use `HealthLayer::classify_with` with a closure `|result: Result<&Res, &E>| -> Outcome`"
 )]
 pub trait Classify<Res, E> {

@@ -19,13 +19,13 @@ use std::fmt;
 /// | [`TooManyPings`](Self::TooManyPings) | `too many pings` | † `GOAWAY` with `ENHANCE_YOUR_CALM` and the debug data `too_many_pings` ([gRFC A8]) |
 /// | [`Unprocessed`](Self::Unprocessed) | `unprocessed` | † an HTTP/2 stream after the last of a `GOAWAY` with `NO_ERROR`, or reset with `REFUSED_STREAM` ([RFC 9113 §8.7]) |
 ///
-/// † With feature `hyper`: `hyper::Error`, and the error of hyper-util's legacy client, which reqwest uses too.
+/// † With feature `hyper`, which `reqwest` turns on: `hyper::Error`, and the error of hyper-util's legacy client, which reqwest uses too.
 ///
 /// For an error with sources, the innermost kind counts, with two exceptions. An error while connecting is always one of the
 /// first four kinds, `dns` to `timeout`. A [neutral](Self::is_neutral) kind stays neutral: a request whose body breaks off is a `request`, although
 /// the source is a `reset`.
 ///
-/// Tower, tower-http and reqwest are not dependencies of this crate, nor is tonic without its feature. Their errors are
+/// Tower and tower-http are not dependencies of this crate, nor are reqwest and tonic without their features. Their errors are
 /// recognized by the texts of both `Debug` and `Display`, which are the same in tower 0.4 and 0.5, reqwest 0.12 and 0.13,
 /// tower-http 0.6 and tonic 0.14. An error with only the same `Display` text is not recognized.
 ///

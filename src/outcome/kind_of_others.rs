@@ -70,6 +70,8 @@ pub(crate) fn as_error(error: &dyn Any) -> Option<&(dyn Error + 'static)> {
         .or_else(|| as_known::<io::Error>(error))
         .or_else(|| Kind::own_error(error))
         .or_else(|| as_known::<Elapsed>(error));
+    #[cfg(feature = "reqwest")]
+    let known = known.or_else(|| as_known::<reqwest::Error>(error));
     #[cfg(feature = "hyper")]
     let known = known
         .or_else(|| as_known::<hyper::Error>(error))

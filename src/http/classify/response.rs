@@ -5,7 +5,7 @@ use std::fmt;
 use ::http::{Response, StatusCode, header::CONTENT_LENGTH};
 use http_body::Body;
 
-use super::{StatusClassifier, table::reason};
+use super::StatusClassifier;
 use crate::{
     breaker::Permit,
     fallback::{Advance, ServedBy},
@@ -93,8 +93,7 @@ impl<B> Advance<Response<B>> for StatusClassifier {
     fn advance(&self, result: Result<&Response<B>, &BoxError>) -> Option<Reason> {
         match result {
             Ok(response) => {
-                let reason = || reason(response.status());
-                self.advances_of(response).then(reason)
+                self.reason_to_advance(response.status(), response.headers(), response.extensions())
             }
             Err(error) => Some(Reason::error(&**error)),
         }

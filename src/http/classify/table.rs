@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
-use ::http::{HeaderMap, Response, StatusCode};
+use ::http::{Extensions, HeaderMap, Response, StatusCode};
 
 use super::StatusClassifier;
 use crate::{
@@ -65,7 +65,7 @@ impl StatusClassifier {
     /// Like [`outcome`](Self::outcome), but the verdict of a `ReadErrorsLayer` takes precedence.
     pub(super) fn outcome_of<B>(&self, response: &Response<B>) -> Outcome {
         let (status, headers) = (response.status(), response.headers());
-        let Some(by_body) = ErrorVerdict::of(response) else {
+        let Some(by_body) = ErrorVerdict::of(status, response.extensions()) else {
             return self.outcome(status, headers);
         };
         let wait = by_body.retry_after.max(self.retry_time(headers));
@@ -76,9 +76,13 @@ impl StatusClassifier {
     }
 
     /// Like [`advances`](Self::advances), but the verdict of a `ReadErrorsLayer` takes precedence.
-    pub(super) fn advances_of<B>(&self, response: &Response<B>) -> bool {
-        let (status, headers) = (response.status(), response.headers());
-        let Some(by_body) = ErrorVerdict::of(response) else {
+    fn advances_of(
+        &self,
+        status: StatusCode,
+        headers: &HeaderMap,
+        extensions: &Extensions,
+    ) -> bool {
+        let Some(by_body) = ErrorVerdict::of(status, extensions) else {
             return self.advances(status, headers);
         };
         let by_outcome = by_body.outcome.as_ref().map(Outcome::speaks_against);
@@ -87,6 +91,17 @@ impl StatusClassifier {
             .advance
             .or(by_outcome)
             .unwrap_or_else(|| self.advances_with_wait(status, headers, wait))
+    }
+
+    /// Returns the reason to go on after such a response; `None` to return it.
+    pub(in crate::http) fn reason_to_advance(
+        &self,
+        status: StatusCode,
+        headers: &HeaderMap,
+        extensions: &Extensions,
+    ) -> Option<Reason> {
+        let advances = self.advances_of(status, headers, extensions);
+        advances.then(|| reason(status))
     }
 
     /// `wait` returns the retry time.

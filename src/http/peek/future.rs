@@ -9,7 +9,7 @@ use http_body::Body;
 use pin_project_lite::pin_project;
 
 use super::{body::PeekBody, peeking::Peeking, watch::Watch};
-use crate::http::bounds::Bounds;
+use crate::http::{bounds::Bounds, message::HttpResponse};
 use crate::util::errors::BoxError;
 
 pin_project! {
@@ -50,31 +50,32 @@ impl<F, B: Body, W> PeekFuture<F, B, W> {
     }
 }
 
-impl<F, B, W, E> Future for PeekFuture<F, B, W>
+impl<F, Res, B, W, E> Future for PeekFuture<F, B, W>
 where
-    F: Future<Output = Result<Response<B>, E>>,
+    F: Future<Output = Result<Res, E>>,
     E: Into<BoxError>,
+    Res: HttpResponse<Body = B>,
     B: Body + Unpin,
     B::Error: Into<BoxError>,
     W: Watch<B::Data>,
 {
-    type Output = Result<Response<PeekBody<B>>, BoxError>;
+    type Output = Result<Res::Peeked, BoxError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.project().state;
         loop {
             let peeking = match state.as_mut().project() {
-                StateProj::Peeking { peeking } => return peeking.poll(cx),
+                StateProj::Peeking { peeking } => return peeking.poll(cx).map_ok(Res::peeked),
                 StateProj::Called {
                     call,
                     watch,
                     bounds,
                 } => {
                     let response = ready!(call.poll(cx)).map_err(Into::into)?;
-                    let response = response.map(PeekBody::new);
+                    let response = response.into_http().map(PeekBody::new);
                     match watch.take().filter(|watch| is_watched(watch, &response)) {
                         Some(watch) => Peeking::new(response, watch, *bounds),
-                        None => return Poll::Ready(Ok(response)),
+                        None => return Poll::Ready(Ok(Res::peeked(response))),
                     }
                 }
             };

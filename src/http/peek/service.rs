@@ -1,15 +1,17 @@
 use std::task::{Context, Poll};
 
-use ::http::{Method, Request, Response};
+use ::http::Method;
 use http_body::Body;
 use tower_service::Service;
 
 use super::{
-    body::PeekBody,
     future::PeekFuture,
     watch::{FirstFrame, Watch},
 };
-use crate::http::bounds::Bounds;
+use crate::http::{
+    bounds::Bounds,
+    message::{HttpRequest, HttpResponse},
+};
 use crate::util::errors::BoxError;
 
 /// Holds responses back until their bodies have begun. Created by [`PeekLayer`](super::PeekLayer).
@@ -52,23 +54,25 @@ impl<S, W> Peek<S, W> {
     }
 }
 
-impl<S, W, ReqBody, ResBody> Service<Request<ReqBody>> for Peek<S, W>
+impl<S, W, Req, Res, B> Service<Req> for Peek<S, W>
 where
-    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    S: Service<Req, Response = Res>,
     S::Error: Into<BoxError>,
-    ResBody: Body + Unpin,
-    ResBody::Error: Into<BoxError>,
-    W: Watch<ResBody::Data>,
+    Req: HttpRequest,
+    Res: HttpResponse<Body = B>,
+    B: Body + Unpin,
+    B::Error: Into<BoxError>,
+    W: Watch<B::Data>,
 {
-    type Response = Response<PeekBody<ResBody>>;
+    type Response = Res::Peeked;
     type Error = BoxError;
-    type Future = PeekFuture<S::Future, ResBody, W>;
+    type Future = PeekFuture<S::Future, B, W>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx).map_err(Into::into)
     }
 
-    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+    fn call(&mut self, request: Req) -> Self::Future {
         let has_no_content = [Method::HEAD, Method::CONNECT].contains(request.method());
         let watch = (!has_no_content).then(|| self.watch.clone());
         PeekFuture::new(self.inner.call(request), watch, self.bounds)

@@ -12,8 +12,7 @@ use pin_project_lite::pin_project;
 use tokio::time::{Sleep, sleep};
 
 use super::verdict::{ErrorResponse, ErrorVerdict, is_error};
-use crate::http::bounds::Bounds;
-use crate::http::{peek::PeekBody, sse::is_compressed};
+use crate::http::{bounds::Bounds, message::HttpResponse, peek::PeekBody, sse::is_compressed};
 
 const COMPLETED: &str = "`ReadErrorsFuture` polled after completion";
 
@@ -70,26 +69,27 @@ impl<F, B: Body, J> ReadErrorsFuture<F, B, J> {
     }
 }
 
-impl<F, B, J, E> Future for ReadErrorsFuture<F, B, J>
+impl<F, Res, B, J, E> Future for ReadErrorsFuture<F, B, J>
 where
-    F: Future<Output = Result<Response<B>, E>>,
+    F: Future<Output = Result<Res, E>>,
+    Res: HttpResponse<Body = B>,
     B: Body<Data = Bytes> + Unpin,
     J: Fn(&ErrorResponse<'_>) -> ErrorVerdict,
 {
-    type Output = Result<Response<PeekBody<B>>, E>;
+    type Output = Result<Res::Peeked, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         loop {
             let response = match this.state.as_mut().project() {
-                StateProj::Called { call } => ready!(call.poll(cx)?).map(PeekBody::new),
+                StateProj::Called { call } => ready!(call.poll(cx)?).into_http().map(PeekBody::new),
                 StateProj::Reading { mut reading } => {
                     ready!(reading.as_mut().poll_read(cx, *this.bounds));
-                    return Poll::Ready(Ok(reading.judged(&*this.judge)));
+                    return Poll::Ready(Ok(Res::peeked(reading.judged(&*this.judge))));
                 }
             };
             if !is_read(&response) {
-                return Poll::Ready(Ok(response));
+                return Poll::Ready(Ok(Res::peeked(response)));
             }
             let reading = Reading {
                 response: Some(response),

@@ -3,7 +3,6 @@ use std::{
     task::{Context, Poll},
 };
 
-use ::http::Response;
 use bytes::Bytes;
 use http_body::Body;
 use tower_service::Service;
@@ -12,8 +11,7 @@ use super::{
     future::ReadErrorsFuture,
     verdict::{ErrorResponse, ErrorVerdict},
 };
-use crate::http::bounds::Bounds;
-use crate::http::peek::PeekBody;
+use crate::http::{bounds::Bounds, message::HttpResponse};
 
 /// Reads error responses before it returns them. Created by [`ReadErrorsLayer`](super::ReadErrorsLayer).
 ///
@@ -54,13 +52,14 @@ impl<S, F> ReadErrors<S, F> {
     }
 }
 
-impl<S, F, Req, B> Service<Req> for ReadErrors<S, F>
+impl<S, F, Req, Res, B> Service<Req> for ReadErrors<S, F>
 where
-    S: Service<Req, Response = Response<B>>,
+    S: Service<Req, Response = Res>,
+    Res: HttpResponse<Body = B>,
     F: Fn(&ErrorResponse<'_>) -> ErrorVerdict + Clone,
     B: Body<Data = Bytes> + Unpin,
 {
-    type Response = Response<PeekBody<B>>;
+    type Response = Res::Peeked;
     type Error = S::Error;
     type Future = ReadErrorsFuture<S::Future, B, F>;
 

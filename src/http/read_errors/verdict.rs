@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use ::http::{HeaderMap, Response, StatusCode};
+use ::http::{Extensions, HeaderMap, Response, StatusCode};
 
 use crate::outcome::Outcome;
 
@@ -83,8 +83,8 @@ impl ErrorVerdict {
     }
 
     /// The verdict in this response, if the layer added one.
-    pub(in crate::http) fn of<B>(response: &Response<B>) -> Option<&Self> {
-        let attached = is_error(response.status()).then(|| response.extensions().get())?;
+    pub(in crate::http) fn of(status: StatusCode, extensions: &Extensions) -> Option<&Self> {
+        let attached = is_error(status).then(|| extensions.get())?;
         attached.map(|Attached(verdict)| verdict)
     }
 }

@@ -66,7 +66,7 @@ pin_project! {
     ///                 Ok(response.map(HealthBody::from))
     ///             }
     ///             Ok(response) => Ok(response.map(|body| HealthBody::new(body, permit))),
-    ///             Err(error) => StatusClassifier::new().classify(Err(error), permit),
+    ///             error @ Err(_) => StatusClassifier::new().classify(error, permit),
     ///         }
     ///     }
     ///

@@ -10,8 +10,8 @@
 //! | 44, 45, 48 | `callers.rs` |
 //! | 46, 47 | `exhausted.rs` |
 //!
-//! `streams.rs` shows the ends of streams, short bodies and what is no answer; `stacks.rs`, the layer in stacks of clients,
-//! servers and middleware.
+//! `streams.rs` shows the ends of streams, short bodies and what is no answer; `reqwest.rs`, reqwest's client;
+//! `stacks.rs`, the layer in stacks of clients, servers and middleware.
 #![cfg(feature = "http")]
 
 mod bodies;
@@ -20,6 +20,8 @@ mod exhausted;
 mod outages;
 mod pair;
 mod recovery;
+#[cfg(feature = "reqwest")]
+mod reqwest;
 mod server;
 #[cfg(feature = "load")]
 mod stacks;

@@ -53,7 +53,7 @@ use tower::{
     },
 };
 use tower_health::{
-    BoxError, HealthCache, HealthLayer, Outcome, Provider, State,
+    BoxError, HealthCache, HealthLayer, Provider, State,
     error::{self, CircuitOpen, Kind},
     http::StatusClassifier,
 };
@@ -75,16 +75,11 @@ async fn hyper_client_over_rustls() {
     upstream.assert_outage_is_contained_by(&stack, "/").await;
 }
 
+#[cfg(feature = "reqwest")]
 #[tokio::test]
 async fn reqwest_client() {
     let upstream = Upstream::start().await;
-    let by_status = StatusClassifier::new();
-    let layer = HealthLayer::new(upstream.provider.clone()).classify_with(
-        move |result: Result<&reqwest::Response, &reqwest::Error>| match result {
-            Ok(response) => by_status.outcome(response.status(), response.headers()),
-            Err(error) => Outcome::failure(error.to_string()),
-        },
-    );
+    let layer = HealthLayer::reqwest(upstream.provider.clone());
     let stack = layer.layer(reqwest_over_no_proxy());
     let ask = async || -> Result<String, BoxError> {
         let request = reqwest::Request::new(reqwest::Method::GET, upstream.uri("/").parse()?);
@@ -93,20 +88,6 @@ async fn reqwest_client() {
     upstream
         .assert_outage_is_contained(async || ask().await.into())
         .await;
-}
-
-#[tokio::test]
-async fn reqwest_client_whose_bodies_are_followed_to_their_end() {
-    let upstream = Upstream::start().await;
-    let stack = ServiceBuilder::new()
-        .map_request(|request: Request<Full<Bytes>>| {
-            let request = request.map(reqwest::Body::wrap);
-            reqwest::Request::try_from(request).expect("a URL")
-        })
-        .layer(upstream.layer())
-        .map_response(Response::<reqwest::Body>::from)
-        .service(reqwest_over_no_proxy());
-    upstream.assert_outage_is_contained_by(&stack, "/").await;
 }
 
 #[tokio::test]

@@ -627,7 +627,7 @@ fn post(server: &Server) -> Request {
 
 /// A request body that is read once.
 fn stream<const N: usize>(pieces: [Result<&'static str, &'static str>; N]) -> Body {
-    Body::wrap(Pieces(pieces.to_vec().into_iter()))
+    Body::wrap(Pieces(Vec::from(pieces).into_iter()))
 }
 
 struct Pieces(vec::IntoIter<Result<&'static str, &'static str>>);

@@ -34,12 +34,14 @@
 //! | `Counter::{restart, take}`: AcqRel | `Counter::{start, add_one}`: Acquire, AcqRel | each success in exactly one count |
 //! | `mark_removed`, under the cache's lock: SeqCst | `unmeter_if_removed`: SeqCst | the removal. If it does not, the cache sees the new meters and removes them |
 
+mod lanes;
 mod listeners;
 mod machine;
 mod permit;
 mod shared;
 mod success_counter;
 mod ticket;
+mod watch;
 
 pub use self::permit::Permit;
 pub(crate) use self::{

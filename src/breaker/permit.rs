@@ -1,7 +1,18 @@
-use std::{fmt, mem::ManuallyDrop, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    future::poll_fn,
+    mem::ManuallyDrop,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
-use super::{shared::HotSlot, ticket::Ticket};
-use crate::outcome::{Outcome, Reason};
+use super::{shared::HotSlot, ticket::Ticket, watch::Watch};
+use crate::{
+    outcome::{Outcome, Reason},
+    view::CircuitOpen,
+};
 
 /// The right to make one call, which records the call's outcome.
 ///
@@ -28,12 +39,21 @@ use crate::outcome::{Outcome, Reason};
 pub struct Permit {
     hot_slot: &'static HotSlot,
     ticket: Ticket,
+    /// Set if the ticket is watched. Never set otherwise, so that a healthy call need not drop it.
+    watch: Option<Pin<Box<Watch>>>,
 }
 
 impl Permit {
     #[inline]
     pub(crate) fn new(hot_slot: &'static HotSlot, ticket: Ticket) -> Self {
-        Self { hot_slot, ticket }
+        let watch = ticket
+            .is_watched()
+            .then(|| Box::pin(Watch::start(hot_slot)));
+        Self {
+            hot_slot,
+            ticket,
+            watch,
+        }
     }
 
     #[inline]
@@ -49,12 +69,19 @@ impl Permit {
     /// Records that the provider served the call.
     #[inline]
     pub fn success(self) {
-        let (hot_slot, ticket) = self.into_parts();
-        if hot_slot.success_is_noop(ticket) {
-            hot_slot.meters.success();
+        let permit = ManuallyDrop::new(self);
+        if permit.hot_slot.success_is_noop(permit.ticket) {
+            permit.hot_slot.meters.success();
         } else {
-            hot_slot.succeeded(ticket);
+            ManuallyDrop::into_inner(permit).success_that_counts();
         }
+    }
+
+    // Out of line, to keep the code inlined into a healthy call small.
+    #[inline(never)]
+    fn success_that_counts(self) {
+        let (hot_slot, ticket, watch) = self.into_parts();
+        hot_slot.succeeded(ticket, watch.as_deref());
     }
 
     /// Records that the provider failed.
@@ -89,30 +116,40 @@ impl Permit {
         if let Outcome::Success = outcome {
             return self.success();
         }
-        let (hot_slot, ticket) = self.into_parts();
+        let (hot_slot, ticket, _) = self.into_parts();
         hot_slot.record(ticket, outcome);
     }
 
     /// Records the outcome that a closure computes, out of line. Use it where computing the outcome is expensive.
     #[inline]
     pub(crate) fn record_with(self, outcome: impl FnOnce() -> Outcome) {
-        let (hot_slot, ticket) = self.into_parts();
-        Self::judge(hot_slot, ticket, outcome);
+        let (hot_slot, ticket, watch) = self.into_parts();
+        Self::judge(hot_slot, ticket, watch, outcome);
     }
 
     // Out of line, with the permit's parts as arguments: both keep the code inlined into a healthy call small.
     #[inline(never)]
-    fn judge(hot_slot: &'static HotSlot, ticket: Ticket, outcome: impl FnOnce() -> Outcome) {
+    fn judge(
+        hot_slot: &'static HotSlot,
+        ticket: Ticket,
+        watch: Option<Pin<Box<Watch>>>,
+        outcome: impl FnOnce() -> Outcome,
+    ) {
         // Rebuilds the permit, so that it is dropped if `outcome` panics.
-        let permit = Self::new(hot_slot, ticket);
+        let permit = Self {
+            hot_slot,
+            ticket,
+            watch,
+        };
         let outcome = outcome();
         permit.record(outcome);
     }
 
     /// Takes the permit apart without running its `Drop`, because its outcome is recorded.
-    fn into_parts(self) -> (&'static HotSlot, Ticket) {
-        let permit = ManuallyDrop::new(self);
-        (permit.hot_slot, permit.ticket)
+    #[inline]
+    fn into_parts(self) -> (&'static HotSlot, Ticket, Option<Pin<Box<Watch>>>) {
+        let mut permit = ManuallyDrop::new(self);
+        (permit.hot_slot, permit.ticket, permit.watch.take())
     }
 
     /// Returns the provider's id, or `None` if every handle of the provider is gone.
@@ -130,6 +167,78 @@ impl Permit {
         self.ticket.is_trial()
     }
 
+    /// Runs `future` as the call of this permit.
+    ///
+    /// While it runs, [`Trip::slow_call`](crate::Trip::slow_call) counts the call as a failure as soon as its time has passed;
+    /// whatever this permit records later is then late. [`Policy::release_on_open`](crate::Policy::release_on_open) ends the call
+    /// when the breaker opens. Without either setting, this only awaits `future`. [`HealthLayer`](crate::HealthLayer) and
+    /// [`Provider::call`](crate::Provider::call) do the same for their calls.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_health::{HealthCache, Policy, Trip};
+    ///
+    /// # async fn send() -> Result<(), std::io::Error> { Ok(()) }
+    /// # async fn example() -> Result<(), tower_health::error::CircuitOpen> {
+    /// let policy = Policy::new().trip(Trip::default().slow_call(Duration::from_secs(3)));
+    /// let mut permit = HealthCache::new(policy).provider("queue").admit()?;
+    /// match permit.run(send()).await? {
+    ///     Ok(()) => permit.success(),
+    ///     Err(error) => permit.failure(error.to_string()),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`CircuitOpen`], [released](CircuitOpen::is_released), if the breaker has opened. `future` is then dropped.
+    ///
+    /// # Panics
+    ///
+    /// Like [`Trip::slow_call`](crate::Trip::slow_call), outside of a Tokio runtime with timers.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it drops `future`; the permit can still record an outcome.
+    pub async fn run<F: Future>(&mut self, future: F) -> Result<F::Output, CircuitOpen> {
+        let mut future = pin!(future);
+        poll_fn(|cx| match future.as_mut().poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Ok(output)),
+            Poll::Pending => self.poll_released(cx).map(Err),
+        })
+        .await
+    }
+
+    /// Ready if the breaker has opened and releases this call, which is still without an answer.
+    pub(crate) fn poll_released(&mut self, cx: &mut Context<'_>) -> Poll<CircuitOpen> {
+        if !self.ticket.is_watched() {
+            return Poll::Pending;
+        }
+        // First, because this call may be the one that opens the breaker.
+        self.poll_overdue(cx);
+        let watch = self.watch.as_mut().expect("watched");
+        ready!(watch.as_mut().poll_opened(self.hot_slot, self.ticket, cx));
+        let breaker = self.hot_slot.breaker(self.ticket);
+        breaker.map_or(Poll::Pending, |breaker| Poll::Ready(breaker.release()))
+    }
+
+    /// Counts the call as a failure, if it has reached its time limit without an answer.
+    pub(crate) fn poll_overdue(&mut self, cx: &mut Context<'_>) {
+        let Some(watch) = &mut self.watch else {
+            return;
+        };
+        if let Poll::Ready(limit) = watch.as_mut().poll_overdue(self.hot_slot, cx) {
+            self.record_slow(limit);
+        }
+    }
+
+    fn record_slow(&mut self, limit: Duration) {
+        let slow = Outcome::failure(Reason::slow(limit));
+        self.hot_slot.record(self.ticket, slow);
+        self.ticket = self.ticket.recorded();
+    }
+
     /// Whether the beginning of the answer must be recorded.
     pub(crate) fn must_record_answer(&self) -> bool {
         self.ticket.must_record_answer()
@@ -138,12 +247,23 @@ impl Permit {
     /// Frees a trial's slot before the outcome is known, for example when an answer begins to arrive. The outcome still counts.
     ///
     /// The time that [`Trip::slow_call`](crate::Trip::slow_call) measures ends here, so a long stream is not a slow call.
-    /// Calling this method again has no effect.
+    /// [`Policy::release_on_open`](crate::Policy::release_on_open) no longer releases the call. Calling this method again has no
+    /// effect.
     pub fn release_slot(&mut self) {
-        if self.must_record_answer() {
-            if let Some(breaker) = self.hot_slot.breaker(self.ticket) {
-                breaker.answer_began(&mut self.ticket);
+        if !self.must_record_answer() {
+            return;
+        }
+        if let Some(watch) = self.watch.take() {
+            if let Some(limit) = watch.exceeded(self.hot_slot) {
+                self.record_slow(limit);
             }
+            self.ticket = self.ticket.unwatched();
+        }
+        if self.ticket.is_trial() {
+            if let Some(breaker) = self.hot_slot.breaker(self.ticket) {
+                breaker.answer_began(self.ticket);
+            }
+            self.ticket = self.ticket.answered();
         }
     }
 }
@@ -152,10 +272,19 @@ impl Drop for Permit {
     #[inline]
     fn drop(&mut self) {
         if self.ticket.must_record_drop() {
-            self.hot_slot.dropped(self.ticket);
+            self.dropped();
         } else if !self.ticket.is_judged_elsewhere() {
             self.hot_slot.left_unjudged(self.ticket);
         }
+    }
+}
+
+impl Permit {
+    // Out of line, to keep the code inlined into a healthy call small.
+    #[inline(never)]
+    fn dropped(&self) {
+        let started = self.watch.as_ref().and_then(|watch| watch.started());
+        self.hot_slot.dropped(self.ticket, started);
     }
 }
 

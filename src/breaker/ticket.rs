@@ -1,29 +1,19 @@
-use std::{num::NonZeroU64, time::Duration};
+use std::num::NonZeroU64;
 
-use tokio::time::Instant;
-
-use crate::util::time::MonotonicNanos;
-
-/// The admission of a call: its epoch, its trial number and its start. Two machine words, which a healthy call keeps in
-/// registers.
+/// The admission of a call: its epoch, its trial number and flags. A healthy call has the epoch alone.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Ticket {
-    /// The epoch, the trial's number and flags. A healthy call has the epoch alone.
-    word: u64,
-    /// Set only if the policy has a time limit for calls.
-    started: Option<MonotonicNanos>,
-}
+pub(crate) struct Ticket(u64);
 
 /// Mask of the epoch: 40 bits last for three decades at a thousand changes of state per second.
 const EPOCH: u64 = (1 << TRIAL_SHIFT) - 1;
 const TRIAL_SHIFT: u32 = 40;
 const TRIAL: u64 = (ELSEWHERE - 1) & !EPOCH;
-/// Another permit records the call's outcome.
+/// The call's outcome is recorded already, or by another permit.
 const ELSEWHERE: u64 = 1 << 60;
-/// The answer has begun, whether slow or not.
-const ANSWER_BEGAN: u64 = 1 << 61;
-/// The answer began too late.
-const SLOW: u64 = 1 << 62;
+/// The answer to a trial has begun.
+const ANSWERED: u64 = 1 << 61;
+/// The call has a [`Watch`](super::watch::Watch).
+const WATCHED: u64 = 1 << 62;
 /// The outcome never counts.
 const UNCOUNTED: u64 = 1 << 63;
 
@@ -46,69 +36,68 @@ impl Trial {
 impl Ticket {
     #[inline]
     pub(crate) fn live(epoch: u64) -> Self {
-        Self {
-            word: epoch,
-            started: None,
-        }
+        Self(epoch)
     }
 
     /// A call that is made although the state machine refused it. Its outcome does not count.
     pub(in crate::breaker) fn uncounted(epoch: u64) -> Self {
-        Self::live(epoch | UNCOUNTED)
+        Self(epoch | UNCOUNTED)
     }
 
     /// A call whose outcome is recorded by another permit, or not at all.
     pub(crate) fn judged_elsewhere(epoch: u64) -> Self {
-        Self::live(epoch | UNCOUNTED | ELSEWHERE)
+        Self(epoch).recorded()
     }
 
-    /// Adds the start of the call, for a policy with a time limit.
-    pub(crate) fn started(self, now: Instant) -> Self {
-        Self {
-            started: Some(MonotonicNanos::of(now)),
-            ..self
-        }
+    /// A call whose outcome is recorded already.
+    pub(in crate::breaker) fn recorded(self) -> Self {
+        Self(self.0 | UNCOUNTED | ELSEWHERE)
     }
 
     pub(in crate::breaker) fn of_trial(self, trial: Trial) -> Self {
-        Self {
-            word: self.word | (trial.0.get() << TRIAL_SHIFT),
-            ..self
-        }
+        Self(self.0 | (trial.0.get() << TRIAL_SHIFT))
+    }
+
+    /// A passage: an outer layer's call that leaves the trial slot to the inner layer.
+    pub(in crate::breaker) fn of_passage(self, trial: Trial) -> Self {
+        Self(self.of_trial(trial).0 | ELSEWHERE)
+    }
+
+    pub(in crate::breaker) fn watched(self) -> Self {
+        Self(self.0 | WATCHED)
+    }
+
+    pub(in crate::breaker) fn unwatched(self) -> Self {
+        Self(self.0 & !WATCHED)
+    }
+
+    pub(in crate::breaker) fn answered(self) -> Self {
+        Self(self.0 | ANSWERED)
     }
 
     /// Whether the outcome counts in `epoch`.
     pub(in crate::breaker) fn is_of(self, epoch: u64) -> bool {
-        self.word & (EPOCH | UNCOUNTED) == epoch
+        self.0 & (EPOCH | UNCOUNTED) == epoch
     }
 
     /// Like [`is_of`](Self::is_of), for a healthy call: no trial and no flags.
     #[inline]
     pub(crate) fn is_plainly_of(self, epoch: u64) -> bool {
-        self.word == epoch
+        self.0 == epoch
     }
 
     #[inline]
     pub(crate) fn word(self) -> u64 {
-        self.word
+        self.0
     }
 
     /// Whether the call was admitted before `epoch` began.
     pub(crate) fn is_from_before(self, epoch: u64) -> bool {
-        self.word & EPOCH < epoch
+        self.epoch() < epoch
     }
 
     pub(in crate::breaker) fn epoch(self) -> u64 {
-        self.word & EPOCH
-    }
-
-    /// A passage: an outer layer's call that leaves the trial slot to the inner layer.
-    pub(in crate::breaker) fn of_passage(self, trial: Trial) -> Self {
-        let Self { word, started } = self.of_trial(trial);
-        Self {
-            word: word | ELSEWHERE,
-            started,
-        }
+        self.0 & EPOCH
     }
 
     /// Whether this is a passage, and a later trial number has been issued.
@@ -117,54 +106,30 @@ impl Ticket {
     }
 
     pub(in crate::breaker) fn trial(self) -> Option<Trial> {
-        NonZeroU64::new((self.word & TRIAL) >> TRIAL_SHIFT).map(Trial)
+        NonZeroU64::new((self.0 & TRIAL) >> TRIAL_SHIFT).map(Trial)
     }
 
     pub(crate) fn is_trial(self) -> bool {
-        self.word & TRIAL != 0
+        self.0 & TRIAL != 0
     }
 
     #[inline]
     pub(crate) fn is_judged_elsewhere(self) -> bool {
-        self.word & ELSEWHERE != 0
+        self.0 & ELSEWHERE != 0
+    }
+
+    pub(in crate::breaker) fn is_watched(self) -> bool {
+        self.0 & WATCHED != 0
     }
 
     /// Whether a drop of the permit must be recorded.
     #[inline]
     pub(crate) fn must_record_drop(self) -> bool {
-        self.is_trial() || self.started.is_some()
+        self.0 & (TRIAL | WATCHED) != 0
     }
 
     /// Whether the beginning of the answer must be recorded.
     pub(crate) fn must_record_answer(self) -> bool {
-        self.must_record_drop() && !self.has_answer()
-    }
-
-    /// Whether the answer has begun.
-    pub(in crate::breaker) fn has_answer(self) -> bool {
-        self.word & ANSWER_BEGAN != 0
-    }
-
-    /// Marks the beginning of the answer, and whether it was later than `limit`.
-    pub(in crate::breaker) fn answer_began(&mut self, limit: Option<Duration>, now: Instant) {
-        if self.was_slow(limit, now) {
-            self.word |= SLOW;
-        }
-        self.word |= ANSWER_BEGAN;
-    }
-
-    pub(in crate::breaker) fn was_slow(self, limit: Option<Duration>, now: Instant) -> bool {
-        if self.has_answer() {
-            self.word & SLOW != 0
-        } else {
-            self.has_run_for(limit, now)
-        }
-    }
-
-    pub(in crate::breaker) fn has_run_for(self, limit: Option<Duration>, now: Instant) -> bool {
-        match (self.started, limit) {
-            (Some(started), Some(limit)) => MonotonicNanos::of(now).since(started) >= limit,
-            _ => false,
-        }
+        self.must_record_drop() && self.0 & ANSWERED == 0
     }
 }

@@ -203,6 +203,7 @@ where
         let next = match polled {
             Poll::Ready(next) => next,
             Poll::Pending => {
+                watch.permit.poll_overdue(cx);
                 let error = ready!(watch.poll_idle(cx));
                 *this.is_timed_out = true;
                 Some(Err(error))

@@ -87,15 +87,23 @@ where
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().state.project() {
+        let mut state = self.project().state;
+        match state.as_mut().project() {
             StateProj::Called {
                 future,
                 permit,
                 classifier,
             } => {
                 let running = Running::enter(permit.as_ref().expect(COMPLETED));
-                let result = ready!(future.poll(cx));
+                let polled = future.poll(cx);
                 drop(running);
+                let Poll::Ready(result) = polled else {
+                    let released = permit.as_mut().expect(COMPLETED).poll_released(cx);
+                    let refusal = classifier.refused(ready!(released).into());
+                    permit.take().expect(COMPLETED).neutral();
+                    state.set(State::Refused { refusal: None });
+                    return Poll::Ready(Err(refusal));
+                };
                 let permit = permit.take().expect(COMPLETED);
                 if result.is_err() && permit.is_trial() {
                     return Poll::Ready(reentrancy::judge_failed_trial(classifier, result, permit));

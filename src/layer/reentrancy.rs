@@ -216,7 +216,7 @@ pub(crate) fn is_inside(provider: &Provider) -> bool {
 pub(crate) fn admit(provider: &Provider, layer: LayerId) -> Result<Permit, BoxError> {
     let hot_slot = provider.hot_slot();
     let word = hot_slot.state();
-    if word.admits_without_notes() && !is_inside(provider) {
+    if word.admits_unwatched() && !is_inside(provider) {
         return Ok(Permit::new(hot_slot, Ticket::live(word.epoch())));
     }
     admit_slow(provider, layer)

@@ -7,6 +7,7 @@ use std::{
     mem,
     ops::Deref,
     sync::Arc,
+    time::Duration,
 };
 
 use super::{
@@ -97,6 +98,11 @@ impl Reason {
             text.add(&Bounded::of(source));
         }
         Self::shared(text, label.len())
+    }
+
+    /// Creates the reason of a call without an answer within `limit`.
+    pub(crate) fn slow(limit: Duration) -> Self {
+        Self::labelled("slow", format_args!("no answer within {limit:?}"))
     }
 
     /// Creates a reason from the error of a service or a check. If its type does not show that it is an error, only its text is

@@ -3,6 +3,8 @@
 //! [`Policy`] has four parts: [`Trip`] decides when a closed breaker opens, [`Backoff`] and [`Throttle`] how long it stays open,
 //! and [`Trials`] how it closes again. The state machine in `breaker` reads them; nothing here has state.
 
+use std::time::Duration;
+
 mod backoff;
 mod throttle;
 mod trials;
@@ -53,12 +55,46 @@ pub struct Policy {
     pub(crate) trials: Trials,
     pub(crate) throttle: Throttle,
     pub(crate) observe_only: bool,
+    pub(crate) release_on_open: bool,
 }
 
 impl Policy {
     /// Returns the default policy.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Returns a policy that fails over quickly and comes back gently, for the providers of a [chain](crate::FallbackChain).
+    ///
+    /// `limit` is the time that a caller may wait for an answer to begin. Choose it well above what a healthy provider takes: a
+    /// call that takes longer is a failure.
+    ///
+    /// | setting | reason |
+    /// |---|---|
+    /// | [`Trip::slow_call`], `limit` | Calls that hang open the breaker after `limit`, not after their timeout. |
+    /// | [`release_on_open`](Self::release_on_open) | The calls that already wait are served by the next provider. |
+    /// | [`Backoff::exponential`], 1 s to 60 s, [`Jitter::Equal`] | While another provider serves, an early trial costs one call `limit`, and a short outage ends after seconds. |
+    /// | [`Trials::slow_start`] | A provider that comes back is not overwhelmed by all calls at once. |
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_health::{HealthCache, Policy};
+    ///
+    /// let cache = HealthCache::new(Policy::failover_after(Duration::from_secs(3)));
+    /// # let _ = cache;
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If `limit` is zero. The calls need a Tokio runtime with timers, like [`Trip::slow_call`].
+    #[track_caller]
+    pub fn failover_after(limit: Duration) -> Self {
+        let backoff = Backoff::exponential(Duration::from_secs(1), Duration::from_secs(60));
+        Self::new()
+            .trip(Trip::default().slow_call(limit))
+            .backoff(backoff.jitter(Jitter::Equal))
+            .trials(Trials::default().slow_start())
+            .release_on_open(true)
     }
 
     /// Sets when the breaker trips. Default: [`Trip::default`], at the second failure in a row.
@@ -92,6 +128,24 @@ impl Policy {
         }
     }
 
+    /// Releases the calls that are still without an answer when the breaker opens for failures. Default: false.
+    ///
+    /// A released call ends at once with a [`CircuitOpen`](crate::error::CircuitOpen) that
+    /// [is released](crate::error::CircuitOpen::is_released), and its inner future is dropped. So a
+    /// [chain](crate::FallbackChain) serves its caller from the next provider, instead of letting it wait for the timeout. The
+    /// provider may have processed the request, as after any timeout: set it only where a request may be sent twice.
+    ///
+    /// A call is released until its answer begins. Over HTTP that is the response that the layer receives: its headers, or, with
+    /// a [`PeekLayer`](crate::http::PeekLayer) inside, what that layer waits for. A call stays if the breaker opens for another
+    /// [cause](crate::error::CircuitOpen::cause) than failed calls: a throttle, failed checks, or an override. With
+    /// [`observe_only`](Self::observe_only), no call is released.
+    pub fn release_on_open(self, release_on_open: bool) -> Self {
+        Self {
+            release_on_open,
+            ..self
+        }
+    }
+
     /// Returns the value of [`trip`](Self::trip).
     pub fn get_trip(&self) -> &Trip {
         &self.trip
@@ -116,5 +170,16 @@ impl Policy {
     #[must_use]
     pub fn get_observe_only(&self) -> bool {
         self.observe_only
+    }
+
+    /// Returns the value of [`release_on_open`](Self::release_on_open).
+    #[must_use]
+    pub fn get_release_on_open(&self) -> bool {
+        self.release_on_open
+    }
+
+    /// Whether calls are watched until their answer begins.
+    pub(crate) fn watches_calls(&self) -> bool {
+        self.trip.is_timed() || self.release_on_open
     }
 }

@@ -25,6 +25,7 @@ pub struct Trials {
     pub(crate) lease: Duration,
     pub(crate) pause: Duration,
     pub(crate) by_probe_only: bool,
+    pub(crate) slow_start: bool,
 }
 
 impl Trials {
@@ -41,6 +42,7 @@ impl Trials {
             lease: Duration::from_secs(60),
             pause: Duration::from_secs(1),
             by_probe_only: false,
+            slow_start: false,
         }
     }
 
@@ -92,6 +94,24 @@ impl Trials {
         }
     }
 
+    /// Brings the traffic back gradually, instead of all at once when the breaker closes. Default: off.
+    ///
+    /// Where the breaker would close, it stays half-open, and each success adds a slot, as TCP's slow start does ([RFC 5681 §3.1]).
+    /// So the calls in flight are never more than twice the successes. The other calls are refused, and a
+    /// [chain](crate::FallbackChain) sends them to the next provider. From then on failures count as in a closed breaker, because
+    /// one random error must not undo the start: it opens again when [`Trip`](crate::Trip) says so.
+    ///
+    /// It closes at a success while at least half of the slots are free, or after 1,024 successes. A passed check that would close
+    /// the breaker starts this too.
+    ///
+    /// [RFC 5681 §3.1]: https://www.rfc-editor.org/rfc/rfc5681#section-3.1
+    pub fn slow_start(self) -> Self {
+        Self {
+            slow_start: true,
+            ..self
+        }
+    }
+
     /// Returns how many trials may be in flight; see [`new`](Self::new).
     #[must_use]
     pub fn get_at_once(&self) -> u32 {
@@ -120,6 +140,12 @@ impl Trials {
     #[must_use]
     pub fn get_by_probe_only(&self) -> bool {
         self.by_probe_only
+    }
+
+    /// Returns whether [`slow_start`](Self::slow_start) is set.
+    #[must_use]
+    pub fn get_slow_start(&self) -> bool {
+        self.slow_start
     }
 }
 

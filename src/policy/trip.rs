@@ -146,14 +146,34 @@ impl Trip {
         }
     }
 
-    /// Counts a success as a failure if the call took at least this long, from permit to outcome. Default: no limit.
+    /// Counts a call as a failure as soon as it has been without an answer for this long. Default: no limit.
     ///
-    /// For a streamed response, the time ends when the response begins: see
-    /// [`Permit::release_slot`](crate::Permit::release_slot).
+    /// So calls that hang open the breaker before their timeout. The call itself goes on, and what it results in is late; to end
+    /// it, see [`Policy::release_on_open`](crate::Policy::release_on_open). For a streamed response, the time ends when the
+    /// response begins: see [`Permit::release_slot`](crate::Permit::release_slot). A [`Permit`](crate::Permit) that is not
+    /// [run](crate::Permit::run) has no timer: its call is a failure if it succeeds too late.
     ///
     /// # Panics
     ///
-    /// If `limit` is zero.
+    /// If `limit` is zero. A call that has to wait for its answer panics outside of a Tokio runtime with timers
+    /// ([`enable_time`](tokio::runtime::Builder::enable_time)).
+    ///
+    /// ```
+    /// use std::{future::pending, io, time::Duration};
+    /// use tower_health::{HealthCache, Policy, State, Trip};
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() {
+    /// let trip = Trip::consecutive(2).slow_call(Duration::from_secs(3));
+    /// let search = HealthCache::new(Policy::new().trip(trip)).provider("search");
+    /// for _ in 0..2 {
+    ///     tokio::spawn(search.call(pending::<io::Result<()>>()));
+    /// }
+    ///
+    /// tokio::time::sleep(Duration::from_millis(3_001)).await;
+    /// assert_eq!(search.health().state, State::Open);
+    /// # }
+    /// ```
     #[track_caller]
     pub fn slow_call(self, limit: Duration) -> Self {
         Self {

@@ -84,7 +84,14 @@ impl<'de> DeserializeSeed<'de> for Over<'_, Policy> {
     }
 }
 
-const PARTS: &[&str] = &["observe_only", "trip", "backoff", "trials", "throttle"];
+const PARTS: &[&str] = &[
+    "observe_only",
+    "release_on_open",
+    "trip",
+    "backoff",
+    "trials",
+    "throttle",
+];
 
 impl<'de> Visitor<'de> for Over<'_, Policy> {
     type Value = Policy;
@@ -106,6 +113,11 @@ impl<'de> Visitor<'de> for Over<'_, Policy> {
                     let observe_only =
                         flag("observe_only", map.next_value()?).map_err(A::Error::custom)?;
                     policy.observe_only = observe_only.unwrap_or(policy.observe_only);
+                }
+                "release_on_open" => {
+                    let release_on_open =
+                        flag("release_on_open", map.next_value()?).map_err(A::Error::custom)?;
+                    policy.release_on_open = release_on_open.unwrap_or(policy.release_on_open);
                 }
                 "trip" => {
                     let base = base.map(|it| &it.trip);
@@ -135,6 +147,7 @@ impl<'de> Visitor<'de> for Over<'_, Policy> {
 struct PolicyTable<'a> {
     // First, because TOML requires values before tables.
     observe_only: bool,
+    release_on_open: bool,
     trip: &'a Trip,
     backoff: &'a Backoff,
     trials: &'a Trials,
@@ -149,9 +162,11 @@ impl<'a> From<&'a Policy> for PolicyTable<'a> {
             trials,
             throttle,
             observe_only,
+            release_on_open,
         } = policy;
         Self {
             observe_only: *observe_only,
+            release_on_open: *release_on_open,
             trip,
             backoff,
             trials,
@@ -366,6 +381,7 @@ struct TrialsTable {
     lease: Option<RawValue>,
     pause: Option<RawValue>,
     by_probe_only: Option<RawValue>,
+    slow_start: Option<RawValue>,
 }
 
 impl TrialsTable {
@@ -376,12 +392,14 @@ impl TrialsTable {
         let lease = wait("trials.lease", self.lease)?;
         let pause = duration("trials.pause", self.pause)?;
         let by_probe_only = flag("trials.by_probe_only", self.by_probe_only)?;
+        let slow_start = flag("trials.slow_start", self.slow_start)?;
         Ok(Trials {
             at_once: at_once.unwrap_or(base.at_once),
             to_close: to_close.unwrap_or(base.to_close),
             lease: lease.unwrap_or(base.lease),
             pause: pause.unwrap_or(base.pause),
             by_probe_only: by_probe_only.unwrap_or(base.by_probe_only),
+            slow_start: slow_start.unwrap_or(base.slow_start),
         })
     }
 }
@@ -394,6 +412,7 @@ impl From<&Trials> for TrialsTable {
             lease: Some(trials.lease.into()),
             pause: Some(trials.pause.into()),
             by_probe_only: Some(trials.by_probe_only.into()),
+            slow_start: Some(trials.slow_start.into()),
         }
     }
 }

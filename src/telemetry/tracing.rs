@@ -89,6 +89,7 @@ impl Refusals {
             cause,
             retry_in,
             last_error,
+            ..
         } = refusal;
         debug!(
             target: TARGET,

@@ -20,6 +20,16 @@ pub struct CircuitOpen {
     pub retry_in: Duration,
     /// The provider's last error.
     pub last_error: Option<Reason>,
+    pub(crate) is_released: bool,
+}
+
+impl CircuitOpen {
+    /// Returns whether the call was admitted, and [released](crate::Policy::release_on_open) when the breaker opened. The provider
+    /// may then have processed it. `false` if it was refused: the provider was not called.
+    #[must_use]
+    pub fn is_released(&self) -> bool {
+        self.is_released
+    }
 }
 
 impl fmt::Display for CircuitOpen {

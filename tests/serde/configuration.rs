@@ -346,7 +346,7 @@ fn what_is_not_a_setting_is_refused() {
         (
             json!({"tripp": {}}),
             "unknown field `tripp`, expected one of \
-             `observe_only`, `trip`, `backoff`, `trials`, `throttle`",
+             `observe_only`, `release_on_open`, `trip`, `backoff`, `trials`, `throttle`",
         ),
         (
             json!({"trip": {"consecutve": 2}}),
@@ -592,7 +592,7 @@ fn what_does_not_fit_its_base_is_refused_by_name() {
             base(),
             json!({"backof": {}}),
             "unknown field `backof`, expected one of \
-             `observe_only`, `trip`, `backoff`, `trials`, `throttle`",
+             `observe_only`, `release_on_open`, `trip`, `backoff`, `trials`, `throttle`",
         ),
     ] {
         assert_eq!(base.deserialize(over).unwrap_err().to_string(), said);
@@ -610,7 +610,7 @@ fn what_does_not_fit_its_base_is_refused_by_name() {
 #[test]
 fn policy_is_written_in_full() {
     let default = json!({
-        "observe_only": false,
+        "observe_only": false, "release_on_open": false,
         "trip": {"consecutive": 2, "exact": false, "within": "5m"},
         "backoff": {"constant": "1m", "jitter": "none", "max_hold": "10m"},
         "trials": {"at_once": 1, "to_close": 1, "lease": "1m", "pause": "1s", "by_probe_only": false},

@@ -16,9 +16,8 @@ impl Breaker {
 }
 
 impl OutcomeLabel {
-    pub(super) fn of(outcome: &Outcome, is_slow: bool) -> Self {
+    pub(super) fn of(outcome: &Outcome) -> Self {
         match outcome {
-            Outcome::Success if is_slow => Self::Failure,
             Outcome::Success => Self::Success,
             Outcome::Failure { .. } | Outcome::Fatal { .. } => Self::Failure,
             Outcome::Throttled { .. } => Self::Throttled,

@@ -45,6 +45,9 @@ use crate::{
 /// Minimum time between two granted trials of a provider. A granted trial ends the open window early.
 const GRANT_PAUSE: Duration = Duration::from_secs(1);
 
+/// Successes after which a slow start ends, however many calls are in flight.
+const MOST_TO_START: u32 = 1_024;
+
 /// Eviction treats a provider as unhealthy for this long after its open window has ended, if no trial follows.
 const HISTORY_AFTER: Duration = Duration::from_secs(60 * 60);
 
@@ -197,12 +200,9 @@ impl Breaker {
         matches!(self.phase, Phase::Closed) && !self.is_forced()
     }
 
-    /// Whether a success can change only the failure rate. Never true if the policy counts slow calls as failures.
+    /// Whether a success can change only the failure rate.
     pub(crate) fn success_is_noop(&self) -> bool {
-        self.admits_freely()
-            && self.proven_live
-            && self.streak.failures() == 0
-            && self.policy.trip.slow_call.is_none()
+        self.admits_freely() && self.proven_live && self.streak.failures() == 0
     }
 
     /// Whether successes count in a failure rate.
@@ -266,6 +266,22 @@ impl Breaker {
         has_failed && window.may_end(now) && !self.is_forced()
     }
 
+    /// Whether an opening now releases the calls in flight.
+    pub(crate) fn releases_calls(&self) -> bool {
+        let has_opened = matches!(&self.phase, Phase::Open(window) if window.cause == Cause::Failures);
+        let Policy {
+            release_on_open,
+            observe_only,
+            ..
+        } = *self.policy;
+        has_opened && release_on_open && !observe_only && !self.is_forced()
+    }
+
+    /// Whether the phase in which the ticket was issued ended with an opening that releases its call.
+    pub(crate) fn has_released(&self, ticket: Ticket) -> bool {
+        ticket.epoch() + 1 == self.epoch && self.releases_calls()
+    }
+
     /// The end of the override, if there is one.
     pub(crate) fn lifts_at(&self) -> Option<Instant> {
         self.forced.as_ref().map(|forced| forced.until)
@@ -286,7 +302,8 @@ impl Breaker {
         let (Phase::Open(window) | Phase::HalfOpen(window, _)) = &self.phase else {
             return None;
         };
-        let hold_ends_at = trials.by_probe_only.then(|| self.held_until(window));
+        let is_held = trials.by_probe_only && !self.is_starting();
+        let hold_ends_at = is_held.then(|| self.held_until(window));
         let half_opens_at = self.is_open().then_some(window.until);
         self.slots
             .frees_at(self.trials_at_once())
@@ -296,13 +313,27 @@ impl Breaker {
 
     fn trials_at_once(&self) -> usize {
         let trials = &self.policy.trials;
-        let is_granted = matches!(&self.phase, Phase::HalfOpen(_, round) if round.granted);
-        let at_once = if trials.by_probe_only || is_granted {
-            1
-        } else {
-            trials.at_once
+        let at_once = match &self.phase {
+            Phase::HalfOpen(_, round) if self.is_starting() => {
+                trials.at_once.max(round.successes.saturating_add(1))
+            }
+            _ if trials.by_probe_only => 1,
+            Phase::HalfOpen(_, round) if round.granted => 1,
+            _ => trials.at_once,
         };
         at_once.min(Trial::MOST_AT_ONCE) as usize
+    }
+
+    /// Whether the breaker is in its [slow start](crate::Trials::slow_start): it would be closed without.
+    fn is_starting(&self) -> bool {
+        let trials = &self.policy.trials;
+        trials.slow_start
+            && matches!(&self.phase, Phase::HalfOpen(_, round) if round.successes >= trials.to_close)
+    }
+
+    /// Whether failures and successes count as in a closed breaker.
+    fn counts_as_closed(&self) -> bool {
+        matches!(self.phase, Phase::Closed) || self.is_starting()
     }
 
     /// The time until which failed checks and [`mark_unhealthy`](Self::mark_unhealthy) may keep live calls out.
@@ -336,8 +367,8 @@ impl Breaker {
             return Ok(Ticket::uncounted(self.epoch));
         }
         let mut ticket = Ticket::live(self.epoch);
-        if self.policy.trip.is_timed() {
-            ticket = ticket.started(now);
+        if self.policy.watches_calls() {
+            ticket = ticket.watched();
         }
         if !self.is_half_open() {
             return Ok(ticket);
@@ -387,9 +418,7 @@ impl Breaker {
 
     /// Records the outcome of a call.
     pub(crate) fn record(&mut self, ticket: Ticket, outcome: Outcome, now: Instant) -> Judged {
-        let is_slow = ticket.was_slow(self.policy.trip.slow_call, now);
-        let verdict = OutcomeLabel::of(&outcome, is_slow);
-        let judged = self.judged(verdict, ticket);
+        let judged = self.judged(OutcomeLabel::of(&outcome), ticket);
         self.slots.give_back(ticket);
         self.outer.give_back(ticket);
         // If the inner layer has taken a trial since, that trial decides.
@@ -403,7 +432,6 @@ impl Breaker {
                 self.throttled(counts, retry_after, reason, now);
             }
             _ if !counts => {}
-            Outcome::Success if is_slow => self.failed("slow call".into(), None, now),
             Outcome::Success => self.succeeded(now),
             Outcome::Failure {
                 reason,
@@ -430,9 +458,16 @@ impl Breaker {
         }
     }
 
-    /// A permit was dropped without an outcome.
-    pub(crate) fn dropped(&mut self, ticket: Ticket, now: Instant) -> Judged {
-        if !ticket.has_answer() && ticket.has_run_for(self.policy.trip.cancelled_after, now) {
+    /// A permit was dropped without an outcome. `started` is `None` if its answer has begun.
+    pub(crate) fn dropped(
+        &mut self,
+        ticket: Ticket,
+        started: Option<Instant>,
+        now: Instant,
+    ) -> Judged {
+        let ran_for = started.map(|started| now.saturating_duration_since(started));
+        let limit = self.policy.trip.cancelled_after;
+        if ran_for.zip(limit).is_some_and(|(ran_for, limit)| ran_for >= limit) {
             return self.record(ticket, Outcome::failure("cancelled"), now);
         }
         self.outer.give_back(ticket);
@@ -445,10 +480,9 @@ impl Breaker {
     }
 
     /// An answer has begun to arrive; its outcome is recorded later.
-    pub(crate) fn answer_began(&mut self, ticket: &mut Ticket, now: Instant) {
-        ticket.answer_began(self.policy.trip.slow_call, now);
-        self.slots.give_back(*ticket);
-        self.outer.give_back(*ticket);
+    pub(crate) fn answer_began(&mut self, ticket: Ticket) {
+        self.slots.give_back(ticket);
+        self.outer.give_back(ticket);
     }
 
     /// Whether a live call has succeeded since the last time this was called.
@@ -527,14 +561,12 @@ impl Breaker {
         self.waits.end_throttles();
         self.has_served = true;
         self.proven_live = true;
-        match &self.phase {
-            Phase::Closed => self.note_good_call(now),
-            Phase::HalfOpen(..) => {
-                self.last_check = Some(now);
-                self.trial_succeeded(now);
-            }
-            // Not reached: no call that counts is admitted while the phase is open.
-            Phase::Open(_) => {}
+        if self.counts_as_closed() {
+            self.note_good_call(now);
+        }
+        if self.is_half_open() {
+            self.last_check = Some(now);
+            self.trial_succeeded(now);
         }
     }
 
@@ -543,7 +575,7 @@ impl Breaker {
         let has_to_prove_itself = self.is_half_open() || self.streak.failures() > 0;
         if has_to_prove_itself && self.streak.answered() {
             self.succeeded(now);
-        } else if let Phase::Closed = self.phase {
+        } else if self.counts_as_closed() {
             self.note_good_call(now);
         }
     }
@@ -552,23 +584,23 @@ impl Breaker {
         let limit = self.policy.throttle.max_wait;
         let requested_until = retry_after.map(|wait| after(now, wait.min(limit)));
         self.note_failure(reason, requested_until, now);
-        match &self.phase {
-            Phase::Closed => {
-                if self.should_trip(now) {
-                    self.trip(Cause::Failures, now);
-                }
-            }
-            Phase::HalfOpen(..) => self.reopen(now),
-            // Not reached: no call that counts is admitted while the phase is open.
-            Phase::Open(_) => {}
+        if !self.counts_as_closed() || self.should_trip(now) {
+            self.open_for_failures(now);
         }
     }
 
     /// Like [`failed`](Self::failed), but one failure trips.
     fn failed_fatally(&mut self, reason: Reason, now: Instant) {
-        self.failed(reason, None, now);
-        if let Phase::Closed = self.phase {
-            self.trip(Cause::Failures, now);
+        self.note_failure(reason, None, now);
+        self.open_for_failures(now);
+    }
+
+    fn open_for_failures(&mut self, now: Instant) {
+        match &self.phase {
+            Phase::Closed => self.trip(Cause::Failures, now),
+            Phase::HalfOpen(..) => self.reopen(now),
+            // Not reached: no call that counts is admitted while the phase is open.
+            Phase::Open(_) => {}
         }
     }
 
@@ -620,7 +652,7 @@ impl Breaker {
         self.open(cause, false, wait, requested_until, now);
     }
 
-    /// Half-open → open: a trial failed.
+    /// Half-open → open: a trial failed, or too many calls of the slow start did.
     fn reopen(&mut self, now: Instant) {
         self.waits.trial_failed();
         let requested_until = self.streak.requested_wait(now);
@@ -677,15 +709,28 @@ impl Breaker {
         }
     }
 
-    /// Open or half-open → closed, once enough trials have succeeded.
+    /// Open or half-open → closed, once enough trials have succeeded. With a slow start, that begins the start.
     fn trial_succeeded(&mut self, now: Instant) {
         self.half_open(false, now);
-        if let Phase::HalfOpen(_, round) = &mut self.phase {
-            round.successes += 1;
-            if round.successes >= self.policy.trials.to_close {
-                self.close(now);
-            }
+        let (was_starting, has_room) = (self.is_starting(), self.has_room());
+        let trials = &self.policy.trials;
+        let Phase::HalfOpen(_, round) = &mut self.phase else {
+            return;
+        };
+        round.successes = round.successes.saturating_add(1);
+        if round.successes < trials.to_close {
+            return;
         }
+        if !trials.slow_start || was_starting && (has_room || round.successes >= MOST_TO_START) {
+            self.close(now);
+        } else if !was_starting {
+            self.clear_failures();
+        }
+    }
+
+    /// Whether half of the slots are free, one of them just given back.
+    fn has_room(&self) -> bool {
+        2 * (self.slots.in_use() + 1) <= self.trials_at_once()
     }
 
     /// Open or half-open → closed.
@@ -720,19 +765,19 @@ impl Breaker {
 
     /// Ends the streak after a success. A streak that ended without a trip is a blip.
     fn end_streak(&mut self, now: Instant) {
-        if matches!(self.phase, Phase::Closed) && self.consecutive_failures(now) > 0 {
+        if self.counts_as_closed() && self.consecutive_failures(now) > 0 {
             self.streak.note_blip(now);
         }
         self.streak.end();
     }
 
-    /// Counts a call that did not fail. The breaker must be closed. The call can trip it, by reaching the failure rate's minimum
+    /// Counts a call that did not fail. It must [count as closed](Self::counts_as_closed). The call can trip it, by reaching the failure rate's minimum
     /// number of calls.
     fn note_good_call(&mut self, now: Instant) {
         if let Some(window) = &mut self.rate_window {
             window.record(false, now);
             if window.should_trip(now) {
-                self.trip(Cause::Failures, now);
+                self.open_for_failures(now);
             }
         }
     }
@@ -745,8 +790,10 @@ impl Breaker {
         self.waits.end_throttles();
         self.last_error = Some(reason);
         self.last_check = Some(now);
-        if let (Phase::Closed, Some(window)) = (&self.phase, &mut self.rate_window) {
-            window.record(true, now);
+        if self.counts_as_closed() {
+            if let Some(window) = &mut self.rate_window {
+                window.record(true, now);
+            }
         }
     }
 

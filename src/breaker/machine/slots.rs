@@ -37,6 +37,11 @@ impl Slots {
         slot.map(|(until, _)| *until)
     }
 
+    /// Number of slots in use, by trials in flight and by pauses.
+    pub(super) fn in_use(&self) -> usize {
+        self.0.as_ref().map_or(0, |taken| taken.slots.len())
+    }
+
     /// Whether a trial of this epoch is in flight.
     pub(super) fn has_trial_of(&self, epoch: u64) -> bool {
         self.0.as_ref().is_some_and(|taken| {

@@ -9,18 +9,25 @@ use std::{
     fmt,
     ops::Deref,
     sync::{Arc, PoisonError, Weak},
+    time::Duration,
 };
+
+use tokio::{sync::futures::Notified, time::Instant};
 
 use super::SharedBreaker;
 use crate::{
-    breaker::{machine::Breaker, success_counter::SuccessCounter, ticket::Ticket},
-    outcome::Outcome,
+    breaker::{
+        lanes::Lanes, machine::Breaker, success_counter::SuccessCounter, ticket::Ticket,
+        watch::Watch,
+    },
+    outcome::{Outcome, Reason},
     telemetry::{self, SlotMeters},
     util::sync::{
         Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
         global, many_or_few,
     },
+    util::panics::catch,
 };
 
 /// Number of slots allocated at once.
@@ -36,7 +43,10 @@ global! {
 #[derive(Default)]
 pub(crate) struct HotSlot {
     state: AtomicU64,
-    pub(crate) successes: SuccessCounter,
+    /// [`Trip::slow_call`](crate::Trip::slow_call) in nanoseconds; zero if there is no limit.
+    slow_call: AtomicU64,
+    successes: SuccessCounter,
+    lanes: Lanes,
     pub(crate) meters: SlotMeters,
     owner: Mutex<Owner>,
 }
@@ -60,23 +70,29 @@ impl HotState {
     const ADMITS: u64 = 1;
     /// A success changes nothing.
     const SUCCESS_IS_NOOP: u64 = 1 << 1;
-    /// Every call is admitted, and its start need not be recorded.
-    const ADMITS_WITHOUT_NOTES: u64 = 1 << 2;
+    /// Every call is admitted, and is not [watched](crate::breaker::watch::Watch).
+    const ADMITS_UNWATCHED: u64 = 1 << 2;
     /// A success need only be counted by the [`SuccessCounter`].
     const SUCCESS_IS_COUNTED: u64 = 1 << 3;
-    const EPOCH_SHIFT: u32 = 4;
+    /// Calls have a time limit, so their start must be recorded.
+    const IS_TIMED: u64 = 1 << 4;
+    /// Calls are released when the breaker opens.
+    const RELEASES: u64 = 1 << 5;
+    const EPOCH_SHIFT: u32 = 6;
 
     pub(crate) fn of(breaker: &Breaker) -> Self {
         let flag = |is_set, flag| if is_set { flag } else { 0 };
         let success_is_noop = breaker.success_is_noop();
         let is_counted = breaker.counts_successes();
         let admits = breaker.admits_freely();
-        let is_timed = breaker.policy().trip.is_timed();
+        let policy = breaker.policy();
         Self(
             flag(admits, Self::ADMITS)
                 | flag(success_is_noop && !is_counted, Self::SUCCESS_IS_NOOP)
                 | flag(success_is_noop && is_counted, Self::SUCCESS_IS_COUNTED)
-                | flag(admits && !is_timed, Self::ADMITS_WITHOUT_NOTES)
+                | flag(admits && !policy.watches_calls(), Self::ADMITS_UNWATCHED)
+                | flag(policy.trip.is_timed(), Self::IS_TIMED)
+                | flag(policy.release_on_open, Self::RELEASES)
                 | (breaker.epoch() << Self::EPOCH_SHIFT),
         )
     }
@@ -90,10 +106,18 @@ impl HotState {
         self.has(Self::ADMITS)
     }
 
-    /// Whether every call is admitted without its start being recorded.
+    /// Whether every call is admitted, and none is watched.
     #[inline]
-    pub(crate) fn admits_without_notes(self) -> bool {
-        self.has(Self::ADMITS_WITHOUT_NOTES)
+    pub(crate) fn admits_unwatched(self) -> bool {
+        self.has(Self::ADMITS_UNWATCHED)
+    }
+
+    pub(in crate::breaker) fn is_timed(self) -> bool {
+        self.has(Self::IS_TIMED)
+    }
+
+    pub(in crate::breaker) fn releases(self) -> bool {
+        self.has(Self::RELEASES)
     }
 
     #[inline]
@@ -113,12 +137,58 @@ impl HotSlot {
         HotState(self.state.load(Ordering::Acquire))
     }
 
-    /// Publishes a state. Called under the breaker's lock.
-    pub(crate) fn show(&self, state: HotState) {
-        // Written only if it changes, because each write takes the cache line from every reader.
+    /// Publishes a state and the limit of the policy. Called under the breaker's lock.
+    pub(super) fn show(&self, state: HotState, slow_call: Option<Duration>) {
+        let nanos = slow_call.map_or(0, |limit| u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX));
+        // Written only if they change, because each write takes the cache line from every reader.
+        if self.slow_call.load(Ordering::Relaxed) != nanos {
+            self.slow_call.store(nanos, Ordering::Relaxed);
+        }
         if self.state() != state {
             self.state.store(state.0, Ordering::Release);
         }
+    }
+
+    pub(in crate::breaker) fn slow_call(&self) -> Option<Duration> {
+        let nanos = self.slow_call.load(Ordering::Relaxed);
+        (nanos > 0).then(|| Duration::from_nanos(nanos))
+    }
+
+    /// Completes when the breaker opens for failures. Registers in this thread's lane.
+    pub(in crate::breaker) fn opened(&'static self) -> Notified<'static> {
+        self.lanes.own_or_init().opened.notified()
+    }
+
+    /// Whether the breaker has opened since it issued this ticket, and releases its call.
+    pub(in crate::breaker) fn has_released(&self, ticket: Ticket) -> bool {
+        ticket.is_from_before(self.state().epoch())
+            && self
+                .breaker(ticket)
+                .is_some_and(|breaker| breaker.has_released(ticket))
+    }
+
+    /// Wakes the calls that wait for [`opened`](Self::opened).
+    pub(super) fn release_calls(&self) {
+        for lane in self.lanes.all() {
+            // Wakers are foreign code. After a panic, those of the other lanes are still woken.
+            catch(|| lane.opened.notify_waiters());
+        }
+    }
+
+    /// Removes the successes counted without the lock, and returns their number. Called under the breaker's lock.
+    pub(super) fn take_successes(&self) -> u64 {
+        SuccessCounter::take(&self.lanes)
+    }
+
+    /// [`MonotonicNanos::bits`](crate::util::time::MonotonicNanos::bits) of the time until which successes are counted without
+    /// the lock. Called under the breaker's lock.
+    pub(super) fn counts_until(&self) -> u64 {
+        self.successes.until()
+    }
+
+    /// Counts from zero until `until`, and returns the old count. Called under the breaker's lock.
+    pub(super) fn restart_counting(&self, until: u64) -> u64 {
+        self.successes.restart(&self.lanes, until)
     }
 
     /// Whether a success changes nothing, so that the breaker need not be looked up.
@@ -128,14 +198,19 @@ impl HotSlot {
         state.success_is_noop() && ticket.is_plainly_of(state.epoch())
     }
 
+    /// Records a success that may change something, or that came too late.
     // Out of line, to keep the code inlined into a healthy call small.
     #[inline(never)]
-    pub(crate) fn succeeded(&self, ticket: Ticket) {
+    pub(in crate::breaker) fn succeeded(&self, ticket: Ticket, watch: Option<&Watch>) {
+        if let Some(limit) = watch.and_then(|watch| watch.exceeded(self)) {
+            return self.record(ticket, Outcome::failure(Reason::slow(limit)));
+        }
+        let ticket = ticket.unwatched();
         let is_live = || {
             let state = self.state();
             state.has(HotState::SUCCESS_IS_COUNTED) && ticket.is_plainly_of(state.epoch())
         };
-        if self.successes.count(is_live) {
+        if self.success_is_noop(ticket) || self.successes.count(&self.lanes, is_live) {
             self.meters.success();
         } else {
             self.record(ticket, Outcome::Success);
@@ -160,9 +235,9 @@ impl HotSlot {
     }
 
     #[inline(never)]
-    pub(crate) fn dropped(&self, ticket: Ticket) {
+    pub(crate) fn dropped(&self, ticket: Ticket, started: Option<Instant>) {
         if let Some(breaker) = self.breaker(ticket) {
-            breaker.dropped(ticket);
+            breaker.dropped(ticket, started);
         }
     }
 
@@ -216,10 +291,10 @@ impl Deref for SlotGuard {
 impl Drop for SlotGuard {
     fn drop(&mut self) {
         let epoch = self.state().epoch() + 1;
-        self.show(HotState(epoch << HotState::EPOCH_SHIFT));
+        self.show(HotState(epoch << HotState::EPOCH_SHIFT), None);
         self.meters.end();
         // Discards the count, so that the slot's next breaker starts at zero.
-        self.successes.restart(0);
+        self.restart_counting(0);
         self.owner().breaker = Weak::new();
         lock(&VACANT).push(self.0);
     }

@@ -90,7 +90,7 @@ impl SharedBreaker {
     pub(crate) fn new(id: Arc<str>, policy: Arc<Policy>, listeners: Arc<Listeners>) -> Arc<Self> {
         let hot_slot = SlotGuard::new();
         let breaker = Breaker::new(policy, hot_slot.state().epoch(), Instant::now());
-        hot_slot.show(HotState::of(&breaker));
+        hot_slot.show(HotState::of(&breaker), breaker.policy().trip.slow_call);
         let breaker = Arc::new(Self {
             id,
             hot_slot,
@@ -195,10 +195,10 @@ impl SharedBreaker {
         let state = self.hot_slot().state();
         if state.admits() {
             let ticket = Ticket::live(state.epoch());
-            return Ok(if state.admits_without_notes() {
+            return Ok(if state.admits_unwatched() {
                 ticket
             } else {
-                ticket.started(Instant::now())
+                ticket.watched()
             });
         }
         match self.standing_refusal() {
@@ -231,14 +231,18 @@ impl SharedBreaker {
 
     /// Returns a refusal even if a call would be admitted now; its wait is then zero.
     pub(crate) fn refuse(&self) -> CircuitOpen {
-        let refusal = self.standing_refusal().unwrap_or_else(|| {
+        let refusal = self.current_refusal();
+        self.note(&refusal);
+        refusal
+    }
+
+    fn current_refusal(&self) -> CircuitOpen {
+        self.standing_refusal().unwrap_or_else(|| {
             self.look(|breaker, now| {
                 let wait = breaker.retry_in(now).unwrap_or_default();
                 self.refused(&Refusal::of(breaker, now + wait), wait)
             })
-        });
-        self.note(&refusal);
-        refusal
+        })
     }
 
     fn note(&self, refusal: &CircuitOpen) {
@@ -265,6 +269,7 @@ impl SharedBreaker {
             cause: refusal.seen.cause,
             retry_in,
             last_error: refusal.last_error.clone(),
+            is_released: false,
         }
     }
 
@@ -273,8 +278,8 @@ impl SharedBreaker {
         self.judged(ticket, judged);
     }
 
-    pub(crate) fn dropped(&self, ticket: Ticket) {
-        let judged = self.update(|breaker, now| breaker.dropped(ticket, now));
+    pub(crate) fn dropped(&self, ticket: Ticket, started: Option<Instant>) {
+        let judged = self.update(|breaker, now| breaker.dropped(ticket, started, now));
         self.judged(ticket, judged);
     }
 
@@ -284,8 +289,22 @@ impl SharedBreaker {
         }
     }
 
-    pub(crate) fn answer_began(&self, ticket: &mut Ticket) {
-        self.update(|breaker, now| breaker.answer_began(ticket, now));
+    pub(crate) fn answer_began(&self, ticket: Ticket) {
+        self.update(|breaker, _| breaker.answer_began(ticket));
+    }
+
+    /// Whether the breaker has opened since it issued this ticket, and releases its call.
+    pub(crate) fn has_released(&self, ticket: Ticket) -> bool {
+        self.look(|breaker, _| breaker.has_released(ticket))
+    }
+
+    /// Returns the error of a released call.
+    pub(crate) fn release(&self) -> CircuitOpen {
+        let refusal = self.current_refusal();
+        CircuitOpen {
+            is_released: true,
+            ..refusal
+        }
     }
 
     pub(crate) fn health(&self) -> ProviderHealth {
@@ -343,9 +362,9 @@ impl SharedBreaker {
 
     /// Applies one event to the state machine, and notifies listeners of the changes.
     pub(crate) fn update<R>(&self, step: impl FnOnce(&mut Breaker, Instant) -> R) -> R {
-        let (result, admission_changed, override_changed) =
+        let (result, admission_changed, override_changed, releases) =
             self.with_current(|breaker, outbox, now| {
-                let before = breaker.seen();
+                let (before, epoch) = (breaker.seen(), breaker.epoch());
                 let (wait, change) = (breaker.retry_in(now), breaker.changes_at());
                 let was_forced = breaker.is_forced();
                 let result = step(breaker, now);
@@ -356,8 +375,12 @@ impl SharedBreaker {
                     result,
                     breaker.retry_in(now) != wait,
                     moved || was_forced != is_forced,
+                    breaker.epoch() != epoch && breaker.releases_calls(),
                 )
             });
+        if releases {
+            self.hot_slot().release_calls();
+        }
         if admission_changed || override_changed {
             self.admission_changed.notify_waiters();
         }
@@ -380,7 +403,7 @@ impl SharedBreaker {
         // Read under the lock, so that the breaker never sees time go backwards.
         let now = Instant::now();
 
-        breaker.add_counted(self.hot_slot.successes.take());
+        breaker.add_counted(self.hot_slot.take_successes());
         // One change at a time, so that each one is announced.
         loop {
             let due = breaker.changes_at().map_or(now, |at| at.min(now));
@@ -456,11 +479,11 @@ impl SharedBreaker {
         let until = breaker
             .counts_without_lock_until(now)
             .map_or(0, |at| MonotonicNanos::of(at).bits());
-        if until != self.hot_slot.successes.until() {
-            breaker.add_counted(self.hot_slot.successes.restart(until));
+        if until != self.hot_slot.counts_until() {
+            breaker.add_counted(self.hot_slot.restart_counting(until));
             breaker.start_counting(now);
         }
-        self.hot_slot.show(state);
+        self.hot_slot.show(state, breaker.policy().trip.slow_call);
     }
 
     /// Ignores poisoning: no user code runs under the lock, and the state is consistent after every step.

@@ -1,0 +1,99 @@
+use std::{
+    panic::{RefUnwindSafe, UnwindSafe},
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use pin_project_lite::pin_project;
+use tokio::{
+    sync::futures::Notified,
+    time::{Instant, Sleep, sleep_until},
+};
+
+use super::{shared::HotSlot, ticket::Ticket};
+use crate::util::time::after;
+
+pin_project! {
+    /// What a call waits for besides its answer, until the answer begins: its time limit, and the opening of its breaker.
+    ///
+    /// Only the calls of a policy with a [time limit](crate::Trip::slow_call) or with
+    /// [`release_on_open`](crate::Policy::release_on_open) have one.
+    pub(super) struct Watch {
+        started: Option<Instant>,
+        // Set when the call is first pending, as is `opened`: a call that is ready at once needs neither.
+        #[pin]
+        overdue: Option<Sleep>,
+        #[pin]
+        opened: Option<Notified<'static>>,
+    }
+}
+
+// No method leaves it half changed if a waker panics.
+impl UnwindSafe for Watch {}
+impl RefUnwindSafe for Watch {}
+
+impl Watch {
+    pub(super) fn start(hot_slot: &'static HotSlot) -> Self {
+        Self {
+            started: hot_slot.state().is_timed().then(Instant::now),
+            overdue: None,
+            opened: None,
+        }
+    }
+
+    pub(super) fn started(&self) -> Option<Instant> {
+        self.started
+    }
+
+    /// The time limit, if the call has reached it.
+    pub(super) fn exceeded(&self, hot_slot: &HotSlot) -> Option<Duration> {
+        let limit = hot_slot.slow_call()?;
+        (self.started?.elapsed() >= limit).then_some(limit)
+    }
+
+    /// Returns the time limit once, when the call has reached it.
+    pub(super) fn poll_overdue(
+        self: Pin<&mut Self>,
+        hot_slot: &HotSlot,
+        cx: &mut Context<'_>,
+    ) -> Poll<Duration> {
+        let mut this = self.project();
+        let (Some(started), Some(limit)) = (*this.started, hot_slot.slow_call()) else {
+            return Poll::Pending;
+        };
+        if this.overdue.is_none() {
+            this.overdue.set(Some(sleep_until(after(started, limit))));
+        }
+        let overdue = this.overdue.as_pin_mut().expect("just set");
+        overdue.poll(cx).map(|()| {
+            *this.started = None;
+            limit
+        })
+    }
+
+    /// Ready when the breaker opens for failures.
+    pub(super) fn poll_opened(
+        self: Pin<&mut Self>,
+        hot_slot: &'static HotSlot,
+        ticket: Ticket,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        let mut this = self.project();
+        let is_new = this.opened.is_none();
+        if is_new {
+            if !hot_slot.state().releases() {
+                return Poll::Pending;
+            }
+            this.opened.set(Some(hot_slot.opened()));
+        }
+        let opened = this.opened.as_mut().as_pin_mut().expect("just set");
+        // The breaker may have opened before this call was registered.
+        let has_opened = || is_new && hot_slot.has_released(ticket);
+        if opened.poll(cx).is_ready() || has_opened() {
+            this.opened.set(None);
+            return Poll::Ready(());
+        }
+        Poll::Pending
+    }
+}

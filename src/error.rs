@@ -20,7 +20,8 @@ use crate::{
 
 /// Returns whether circuit breakers refused the call, so that no provider was called.
 ///
-/// The error is a [`CircuitOpen`], or a [`NoHealthyProvider`] of a chain that called no provider. An immediate retry would be
+/// The error is a [`CircuitOpen`] that is not [released](CircuitOpen::is_released), or a [`NoHealthyProvider`] of a chain that
+/// called no provider. An immediate retry would be
 /// refused too: the field `retry_in` of both errors is the time to wait. So a retry policy should not retry refusals:
 ///
 /// ```
@@ -60,7 +61,7 @@ use crate::{
 #[must_use]
 pub fn is_refusal(error: &(dyn Error + 'static)) -> bool {
     let is_refusal = |error| {
-        let refusal = by_value_or_pointer::<CircuitOpen>(error).map(|_| true);
+        let refusal = by_value_or_pointer::<CircuitOpen>(error).map(|it| !it.is_released());
         let exhausted = || by_value_or_pointer::<NoHealthyProvider>(error);
         refusal.or_else(|| Some(exhausted()?.without_a_call() == Some(Kind::CircuitOpen)))
     };
@@ -86,7 +87,13 @@ impl Kind {
     }
 
     fn shown_by_own(error: &(dyn Error + 'static)) -> Option<Self> {
-        let refusal = by_value_or_pointer::<CircuitOpen>(error).map(|_| Self::CircuitOpen);
+        let refusal = by_value_or_pointer::<CircuitOpen>(error).map(|it| {
+            if it.is_released() {
+                Self::Released
+            } else {
+                Self::CircuitOpen
+            }
+        });
         let shown = refusal.or_else(|| {
             let exhausted = by_value_or_pointer::<NoHealthyProvider>(error)?;
             Some(
@@ -115,7 +122,7 @@ impl CircuitOpen {
         chain(error).any(|error| {
             let refusal = by_value_or_pointer::<Self>(error);
             let exhausted = by_value_or_pointer::<NoHealthyProvider>(error);
-            refusal.is_some_and(|refusal| Arc::ptr_eq(&refusal.provider, id))
+            refusal.is_some_and(|it| !it.is_released() && Arc::ptr_eq(&it.provider, id))
                 || exhausted.is_some_and(|exhausted| exhausted.was_refused_by(id))
         })
     }

@@ -386,7 +386,7 @@ impl<S, Req> Entry<S, Req> {
     pub(super) fn has_refused<Res>(&self, result: &Result<Res, BoxError>) -> bool {
         let error = result.as_ref().err();
         let refusal = error.and_then(|error| find::<CircuitOpen>(&**error));
-        refusal.is_some_and(|refusal| *refusal.provider == *self.provider.id())
+        refusal.is_some_and(|it| !it.is_released() && *it.provider == *self.provider.id())
     }
 }
 

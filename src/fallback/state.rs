@@ -46,7 +46,7 @@ pub(super) struct FallbackState<S, Req, R, Res> {
     counted: usize,
     last_error: Option<BoxError>,
     last_answer: Option<RejectedResponse<Res>>,
-    /// At least one call had a result other than an error of a neutral kind.
+    /// At least one provider was called.
     was_called: bool,
 }
 
@@ -314,7 +314,7 @@ where
             return Some(result.map(|response| self.serve(entry, response)));
         };
         self.attempts_left = self.attempts_left.saturating_sub(1);
-        self.was_called |= !is_neutral(&result);
+        self.was_called |= was_called(&result);
         let attempt = self.past.len();
         self.record(PastAttempt::called(entry, reason, started));
         match result {
@@ -443,10 +443,10 @@ impl PastAttempt {
     }
 }
 
-/// Returns whether the result is an error of a neutral kind.
-fn is_neutral<Res>(result: &Result<Res, BoxError>) -> bool {
+/// Whether the provider was called, unless the result is an error that shows that it was not, or that proves nothing about it.
+fn was_called<Res>(result: &Result<Res, BoxError>) -> bool {
     let kind = result.as_ref().err().and_then(|error| Kind::of(&**error));
-    kind.is_some_and(Kind::is_neutral)
+    kind.is_none_or(|kind| kind == Kind::Released || !kind.is_neutral())
 }
 
 fn attempts<S, Req>(entries: &[Entry<S, Req>], past: Vec<PastAttempt>) -> Vec<Attempt> {

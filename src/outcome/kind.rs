@@ -14,6 +14,7 @@ use std::fmt;
 /// | [`Protocol`](Self::Protocol) | `protocol` | † `is_parse`; a body in bad chunks; an error of HTTP/2 that the client detected |
 /// | [`NoHealthyProvider`](Self::NoHealthyProvider) | `no healthy provider` | [`error::NoHealthyProvider`](crate::error::NoHealthyProvider), unless its last error has a kind that is not local |
 /// | [`CircuitOpen`](Self::CircuitOpen) | `circuit open` | [`error::CircuitOpen`](crate::error::CircuitOpen); `NoHealthyProvider` where breakers refused and no provider was called |
+/// | [`Released`](Self::Released) | `released` | [`error::CircuitOpen`](crate::error::CircuitOpen) that [is released](crate::error::CircuitOpen::is_released) |
 /// | [`Overloaded`](Self::Overloaded) | `overloaded` | `Overloaded` of tower's `LoadShed` |
 /// | [`Request`](Self::Request) | `request` | `http::ReplayError`; `NoHealthyProvider` where no entry takes the request; a builder error of reqwest; † `is_user`, an HTTP/2 stream that this side reset; a method, version or URI that the client refuses |
 /// | [`TooManyPings`](Self::TooManyPings) | `too many pings` | † `GOAWAY` with `ENHANCE_YOUR_CALM` and the debug data `too_many_pings` ([gRFC A8]) |
@@ -67,6 +68,8 @@ pub enum Kind {
     NoHealthyProvider,
     /// A breaker refused the call, or every breaker of a chain did.
     CircuitOpen,
+    /// A breaker [released](crate::Policy::release_on_open) the call when it opened. The provider may have processed the request.
+    Released,
     /// The local stack shed the call because it was full.
     Overloaded,
     /// The request is at fault: its body broke off, is too large, or cannot be sent.
@@ -83,7 +86,11 @@ impl Kind {
     #[must_use]
     pub fn is_local(self) -> bool {
         match self {
-            Self::CircuitOpen | Self::Overloaded | Self::Request | Self::TooManyPings => true,
+            Self::CircuitOpen
+            | Self::Released
+            | Self::Overloaded
+            | Self::Request
+            | Self::TooManyPings => true,
             Self::Dns
             | Self::Connect
             | Self::Tls
@@ -118,6 +125,7 @@ impl Kind {
             Self::Protocol => "protocol",
             Self::NoHealthyProvider => "no healthy provider",
             Self::CircuitOpen => "circuit open",
+            Self::Released => "released",
             Self::Overloaded => "overloaded",
             Self::Request => "request",
             Self::TooManyPings => "too many pings",

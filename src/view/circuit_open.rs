@@ -5,7 +5,7 @@ use crate::{outcome::Reason, util::line::Line};
 
 /// The error of a call that a circuit breaker refused: it is open, or half-open with all trials in flight.
 ///
-/// The provider was not called. [`find`](crate::error::find) finds this error inside the errors of other layers.
+/// The provider was not called, unless the call was [released](Self::is_released). [`find`](crate::error::find) finds this error inside the errors of other layers.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct CircuitOpen {
@@ -41,7 +41,12 @@ impl fmt::Display for CircuitOpen {
             ..
         } = self;
         let provider = Line(provider);
-        write!(f, "circuit breaker of `{provider}` is {state}, retry ")?;
+        write!(f, "circuit breaker of `{provider}` ")?;
+        if self.is_released {
+            f.write_str("opened while the call waited, retry ")?;
+        } else {
+            write!(f, "is {state}, retry ")?;
+        }
         if retry_in.is_zero() {
             f.write_str("now")?;
         } else {

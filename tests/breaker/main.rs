@@ -9,6 +9,7 @@ mod origin;
 mod policy;
 mod rules;
 mod scenarios;
+mod slow_start;
 mod state_machine;
 mod values;
 

@@ -364,7 +364,10 @@ async fn slow_success_is_a_failure() {
         assert_eq!(rig.health().consecutive_failures, failures);
     }
     assert_eq!(rig.state(), State::Open);
-    assert_eq!(rig.health().last_error.unwrap(), "slow call");
+    assert_eq!(
+        rig.health().last_error.unwrap(),
+        "slow: no answer within 3s"
+    );
 
     rig.await_half_open().await;
     let trial = rig.trial();

@@ -810,7 +810,10 @@ mod slow_call {
         assert!(body.frame().await.is_none());
 
         assert_eq!(strikes(&provider), 2);
-        assert_eq!(provider.health().last_error.unwrap(), "slow call");
+        assert_eq!(
+            provider.health().last_error.unwrap(),
+            "slow: no answer within 1s"
+        );
     }
 
     #[tokio::test(start_paused = true)]

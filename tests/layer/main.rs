@@ -3,6 +3,7 @@
 mod calls;
 mod compositions;
 mod contract;
+mod hanging;
 mod keyed;
 #[cfg(feature = "load")]
 mod load;
@@ -12,3 +13,6 @@ mod outage;
 mod per_authority;
 mod random_stacks;
 mod storm;
+
+#[path = "../rig/mod.rs"]
+mod rig;

@@ -80,9 +80,10 @@ fn each_setting_does_what_its_setter_does() {
     let everything = from_toml(
         r#"
         observe_only = true
+        release_on_open = true
         trip = { consecutive = 5, exact = true, within = "1h 30m", failure_rate = { ratio = 0.25, window = "30s", min_calls = 7 }, slow_call = "2s 500ms", cancelled_after = "0s" }
         backoff = { exponential = { first = "10s", max = "5m", factor = 1.5 }, jitter = "full", max_hold = "20m" }
-        trials = { at_once = 3, to_close = 2, lease = "5s", pause = "0s", by_probe_only = true }
+        trials = { at_once = 3, to_close = 2, lease = "5s", pause = "0s", by_probe_only = true, slow_start = true }
         throttle = { default_wait = "3s", max_wait = "2m" }
         "#,
     );
@@ -107,14 +108,16 @@ fn each_setting_does_what_its_setter_does() {
                 .to_close(2)
                 .lease(secs(5))
                 .pause(Duration::ZERO)
-                .by_probe_only(true),
+                .by_probe_only(true)
+                .slow_start(),
         )
         .throttle(
             Throttle::default()
                 .default_wait(secs(3))
                 .max_wait(secs(120)),
         )
-        .observe_only(true);
+        .observe_only(true)
+        .release_on_open(true);
     assert_eq!(everything, by_setters);
 
     let constant = from_toml(r#"backoff = { constant = "7s", jitter = "equal" }"#);
@@ -369,7 +372,7 @@ fn what_is_not_a_setting_is_refused() {
         (
             json!({"trials": {"new": 1}}),
             "unknown field `new`, expected one of \
-             `at_once`, `to_close`, `lease`, `pause`, `by_probe_only`",
+             `at_once`, `to_close`, `lease`, `pause`, `by_probe_only`, `slow_start`",
         ),
         (
             json!({"throttle": {"wait": "1s"}}),
@@ -613,7 +616,7 @@ fn policy_is_written_in_full() {
         "observe_only": false, "release_on_open": false,
         "trip": {"consecutive": 2, "exact": false, "within": "5m"},
         "backoff": {"constant": "1m", "jitter": "none", "max_hold": "10m"},
-        "trials": {"at_once": 1, "to_close": 1, "lease": "1m", "pause": "1s", "by_probe_only": false},
+        "trials": {"at_once": 1, "to_close": 1, "lease": "1m", "pause": "1s", "by_probe_only": false, "slow_start": false},
         "throttle": {"default_wait": "15s", "max_wait": "1h"},
     });
     assert_eq!(json!(Policy::new()), default);
@@ -687,14 +690,15 @@ prop_compose! {
         backoff in backoffs(),
         (at_once, to_close) in (1..=u32::MAX, 1..=u32::MAX),
         times in [lengths(), lengths(), lengths(), lengths()],
-        (by_probe_only, observe_only) in any::<(bool, bool)>(),
+        (by_probe_only, slow_start, observe_only, release_on_open) in any::<(bool, bool, bool, bool)>(),
     ) -> Policy {
         let [lease, pause, default_wait, max_wait] = times;
         let trials = Trials::new(at_once).to_close(to_close).lease(lease).pause(pause)
             .by_probe_only(by_probe_only);
+        let trials = if slow_start { trials.slow_start() } else { trials };
         let throttle = Throttle::default().default_wait(default_wait).max_wait(max_wait);
         Policy::new().trip(trip).backoff(backoff).trials(trials).throttle(throttle)
-            .observe_only(observe_only)
+            .observe_only(observe_only).release_on_open(release_on_open)
     }
 }
 
@@ -723,7 +727,7 @@ fn settings() -> impl Strategy<Value = Value> {
 fn tables() -> impl Strategy<Value = Value> {
     let names = "(consecutive|within|slow_call|cancelled_after|failure_rate|ratio|window|min_calls|constant|\
                  exponential|first|max|factor|jitter|max_hold|at_once|to_close|lease|pause|by_probe_only|\
-                 default_wait|max_wait|observe_only|trip|backoff|trials|throttle)";
+                 default_wait|max_wait|observe_only|release_on_open|slow_start|trip|backoff|trials|throttle)";
     settings().prop_recursive(3, 16, 4, move |inner| {
         proptest::collection::hash_map(names, inner, 0..4).prop_map(|table| json!(table))
     })

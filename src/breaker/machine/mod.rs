@@ -268,7 +268,8 @@ impl Breaker {
 
     /// Whether an opening now releases the calls in flight.
     pub(crate) fn releases_calls(&self) -> bool {
-        let has_opened = matches!(&self.phase, Phase::Open(window) if window.cause == Cause::Failures);
+        let has_opened =
+            matches!(&self.phase, Phase::Open(window) if window.cause == Cause::Failures);
         let Policy {
             release_on_open,
             observe_only,
@@ -467,7 +468,10 @@ impl Breaker {
     ) -> Judged {
         let ran_for = started.map(|started| now.saturating_duration_since(started));
         let limit = self.policy.trip.cancelled_after;
-        if ran_for.zip(limit).is_some_and(|(ran_for, limit)| ran_for >= limit) {
+        if ran_for
+            .zip(limit)
+            .is_some_and(|(ran_for, limit)| ran_for >= limit)
+        {
             return self.record(ticket, Outcome::failure("cancelled"), now);
         }
         self.outer.give_back(ticket);

@@ -22,12 +22,12 @@ use crate::{
     },
     outcome::{Outcome, Reason},
     telemetry::{self, SlotMeters},
+    util::panics::catch,
     util::sync::{
         Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
         global, many_or_few,
     },
-    util::panics::catch,
 };
 
 /// Number of slots allocated at once.
@@ -139,7 +139,9 @@ impl HotSlot {
 
     /// Publishes a state and the limit of the policy. Called under the breaker's lock.
     pub(super) fn show(&self, state: HotState, slow_call: Option<Duration>) {
-        let nanos = slow_call.map_or(0, |limit| u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX));
+        let nanos = slow_call.map_or(0, |limit| {
+            u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX)
+        });
         // Written only if they change, because each write takes the cache line from every reader.
         if self.slow_call.load(Ordering::Relaxed) != nanos {
             self.slow_call.store(nanos, Ordering::Relaxed);

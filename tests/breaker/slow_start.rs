@@ -109,9 +109,9 @@ async fn one_failure_among_successes_does_not_open() {
     for number in 1..100 {
         let call = in_flight.pop_front().unwrap();
         if number % 20 == 0 {
-            call.failure("noise")
+            call.failure("noise");
         } else {
-            call.success()
+            call.success();
         }
         in_flight.extend(all_admitted(&rig));
         assert_eq!(rig.state(), State::HalfOpen, "{number}");
@@ -191,7 +191,9 @@ async fn start_that_is_interrupted_begins_at_one() {
         in_flight.extend(all_admitted(&rig));
     }
     let late = in_flight.split_off(2);
-    in_flight.into_iter().for_each(|call| call.failure("down"));
+    for call in in_flight {
+        call.failure("down");
+    }
     rig.await_half_open().await;
     late.into_iter().for_each(Permit::success);
     assert_eq!(rig.state(), State::HalfOpen);

@@ -8,7 +8,11 @@ use std::{
     time::Duration,
 };
 
-use super::{shared::HotSlot, ticket::Ticket, watch::Watch};
+use super::{
+    shared::{HotSlot, SharedBreaker},
+    ticket::Ticket,
+    watch::Watch,
+};
 use crate::{
     outcome::{Outcome, Reason},
     view::CircuitOpen,
@@ -44,15 +48,23 @@ pub struct Permit {
 }
 
 impl Permit {
+    /// Creates the permit of a ticket that is not watched.
     #[inline]
-    pub(crate) fn new(hot_slot: &'static HotSlot, ticket: Ticket) -> Self {
-        let watch = ticket
-            .is_watched()
-            .then(|| Box::pin(Watch::start(hot_slot)));
+    pub(crate) fn unwatched(hot_slot: &'static HotSlot, ticket: Ticket) -> Self {
         Self {
             hot_slot,
             ticket,
-            watch,
+            watch: None,
+        }
+    }
+
+    /// Creates the permit of a ticket that `breaker` has just issued.
+    pub(crate) fn new(breaker: &SharedBreaker, ticket: Ticket) -> Self {
+        let watch = || Box::pin(Watch::start(breaker));
+        Self {
+            hot_slot: breaker.hot_slot(),
+            ticket,
+            watch: ticket.is_watched().then(watch),
         }
     }
 
@@ -228,7 +240,7 @@ impl Permit {
         let Some(watch) = &mut self.watch else {
             return;
         };
-        if let Poll::Ready(limit) = watch.as_mut().poll_overdue(self.hot_slot, cx) {
+        if let Poll::Ready(limit) = watch.as_mut().poll_overdue(cx) {
             self.record_slow(limit);
         }
     }
@@ -254,7 +266,7 @@ impl Permit {
             return;
         }
         if let Some(watch) = self.watch.take() {
-            if let Some(limit) = watch.exceeded(self.hot_slot) {
+            if let Some(limit) = watch.exceeded() {
                 self.record_slow(limit);
             }
             self.ticket = self.ticket.unwatched();

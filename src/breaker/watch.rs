@@ -1,7 +1,7 @@
 use std::{
     panic::{RefUnwindSafe, UnwindSafe},
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -11,7 +11,10 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-use super::{shared::HotSlot, ticket::Ticket};
+use super::{
+    shared::{HotSlot, SharedBreaker},
+    ticket::Ticket,
+};
 use crate::util::time::after;
 
 pin_project! {
@@ -21,6 +24,8 @@ pin_project! {
     /// [`release_on_open`](crate::Policy::release_on_open) have one.
     pub(super) struct Watch {
         started: Option<Instant>,
+        // The time limit, until it has passed.
+        limit: Option<Duration>,
         // Set when the call is first pending, as is `opened`: a call that is ready at once needs neither.
         #[pin]
         overdue: Option<Sleep>,
@@ -34,9 +39,10 @@ impl UnwindSafe for Watch {}
 impl RefUnwindSafe for Watch {}
 
 impl Watch {
-    pub(super) fn start(hot_slot: &'static HotSlot) -> Self {
+    pub(super) fn start(breaker: &SharedBreaker) -> Self {
         Self {
-            started: hot_slot.state().is_timed().then(Instant::now),
+            started: breaker.hot_slot().state().is_timed().then(Instant::now),
+            limit: breaker.slow_call(),
             overdue: None,
             opened: None,
         }
@@ -46,30 +52,25 @@ impl Watch {
         self.started
     }
 
-    /// The time limit, if the call has reached it.
-    pub(super) fn exceeded(&self, hot_slot: &HotSlot) -> Option<Duration> {
-        let limit = hot_slot.slow_call()?;
+    /// The time limit, if it has passed unnoticed.
+    pub(super) fn exceeded(&self) -> Option<Duration> {
+        let limit = self.limit?;
         (self.started?.elapsed() >= limit).then_some(limit)
     }
 
-    /// Returns the time limit once, when the call has reached it.
-    pub(super) fn poll_overdue(
-        self: Pin<&mut Self>,
-        hot_slot: &HotSlot,
-        cx: &mut Context<'_>,
-    ) -> Poll<Duration> {
+    /// Returns the time limit when it has passed, once.
+    pub(super) fn poll_overdue(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Duration> {
         let mut this = self.project();
-        let (Some(started), Some(limit)) = (*this.started, hot_slot.slow_call()) else {
+        let (Some(started), Some(limit)) = (*this.started, *this.limit) else {
             return Poll::Pending;
         };
         if this.overdue.is_none() {
             this.overdue.set(Some(sleep_until(after(started, limit))));
         }
         let overdue = this.overdue.as_pin_mut().expect("just set");
-        overdue.poll(cx).map(|()| {
-            *this.started = None;
-            limit
-        })
+        ready!(overdue.poll(cx));
+        (*this.started, *this.limit) = (None, None);
+        Poll::Ready(limit)
     }
 
     /// Ready when the breaker opens for failures.

@@ -47,20 +47,20 @@ impl Provider {
     #[inline]
     pub(crate) fn admit_to(&self, layer: LayerId) -> Result<Permit, CircuitOpen> {
         let ticket = self.breaker.admit(layer)?;
-        Ok(Permit::new(self.breaker.hot_slot(), ticket))
+        Ok(Permit::new(&self.breaker, ticket))
     }
 
     /// Admits a call whose outcome another permit records, or none.
     pub(crate) fn admit_uncounted(&self) -> Permit {
         let hot_slot = self.breaker.hot_slot();
-        Permit::new(hot_slot, Ticket::judged_elsewhere(hot_slot.state().epoch()))
+        Permit::unwatched(hot_slot, Ticket::judged_elsewhere(hot_slot.state().epoch()))
     }
 
     /// Admits a call of a chain even if failures opened the breaker. If a trial can be granted, the call is that trial; otherwise
     /// its outcome does not count.
     pub(crate) fn admit_failing_open(&self, layer: LayerId) -> Result<Permit, CircuitOpen> {
         let ticket = self.breaker.admit_failing_open(layer)?;
-        Ok(Permit::new(self.breaker.hot_slot(), ticket))
+        Ok(Permit::new(&self.breaker, ticket))
     }
 
     /// Whether a chain may fail open: the breaker admits calls, or refuses them only because of failures.

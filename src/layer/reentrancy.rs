@@ -217,7 +217,7 @@ pub(crate) fn admit(provider: &Provider, layer: LayerId) -> Result<Permit, BoxEr
     let hot_slot = provider.hot_slot();
     let word = hot_slot.state();
     if word.admits_unwatched() && !is_inside(provider) {
-        return Ok(Permit::new(hot_slot, Ticket::live(word.epoch())));
+        return Ok(Permit::unwatched(hot_slot, Ticket::live(word.epoch())));
     }
     admit_slow(provider, layer)
 }

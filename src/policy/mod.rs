@@ -72,6 +72,7 @@ impl Policy {
     /// | setting | reason |
     /// |---|---|
     /// | [`Trip::slow_call`], `limit` | Calls that hang open the breaker after `limit`, not after their timeout. |
+    /// | [`Trip::or_failure_rate`], 30 % in 5 s | A provider that fails now and then is worse than the next one. |
     /// | [`release_on_open`](Self::release_on_open) | The calls that already wait are served by the next provider. |
     /// | [`Backoff::exponential`], 1 s to 60 s, [`Jitter::Equal`] | While another provider serves, an early trial costs one call `limit`, and a short outage ends after seconds. |
     /// | [`Trials::slow_start`] | A provider that comes back is not overwhelmed by all calls at once. |
@@ -89,9 +90,10 @@ impl Policy {
     /// If `limit` is zero. The calls need a Tokio runtime with timers, like [`Trip::slow_call`].
     #[track_caller]
     pub fn failover_after(limit: Duration) -> Self {
+        let trip = Trip::default().or_failure_rate(0.3, Duration::from_secs(5));
         let backoff = Backoff::exponential(Duration::from_secs(1), Duration::from_secs(60));
         Self::new()
-            .trip(Trip::default().slow_call(limit))
+            .trip(trip.slow_call(limit))
             .backoff(backoff.jitter(Jitter::Equal))
             .trials(Trials::default().slow_start())
             .release_on_open(true)

@@ -1,16 +1,15 @@
 //! The figures of one design's calls.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use crate::{
-    simulation::Call,
+    simulation::{Call, Record},
     world::{OUTAGE, Source},
 };
 
 pub(crate) struct Figures {
     pub(crate) paid_the_timeout: usize,
-    /// Calls that paid the timeout and got an error.
-    pub(crate) waited_for_an_error: usize,
+    pub(crate) longest_wait: Duration,
     /// From the start of the outage to the first call that was not sent to the provider.
     pub(crate) detected_after: Option<Duration>,
     /// From the end of the outage to the end of the last call that the provider did not answer.
@@ -21,32 +20,30 @@ pub(crate) struct Figures {
 }
 
 impl Figures {
-    pub(crate) fn of(calls: &[Call]) -> Self {
-        let kept_away = calls.iter().filter(|call| !call.reached_the_provider());
-        let detected_after = kept_away
-            .map(|call| call.began.saturating_sub(OUTAGE.start))
-            .min();
+    pub(crate) fn of(Record { calls, visits }: &Record) -> Self {
+        let sent: BTreeSet<_> = visits.iter().map(|visit| visit.began).collect();
+        let kept_away = calls
+            .iter()
+            .map(|call| call.began)
+            .find(|began| *began >= OUTAGE.start && !sent.contains(began));
 
         let not_by_it = calls
             .iter()
             .filter(|call| call.answer != Some(Source::Provider));
         let last_end = not_by_it.map(Call::ended).max().unwrap_or_default();
 
-        let let_in_again = calls
-            .iter()
-            .filter(|call| call.reached_the_provider() && call.began >= OUTAGE.end)
-            .map(|call| call.began);
-        let first = let_in_again.clone().min().unwrap_or_default();
-        let first_second = first..first + Duration::from_secs(1);
+        let mut let_in_again = sent.range(OUTAGE.end..);
+        let first = *let_in_again.clone().next().unwrap_or(&Duration::ZERO);
 
         Self {
             paid_the_timeout: count(calls, Call::paid_the_timeout),
-            waited_for_an_error: count(calls, |call| {
-                call.paid_the_timeout() && call.answer.is_none()
-            }),
-            detected_after,
+            longest_wait: calls.iter().map(|call| call.took).max().unwrap_or_default(),
+            detected_after: kept_away.map(|began| began - OUTAGE.start),
             recovered_after: last_end.saturating_sub(OUTAGE.end),
-            in_its_first_second: let_in_again.filter(|at| first_second.contains(at)).count(),
+            in_its_first_second: let_in_again
+                .by_ref()
+                .take_while(|at| **at < first + Duration::from_secs(1))
+                .count(),
             errors: count(calls, |call| call.answer.is_none()),
         }
     }
@@ -54,4 +51,24 @@ impl Figures {
 
 fn count(calls: &[Call], is_counted: impl Fn(&Call) -> bool) -> usize {
     calls.iter().filter(|call| is_counted(call)).count()
+}
+
+/// The most calls that were with the provider for each that it had answered since the outage, whenever another call arrived.
+/// The first call is not counted.
+#[cfg(test)]
+pub(crate) fn most_for_each_answer(visits: &[crate::world::Visit]) -> f64 {
+    let back: Vec<_> = visits
+        .iter()
+        .filter(|visit| visit.began >= OUTAGE.end)
+        .collect();
+    let ratios = back.iter().skip(1).map(|visit| {
+        let now = visit.began;
+        let is_answered = |it: &&&crate::world::Visit| it.answered.is_some_and(|at| at <= now);
+        let begun = back.iter().take_while(|it| it.began <= now).count();
+        let answered = back.iter().filter(is_answered).count();
+        #[allow(clippy::cast_precision_loss)]
+        let ratio = (begun - answered) as f64 / answered as f64;
+        ratio
+    });
+    ratios.fold(0.0, f64::max)
 }

@@ -1,5 +1,5 @@
 //! A provider hangs for three minutes under two hundred calls a second: without a breaker, behind other crates' breakers, and behind
-//! this crate's. Then one fails at random under several loads.
+//! this crate's. Then it has other troubles, and fails at random under several loads.
 //!
 //! Run with: `cargo run --release -p study`
 //!
@@ -20,46 +20,93 @@ use std::{error::Error, path::Path};
 use self::{designs::Run, noise::Load};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let (runs, loads) = measure();
+    let Measured {
+        runs,
+        troubles,
+        loads,
+    } = measure();
     print!(
-        "{}\n{}\n{}",
+        "{}\n{}\n{}\n{}",
         table::summary(&runs),
         table::of(&runs),
+        table::of_troubles(&troubles),
         noise::table(&loads)
     );
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
+    chart::draw_waits(&docs.join("nobody-waits.svg"), &runs)?;
     chart::draw(&docs.join("outage.svg"), &runs)?;
     noise::draw(&docs.join("noise.svg"), &loads)
 }
 
-fn measure() -> (Vec<Run>, Vec<Load>) {
+struct Measured {
+    runs: Vec<Run>,
+    troubles: Vec<(&'static str, Vec<Run>)>,
+    loads: Vec<Load>,
+}
+
+fn measure() -> Measured {
     // The peers read the system clock. While this guard lives, that is tokio's paused clock.
     #[cfg(unix)]
     let _guard = mad_turmoil::time::SimClocksGuard::init();
-    (designs::run_all(), noise::run_all())
+    Measured {
+        runs: designs::run_all(),
+        troubles: designs::run_troubles(),
+        loads: noise::run_all(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::LazyLock;
+    use std::{sync::LazyLock, time::Duration};
 
     use super::*;
+    use crate::{
+        designs::{CHAIN, CHECKED_OFTEN, FAILOVER_CHAIN},
+        figures::most_for_each_answer,
+        table::{figures_of, named},
+    };
 
-    static MEASURED: LazyLock<(Vec<Run>, Vec<Load>)> = LazyLock::new(measure);
+    static MEASURED: LazyLock<Measured> = LazyLock::new(measure);
 
     #[test]
     fn documents_have_the_figures_of_a_run() {
-        let runs = &MEASURED.0;
+        let runs = &MEASURED.runs;
         let (table, summary) = (table::of(runs), table::summary(runs));
+        let troubles = table::of_troubles(&MEASURED.troubles);
         let study = include_str!("../../docs/outage.md");
         let readme = include_str!("../../README.md");
         assert!(study.contains(&table), "the table is now\n{table}");
+        assert!(study.contains(&troubles), "the tables are now\n{troubles}");
         assert!(readme.contains(&summary), "the table is now\n{summary}");
     }
 
     #[test]
+    fn nobody_notices_the_outage_with_failover_and_a_second_provider() {
+        let before = figures_of(&MEASURED.runs, CHAIN);
+        assert_eq!(before.paid_the_timeout, 2_003);
+        let figures = figures_of(&MEASURED.runs, FAILOVER_CHAIN);
+        assert_eq!((figures.paid_the_timeout, figures.errors), (0, 0));
+        let millis = Duration::from_millis;
+        assert!(
+            figures.longest_wait <= millis(4_600),
+            "{:?}",
+            figures.longest_wait
+        );
+        assert!(figures.detected_after <= Some(millis(3_100)));
+        let visits = &named(&MEASURED.runs, FAILOVER_CHAIN).record.visits;
+        let most = most_for_each_answer(visits);
+        assert!((1.0..=2.0).contains(&most), "{most}");
+    }
+
+    #[test]
+    fn provider_is_back_soon_with_a_functional_check_every_five_seconds() {
+        let figures = figures_of(&MEASURED.runs, CHECKED_OFTEN);
+        assert!(figures.recovered_after <= Duration::from_secs(7));
+    }
+
+    #[test]
     fn readme_has_the_errors_of_five_percent_at_a_hundred_calls_a_second() {
-        let mut loads = MEASURED.1.iter();
+        let mut loads = MEASURED.loads.iter();
         let load = loads
             .find(|load| (load.per_second, load.failing) == (100, 0.05))
             .expect("this load");
@@ -74,14 +121,14 @@ mod tests {
 
     #[test]
     fn document_says_what_random_errors_cost() {
-        let table = noise::table(&MEASURED.1);
+        let table = noise::table(&MEASURED.loads);
         let document = include_str!("../../docs/noise.md");
         assert!(document.contains(&table), "the table is now\n{table}");
     }
 
     #[test]
     fn random_errors_cost_few_more_than_without_a_breaker() {
-        for load in &MEASURED.1 {
+        for load in &MEASURED.loads {
             let most = if load.failing < 0.1 { 2 } else { 3 };
             let [.., health] = load.with;
             assert!(
@@ -94,7 +141,7 @@ mod tests {
 
     #[test]
     fn outage_after_random_errors_opens_at_the_sixteenth_failure_at_the_latest() {
-        for load in &MEASURED.1 {
+        for load in &MEASURED.loads {
             let [.., health] = load.with;
             assert!(
                 health

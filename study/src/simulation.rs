@@ -9,10 +9,17 @@ use tokio::{
 };
 use tower::ServiceExt;
 
-use crate::world::{Client, Source, TIMEOUT};
+use crate::world::{Client, Source, TIMEOUT, Trouble, Visit, World};
 
 pub(crate) const LASTS: Duration = Duration::from_secs(600);
 const BETWEEN_CALLS: Duration = Duration::from_millis(5);
+
+/// What callers and the provider saw.
+pub(crate) struct Record {
+    pub(crate) calls: Vec<Call>,
+    /// In the order in which they began.
+    pub(crate) visits: Vec<Visit>,
+}
 
 /// A call as its caller saw it.
 pub(crate) struct Call {
@@ -31,26 +38,23 @@ impl Call {
     pub(crate) fn paid_the_timeout(&self) -> bool {
         self.took >= TIMEOUT
     }
-
-    pub(crate) fn reached_the_provider(&self) -> bool {
-        self.paid_the_timeout() || self.answer == Some(Source::Provider)
-    }
 }
 
-pub(crate) fn simulate<C: Client>(design: fn() -> C) -> Vec<Call> {
+pub(crate) fn simulate<C: Client>(trouble: Trouble, design: fn(&World) -> C) -> Record {
     let runtime = runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build();
     runtime.expect("a runtime without I/O").block_on(async {
-        let (start, on_the_clock) = (Instant::now(), time::Instant::now());
-        let calls = call(design()).await;
+        let (world, on_the_clock) = (World::new(trouble), time::Instant::now());
+        let calls = call(design(&world)).await;
         assert_eq!(
             on_the_clock.elapsed(),
-            start.elapsed(),
+            world.now(),
             "the system clock, which the peers read, must follow tokio's"
         );
-        calls
+        let visits = world.visits();
+        Record { calls, visits }
     })
 }
 

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use crate::{designs::Run, figures::Figures};
+use crate::{
+    designs::{BARE, DEFAULT, FAILOVER_CHAIN, Run},
+    figures::Figures,
+};
 
 const HEAD: &str = "\
-| | paid the timeout | detected after | recovered after | in its first second back | errors |
-|---|--:|--:|--:|--:|--:|
+| | paid the timeout | longest wait | detected after | recovered after | in its first second back | errors |
+|---|--:|--:|--:|--:|--:|--:|
 ";
 
 pub(crate) fn of(runs: &[Run]) -> String {
@@ -14,33 +17,52 @@ pub(crate) fn of(runs: &[Run]) -> String {
     HEAD.to_owned() + &rows.collect::<String>()
 }
 
+/// The tables of the other troubles, each beneath its name.
+pub(crate) fn of_troubles(troubles: &[(&str, Vec<Run>)]) -> String {
+    let tables = troubles
+        .iter()
+        .map(|(trouble, runs)| format!("The provider {trouble}:\n\n{}", of(runs)));
+    tables.collect::<Vec<_>>().join("\n")
+}
+
 /// The rows of `README.md`.
 pub(crate) fn summary(runs: &[Run]) -> String {
     let rows = [
-        ("no breaker", "no breaker"),
-        ("tower-health", "`HealthLayer`"),
+        (BARE, "no breaker"),
+        (DEFAULT, "`HealthLayer`"),
         (
-            "… with a second provider",
-            "`FallbackChain` with a second provider",
+            FAILOVER_CHAIN,
+            "`FallbackChain` of two, with `Policy::failover_after(3 s)`",
         ),
     ];
     let rows = rows.map(|(design, called)| {
-        let run = runs.iter().find(|run| run.design == design);
-        let figures = Figures::of(&run.expect("a design of that name").calls);
+        let figures = figures_of(runs, design);
         format!(
-            "| {called} | {} |\n",
-            thousands(figures.waited_for_an_error)
+            "| {called} | {} | {} | {} |\n",
+            thousands(figures.paid_the_timeout),
+            seconds(figures.longest_wait),
+            thousands(figures.errors),
         )
     });
     rows.concat()
 }
 
+pub(crate) fn figures_of(runs: &[Run], design: &str) -> Figures {
+    Figures::of(&named(runs, design).record)
+}
+
+pub(crate) fn named<'a>(runs: &'a [Run], design: &str) -> &'a Run {
+    let run = runs.iter().find(|run| run.design == design);
+    run.expect("a design of that name")
+}
+
 fn row(run: &Run) -> String {
-    let figures = Figures::of(&run.calls);
+    let figures = Figures::of(&run.record);
     format!(
-        "| {} | {} | {} | {} | {} | {} |\n",
+        "| {} | {} | {} | {} | {} | {} | {} |\n",
         run.design,
         thousands(figures.paid_the_timeout),
+        seconds(figures.longest_wait),
         figures.detected_after.map_or("never".into(), seconds),
         seconds(figures.recovered_after),
         figures.in_its_first_second,
@@ -48,7 +70,7 @@ fn row(run: &Run) -> String {
     )
 }
 
-fn seconds(time: Duration) -> String {
+pub(crate) fn seconds(time: Duration) -> String {
     format!("{:.1} s", time.as_secs_f64())
 }
 

@@ -9,7 +9,6 @@ use std::{
     fmt,
     ops::Deref,
     sync::{Arc, PoisonError, Weak},
-    time::Duration,
 };
 
 use tokio::{sync::futures::Notified, time::Instant};
@@ -43,8 +42,6 @@ global! {
 #[derive(Default)]
 pub(crate) struct HotSlot {
     state: AtomicU64,
-    /// [`Trip::slow_call`](crate::Trip::slow_call) in nanoseconds; zero if there is no limit.
-    slow_call: AtomicU64,
     successes: SuccessCounter,
     lanes: Lanes,
     pub(crate) meters: SlotMeters,
@@ -137,23 +134,12 @@ impl HotSlot {
         HotState(self.state.load(Ordering::Acquire))
     }
 
-    /// Publishes a state and the limit of the policy. Called under the breaker's lock.
-    pub(super) fn show(&self, state: HotState, slow_call: Option<Duration>) {
-        let nanos = slow_call.map_or(0, |limit| {
-            u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX)
-        });
-        // Written only if they change, because each write takes the cache line from every reader.
-        if self.slow_call.load(Ordering::Relaxed) != nanos {
-            self.slow_call.store(nanos, Ordering::Relaxed);
-        }
+    /// Publishes a state. Called under the breaker's lock.
+    pub(super) fn show(&self, state: HotState) {
+        // Written only if it changes, because each write takes the cache line from every reader.
         if self.state() != state {
             self.state.store(state.0, Ordering::Release);
         }
-    }
-
-    pub(in crate::breaker) fn slow_call(&self) -> Option<Duration> {
-        let nanos = self.slow_call.load(Ordering::Relaxed);
-        (nanos > 0).then(|| Duration::from_nanos(nanos))
     }
 
     /// Completes when the breaker opens for failures. Registers in this thread's lane.
@@ -204,7 +190,7 @@ impl HotSlot {
     // Out of line, to keep the code inlined into a healthy call small.
     #[inline(never)]
     pub(in crate::breaker) fn succeeded(&self, ticket: Ticket, watch: Option<&Watch>) {
-        if let Some(limit) = watch.and_then(|watch| watch.exceeded(self)) {
+        if let Some(limit) = watch.and_then(|watch| watch.exceeded()) {
             return self.record(ticket, Outcome::failure(Reason::slow(limit)));
         }
         let ticket = ticket.unwatched();
@@ -293,7 +279,7 @@ impl Deref for SlotGuard {
 impl Drop for SlotGuard {
     fn drop(&mut self) {
         let epoch = self.state().epoch() + 1;
-        self.show(HotState(epoch << HotState::EPOCH_SHIFT), None);
+        self.show(HotState(epoch << HotState::EPOCH_SHIFT));
         self.meters.end();
         // Discards the count, so that the slot's next breaker starts at zero.
         self.restart_counting(0);

@@ -55,6 +55,8 @@ pub(crate) struct SharedBreaker {
     locked: Mutex<Locked>,
     /// [`MonotonicNanos::bits`] of the time until which calls are refused. Unused while every call is admitted.
     refuses_until: AtomicU64,
+    /// [`Trip::slow_call`](crate::Trip::slow_call) in nanoseconds; zero if there is no limit.
+    slow_call: AtomicU64,
     /// The refusal that calls get without the lock.
     refusal: RwLock<Option<Box<Refusal>>>,
     /// Notified when the time of the next admission changes, or when an override starts, changes or is lifted early.
@@ -90,7 +92,8 @@ impl SharedBreaker {
     pub(crate) fn new(id: Arc<str>, policy: Arc<Policy>, listeners: Arc<Listeners>) -> Arc<Self> {
         let hot_slot = SlotGuard::new();
         let breaker = Breaker::new(policy, hot_slot.state().epoch(), Instant::now());
-        hot_slot.show(HotState::of(&breaker), breaker.policy().trip.slow_call);
+        hot_slot.show(HotState::of(&breaker));
+        let slow_call = AtomicU64::new(in_nanos(breaker.policy().trip.slow_call));
         let breaker = Arc::new(Self {
             id,
             hot_slot,
@@ -101,6 +104,7 @@ impl SharedBreaker {
                 open_time: OpenTime::default(),
             }),
             refuses_until: AtomicU64::new(0),
+            slow_call,
             refusal: RwLock::default(),
             admission_changed: Notify::new(),
             listeners,
@@ -175,6 +179,11 @@ impl SharedBreaker {
     /// the cache's lock.
     pub(crate) fn is_unhealthy(&self, now: Instant) -> bool {
         !self.hot_slot().state().success_is_noop() && self.lock().breaker.is_unhealthy(now)
+    }
+
+    pub(crate) fn slow_call(&self) -> Option<Duration> {
+        let nanos = self.slow_call.load(Ordering::Relaxed);
+        (nanos > 0).then(|| Duration::from_nanos(nanos))
     }
 
     /// Whether a call would be admitted now.
@@ -483,7 +492,11 @@ impl SharedBreaker {
             breaker.add_counted(self.hot_slot.restart_counting(until));
             breaker.start_counting(now);
         }
-        self.hot_slot.show(state, breaker.policy().trip.slow_call);
+        let slow_call = in_nanos(breaker.policy().trip.slow_call);
+        if slow_call != self.slow_call.load(Ordering::Relaxed) {
+            self.slow_call.store(slow_call, Ordering::Relaxed);
+        }
+        self.hot_slot.show(state);
     }
 
     /// Ignores poisoning: no user code runs under the lock, and the state is consistent after every step.
@@ -501,6 +514,12 @@ impl Refusal {
             last_error: breaker.last_error().cloned(),
         }
     }
+}
+
+fn in_nanos(limit: Option<Duration>) -> u64 {
+    limit.map_or(0, |limit| {
+        u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX)
+    })
 }
 
 impl fmt::Debug for SharedBreaker {

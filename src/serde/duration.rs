@@ -9,7 +9,12 @@ pub(crate) fn duration(text: &str) -> Result<Duration, DurationError> {
     let mut sum = Duration::ZERO;
     let mut start = 0;
     for end in ends(text) {
-        let part = parse_duration(&text[start..end]).map_err(|error| shifted(error, start))?;
+        let part = match &text[start..end] {
+            // Only a whole text of `0` needs no unit, not a last part of it.
+            "0" if start > 0 => "0 ",
+            part => part,
+        };
+        let part = parse_duration(part).map_err(|error| shifted(error, start))?;
         sum = sum.checked_add(part).ok_or(DurationError::NumberOverflow)?;
         start = end;
     }
@@ -42,6 +47,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn zero_needs_a_unit_after_other_parts() {
+        assert_eq!(duration("0"), Ok(Duration::ZERO));
+        assert!(duration("1s0").is_err());
+    }
 
     proptest! {
         #[test]

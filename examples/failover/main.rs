@@ -1,8 +1,8 @@
-//! Three servers, three kinds of outage, and what callers notice: with this crate, and without it.
+//! Three servers, three kinds of outage, and what callers notice: with two policies of this crate, and without it.
 //!
 //! Run with: `cargo run --example failover`
 //!
-//! Sends HTTP over loopback through one hyper-util client, twenty calls a second through each of two chains. Takes 22 seconds.
+//! Sends HTTP over loopback through one hyper-util client, twenty calls a second through each of three chains. Takes 22 seconds.
 
 mod load;
 mod report;
@@ -20,11 +20,12 @@ use hyper_util::{
 use tokio::time::{Instant, sleep_until};
 use tower::{Service, ServiceBuilder, timeout::TimeoutLayer};
 use tower_health::{
-    Backoff, BoxError, FallbackChain, HealthCache, HealthProbe, Policy, http::HttpCheck,
+    Backoff, BoxError, FallbackChain, HealthCache, HealthProbe, Policy, ProbeHandle,
+    http::HttpCheck,
 };
 
 use crate::{
-    load::Load,
+    load::{Call, Load},
     report::Report,
     upstream::{Mode, Upstream},
 };
@@ -44,19 +45,11 @@ async fn main() -> Result<(), BoxError> {
     ];
     let client: HttpClient = Client::builder(TokioExecutor::new()).build_http();
 
-    // Shorter than the defaults: open for 60 s, a check every 30 s.
-    let cache = HealthCache::new(Policy::new().backoff(Backoff::constant(OPEN_FOR)));
-    let mut probe = HealthProbe::new(&cache)
-        .interval(Duration::from_secs(1))
-        .timeout(TIMEOUT);
-    let mut with_health = FallbackChain::http();
-    for upstream in &upstreams {
-        let provider = cache.provider(upstream.name);
-        let service = call_within_timeout(client.clone(), upstream.uri("/"));
-        let check = HttpCheck::get(client.clone(), upstream.uri("/healthz"));
-        with_health = with_health.guard(provider, service);
-        probe = probe.check_with(upstream.name, check);
-    }
+    // A call without an answer after a third of the timeout fails over.
+    let failover = Guarded::new(Policy::failover_after(TIMEOUT / 3), &client, &upstreams);
+    // Shorter than the default, 60 s.
+    let plain = Policy::new().backoff(Backoff::constant(OPEN_FOR));
+    let plain = Guarded::new(plain, &client, &upstreams);
 
     // The same chain and timeouts without breakers: every call tries the first server first.
     let nobody = HealthCache::default();
@@ -67,13 +60,12 @@ async fn main() -> Result<(), BoxError> {
     }
 
     let start = Instant::now();
-    let report = Report::new(start, &cache);
-    let (with_health, without) = (Load::start(with_health), Load::start(without));
+    let report = Report::new(start, &failover.cache);
     let timeline = [
-        tokio::spawn(report.clone().print_transitions(cache.subscribe())),
-        tokio::spawn(report.clone().print_every_second(with_health.calls())),
+        tokio::spawn(report.clone().print_transitions(failover.cache.subscribe())),
+        tokio::spawn(report.clone().print_every_second(failover.load.calls())),
     ];
-    let probe = probe.spawn();
+    let without = Load::start(without);
 
     let at = |second| sleep_until(start + Duration::from_secs(second));
     let [first, second, _third] = &upstreams;
@@ -81,6 +73,7 @@ async fn main() -> Result<(), BoxError> {
     at(3).await;
     first.set(Mode::Hangs);
     report.heading("first accepts connections but never answers");
+    let hung = Instant::now();
     at(8).await;
     second.set(Mode::Unavailable);
     report.heading("second answers 503, too");
@@ -94,12 +87,51 @@ async fn main() -> Result<(), BoxError> {
     let healthy_again = Instant::now();
     at(22).await;
 
-    probe.stop().await;
     for task in timeline {
         task.abort();
     }
-    report.summary(&with_health.stop(), &without.stop(), healthy_again);
+    let columns = [
+        ("failover_after", failover.stop().await),
+        ("default trip", plain.stop().await),
+        ("without", without.stop()),
+    ];
+    report::summary(&columns, hung..healthy_again);
     Ok(())
+}
+
+/// A load on a chain that is guarded and checked.
+struct Guarded {
+    cache: HealthCache,
+    probe: ProbeHandle,
+    load: Load,
+}
+
+impl Guarded {
+    fn new(policy: Policy, client: &HttpClient, upstreams: &[Upstream]) -> Self {
+        let cache = HealthCache::new(policy);
+        // The default is a check every 30 s.
+        let mut probe = HealthProbe::new(&cache)
+            .interval(Duration::from_secs(1))
+            .timeout(TIMEOUT);
+        let mut chain = FallbackChain::http();
+        for upstream in upstreams {
+            let provider = cache.provider(upstream.name);
+            let service = call_within_timeout(client.clone(), upstream.uri("/"));
+            let check = HttpCheck::get(client.clone(), upstream.uri("/healthz"));
+            chain = chain.guard(provider, service);
+            probe = probe.check_with(upstream.name, check);
+        }
+        Self {
+            cache,
+            probe: probe.spawn(),
+            load: Load::start(chain),
+        }
+    }
+
+    async fn stop(self) -> Vec<Call> {
+        self.probe.stop().await;
+        self.load.stop()
+    }
 }
 
 /// Returns a client that sends every request to `upstream`, with a timeout.

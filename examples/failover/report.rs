@@ -2,6 +2,7 @@
 
 use std::{
     io::{IsTerminal, stdout},
+    ops::Range,
     time::Duration,
 };
 
@@ -78,56 +79,6 @@ impl Report {
         );
     }
 
-    pub(crate) fn summary(&self, with_health: &[Call], without: &[Call], healthy_again: Instant) {
-        println!(
-            "\n{}",
-            self.paint("1", "                               with health    without")
-        );
-        let row = |what: &str, figure: fn(&[Call]) -> String| {
-            println!(
-                "{what:<26}{:>18}{:>11}",
-                figure(with_health),
-                figure(without)
-            );
-        };
-        row("calls", |calls| calls.len().to_string());
-        row("errors seen by callers", |calls| {
-            calls
-                .iter()
-                .filter(|call| call.served_by.is_err())
-                .count()
-                .to_string()
-        });
-        row("calls that hit a timeout", |calls| {
-            calls
-                .iter()
-                .filter(|call| call.took >= TIMEOUT)
-                .count()
-                .to_string()
-        });
-        row("median latency", |calls| millis(percentile(calls, 50)));
-        row("99th percentile", |calls| millis(percentile(calls, 99)));
-        row("slowest call", |calls| millis(percentile(calls, 100)));
-        let back = |calls: &[Call]| {
-            let first = calls
-                .iter()
-                .filter(|call| call.started >= healthy_again && call.was_served_by("first"))
-                .map(|call| call.started + call.took - healthy_again)
-                .min();
-            first.map_or("never".into(), millis)
-        };
-        println!(
-            "{:<26}{:>18}{:>11}",
-            "first serves again after",
-            back(with_health),
-            back(without)
-        );
-        println!(
-            "\nNext: `cargo run --example client` puts a breaker around one client;\n      \
-             the quick start of README.md builds a chain like this one."
-        );
-    }
-
     fn clock(&self, at: Instant) -> String {
         format!("{:.1}s", (at - self.start).as_secs_f64())
     }
@@ -139,6 +90,73 @@ impl Report {
             text.to_owned()
         }
     }
+}
+
+/// Prints a table with a column for each load. `first` was down during `outage`.
+pub(crate) fn summary(columns: &[(&str, Vec<Call>)], outage: Range<Instant>) {
+    let print = |what: &str, cells: Vec<String>| {
+        let cells = cells.iter().map(|cell| format!("{cell:>16}"));
+        println!("{what:<34}{}", cells.collect::<String>());
+    };
+    let row = |what, figure: &dyn Fn(&[Call]) -> String| {
+        print(
+            what,
+            columns.iter().map(|(_, calls)| figure(calls)).collect(),
+        );
+    };
+    let count = |calls: &[Call], is_counted: &dyn Fn(&Call) -> bool| {
+        calls
+            .iter()
+            .filter(|call| is_counted(call))
+            .count()
+            .to_string()
+    };
+    println!();
+    print(
+        "",
+        columns.iter().map(|(name, _)| (*name).to_owned()).collect(),
+    );
+    row("calls", &|calls| count(calls, &|_| true));
+    row("errors seen by callers", &|calls| {
+        count(calls, &|call| call.served_by.is_err())
+    });
+    row("calls that hit a timeout", &|calls| {
+        count(calls, &|call| call.took >= TIMEOUT)
+    });
+    row("median latency", &|calls| millis(percentile(calls, 50)));
+    row("99th percentile", &|calls| millis(percentile(calls, 99)));
+    row("longest wait", &|calls| millis(percentile(calls, 100)));
+    row("first's outage detected after", &|calls| {
+        let mut spared = calls.iter().filter(|call| {
+            outage.contains(&call.started)
+                && call.took < TIMEOUT / 3
+                && !call.was_served_by("first")
+        });
+        let detected = spared.next().map(|call| call.started - outage.start);
+        detected.map_or("never".into(), millis)
+    });
+    row("first serves again after", &|calls| {
+        let back = back(calls, &outage).map(|call| call.started + call.took - outage.end);
+        back.min().map_or("never".into(), millis)
+    });
+    row("served in its first second back", &|calls| {
+        let first = back(calls, &outage).map(|call| call.started).min();
+        let is_soon =
+            |call: &&Call| first.is_some_and(|first| call.started < first + Duration::from_secs(1));
+        back(calls, &outage).filter(is_soon).count().to_string()
+    });
+    println!(
+        "\nNext: `cargo run --example client` puts a breaker around one client;\n      \
+         the quick start of README.md builds a chain like this one."
+    );
+}
+
+/// The calls that `first` served after its outage.
+fn back<'a>(calls: &'a [Call], outage: &Range<Instant>) -> impl Iterator<Item = &'a Call> {
+    let end = outage.end;
+    calls
+        .iter()
+        .filter(move |call| call.started >= end && call.was_served_by("first"))
 }
 
 impl Call {

@@ -16,6 +16,7 @@
 compile_error!("these are models for loom: set RUSTFLAGS='--cfg loom'");
 
 mod explorer;
+mod hanging;
 mod listeners;
 mod overrides;
 mod rates;

@@ -110,7 +110,7 @@ mod tests {
         let load = loads
             .find(|load| (load.per_second, load.failing) == (100, 0.05))
             .expect("this load");
-        let [.., health] = load.with;
+        let [.., health, _] = load.with;
         let errors = table::thousands(load.without as usize);
         assert_eq!(health.errors, load.without);
         assert_eq!(health.failures_to_open, Some(13));
@@ -130,7 +130,7 @@ mod tests {
     fn random_errors_cost_few_more_than_without_a_breaker() {
         for load in &MEASURED.loads {
             let most = if load.failing < 0.1 { 2 } else { 3 };
-            let [.., health] = load.with;
+            let [.., health, _] = load.with;
             assert!(
                 health.errors <= most * load.without + 120,
                 "{} calls/s",
@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn outage_after_random_errors_opens_at_the_sixteenth_failure_at_the_latest() {
         for load in &MEASURED.loads {
-            let [.., health] = load.with;
+            let [.., health, _] = load.with;
             assert!(
                 health
                     .failures_to_open

@@ -3,6 +3,7 @@
 mod fail_open;
 mod guarded;
 mod half_open;
+mod hanging;
 mod last_answer;
 mod last_resort;
 mod limits;

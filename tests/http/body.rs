@@ -22,7 +22,7 @@ use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, duplex},
     task::JoinSet,
-    time::advance,
+    time::{advance, sleep},
 };
 use tokio_test::{assert_pending, assert_ready, task};
 use tower::{Layer, ServiceExt, service_fn};
@@ -814,6 +814,55 @@ mod slow_call {
             provider.health().last_error.unwrap(),
             "slow: no answer within 1s"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_that_does_not_begin_is_slow_while_its_reader_waits() {
+        let provider = struck(Trip::consecutive(2).slow_call(SECOND));
+        let (mut upstream, mut body) = stream(&provider).await;
+        let mut reader = task::spawn(body.frame());
+        assert_pending!(reader.poll());
+
+        sleep(SECOND).await;
+        assert!(reader.is_woken());
+        assert_pending!(reader.poll());
+        assert_eq!(provider.health().state, State::Open);
+
+        upstream.send_data("token".into()).await.unwrap();
+        assert_ready!(reader.poll()).unwrap().unwrap();
+        drop(reader);
+        drop(upstream);
+        assert!(body.frame().await.is_none());
+        assert_eq!(provider.health().state, State::Open);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_is_judged_once_though_it_is_slow_and_breaks() {
+        let provider = struck(Trip::consecutive(4).slow_call(SECOND));
+        let (upstream, mut body) = stream(&provider).await;
+        let mut reader = task::spawn(body.frame());
+        assert_pending!(reader.poll());
+        sleep(SECOND).await;
+        assert_pending!(reader.poll());
+        drop(reader);
+        upstream.abort(reset());
+        body.frame().await.unwrap().unwrap_err();
+        assert_eq!(strikes(&provider), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_response_that_the_caller_has_is_not_released() {
+        let provider = struck(Trip::consecutive(2));
+        provider.set_policy(provider.policy().release_on_open(true));
+        let (mut upstream, mut body) = stream(&provider).await;
+        let mut reader = task::spawn(body.frame());
+        assert_pending!(reader.poll());
+
+        provider.mark_unhealthy("down");
+        assert_eq!(provider.health().state, State::Open);
+        assert_pending!(reader.poll());
+        upstream.send_data("token".into()).await.unwrap();
+        assert_ready!(reader.poll()).unwrap().unwrap();
     }
 
     #[tokio::test(start_paused = true)]

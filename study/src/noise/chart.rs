@@ -21,6 +21,7 @@ const COLOURS: [RGBColor; DESIGNS.len()] = [
     RGBColor(222, 165, 74),
     RGBColor(140, 149, 159),
     RGBColor(66, 113, 174),
+    RGBColor(118, 185, 121),
 ];
 
 const BAR: usize = 2;
@@ -79,9 +80,10 @@ fn draw_head(head: &Area) -> Drawn {
         &plain,
         (20, 48),
     )?;
-    for ((x, colour), (name, _)) in [614, 702, 844].into_iter().zip(COLOURS).zip(DESIGNS) {
+    let lefts = [500, 588, 730, 850];
+    for ((x, colour), (name, _)) in lefts.into_iter().zip(COLOURS).zip(DESIGNS) {
         head.draw(&Rectangle::new([(x, 50), (x + 14, 62)], colour.filled()))?;
-        head.draw_text(name, &plain, (x + 20, 48))?;
+        head.draw_text(&name.replace('`', ""), &plain, (x + 20, 48))?;
     }
     Ok(())
 }

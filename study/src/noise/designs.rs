@@ -4,7 +4,7 @@ use std::{iter, time::Duration};
 
 use failsafe::{Config, FailurePolicy, failure_policy, futures::CircuitBreaker};
 use tower::{Layer, Service, service_fn};
-use tower_health::{HealthCache, HealthLayer};
+use tower_health::{Backoff, HealthCache, HealthLayer, Policy};
 use tower_resilience_circuitbreaker::CircuitBreakerLayer;
 
 use super::{
@@ -14,10 +14,11 @@ use super::{
 
 pub(super) type Run = fn(Traffic) -> Cost;
 
-pub(super) const DESIGNS: [(&str, Run); 3] = [
+pub(super) const DESIGNS: [(&str, Run); 4] = [
     ("failsafe", |traffic| traffic.through(failsafe)),
     ("tower-resilience", |traffic| traffic.through(resilience)),
     ("tower-health", |traffic| traffic.through(health)),
+    ("`failover_after`", |traffic| traffic.through(failover)),
 ];
 
 fn failsafe(provider: Provider) -> impl Client {
@@ -50,5 +51,18 @@ fn resilience(provider: Provider) -> impl Client {
 }
 
 fn health(provider: Provider) -> impl Client {
-    HealthLayer::new(HealthCache::default().provider("first")).layer(provider)
+    guarded(Policy::new(), provider)
+}
+
+/// Without jitter, so that every run gives the same numbers.
+fn failover(provider: Provider) -> impl Client {
+    let backoff = Backoff::exponential(Duration::from_secs(1), Duration::from_secs(60));
+    guarded(
+        Policy::failover_after(Duration::from_secs(3)).backoff(backoff),
+        provider,
+    )
+}
+
+fn guarded(policy: Policy, provider: Provider) -> impl Client {
+    HealthLayer::new(HealthCache::new(policy).provider("first")).layer(provider)
 }

@@ -44,7 +44,10 @@ async fn attempt_that_was_released_says_so_and_how_long_it_took() {
     let error = no_provider(both.join_next().await.unwrap().unwrap());
 
     let [released, refused] = lines(&error.attempts).try_into().unwrap();
-    assert!(released.starts_with("a: released: circuit breaker of `a` opened"), "{released}");
+    assert!(
+        released.starts_with("a: released: circuit breaker of `a` opened"),
+        "{released}"
+    );
     assert!(refused.starts_with("b: connection refused"), "{refused}");
     assert_eq!(error.attempts[0].reason.label(), "released");
     assert!(error.attempts[0].elapsed >= LIMIT);

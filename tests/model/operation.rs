@@ -261,6 +261,7 @@ impl Choices {
             default_wait: self.one_of([secs(15), secs(2)]),
             max_wait: self.one_of([HOUR, secs(30)]),
             observe_only: self.one_of([false, false, false, true]),
+            slow_start: self.one_of([false, true]),
         }
     }
 }

@@ -128,10 +128,10 @@ pub(crate) struct Call {
     /// None: it was let past a breaker that would have refused it.
     turn: Option<u64>,
     pub(crate) is_trial: bool,
-    /// None: no rule wanted to know.
+    /// None: no rule wanted to know, or its answer has begun.
     began: Option<Duration>,
-    /// Once its answer has begun.
-    was_slow: Option<bool>,
+    /// The time that it may take.
+    limit: Option<Duration>,
 }
 
 /// A check that has begun.
@@ -139,6 +139,13 @@ pub(crate) struct Call {
 pub(crate) struct Check {
     is_functional: bool,
     turn: u64,
+}
+
+fn slow(limit: Duration) -> Outcome {
+    Outcome::failure(Reason::labelled(
+        "slow",
+        format_args!("no answer within {limit:?}"),
+    ))
 }
 
 impl Model {
@@ -242,21 +249,43 @@ impl Model {
     }
 
     fn admits_beneath(&self, time: Duration) -> bool {
-        let is_granted = match &self.beneath {
-            Beneath::Closed => return true,
-            Beneath::Open if time < self.window.until => return false,
-            Beneath::Open => false,
-            Beneath::HalfOpen(round) => round.is_granted,
+        match &self.beneath {
+            Beneath::Closed => true,
+            Beneath::Open if time < self.window.until => false,
+            _ => self.taken(time) < self.slots() && time >= self.prison_end(),
+        }
+    }
+
+    fn taken(&self, time: Duration) -> usize {
+        self.slots.iter().filter(|slot| time < slot.until).count()
+    }
+
+    fn slots(&self) -> usize {
+        let slots = match &self.beneath {
+            Beneath::HalfOpen(round) if self.is_starting() => {
+                self.rules.at_once.max(round.successes + 1)
+            }
+            Beneath::HalfOpen(round) if round.is_granted => 1,
+            _ if self.rules.by_probe_only => 1,
+            _ => self.rules.at_once,
         };
-        let taken = self.slots.iter().filter(|slot| time < slot.until).count();
-        let is_single = is_granted || self.rules.by_probe_only;
-        let slots = if is_single { 1 } else { self.rules.at_once };
-        taken < slots as usize && time >= self.prison_end()
+        slots as usize
+    }
+
+    /// Half-open with a slow start, where it would be closed without.
+    fn is_starting(&self) -> bool {
+        let has_proved =
+            |round: &Round| self.rules.slow_start && round.successes >= self.rules.to_close;
+        matches!(&self.beneath, Beneath::HalfOpen(round) if has_proved(round))
+    }
+
+    fn is_as_closed(&self) -> bool {
+        matches!(self.beneath, Beneath::Closed) || self.is_starting()
     }
 
     /// Rule 13.
     fn prison_end(&self) -> Duration {
-        let is_prison = self.rules.by_probe_only;
+        let is_prison = self.rules.by_probe_only && !self.is_starting();
         if is_prison {
             self.hold_end()
         } else {
@@ -351,7 +380,7 @@ impl Model {
             turn: self.admits_beneath(self.now).then_some(self.turn),
             is_trial: false,
             began: self.rules.is_timed().then_some(self.now),
-            was_slow: None,
+            limit: self.rules.slow_call,
         };
         let until = self.after(self.rules.lease);
         if matches!(self.beneath, Beneath::HalfOpen(_)) && call.turn.is_some() {
@@ -366,14 +395,17 @@ impl Model {
     }
 
     pub(crate) fn release_slot(&mut self, call: &mut Call) {
-        call.was_slow = Some(self.was_slow(call));
+        if let Some(limit) = self.exceeded(call) {
+            self.record(call, slow(limit));
+            call.turn = None;
+        }
+        call.began = None;
         self.free_slot(call);
     }
 
     pub(crate) fn drop(&mut self, call: &Call) {
         let until = self.after(self.rules.pause);
-        let has_answer = call.was_slow.is_some();
-        if !has_answer && self.has_taken(call, self.rules.cancelled_after) {
+        if self.has_taken(call, self.rules.cancelled_after) {
             self.record(call, Outcome::failure("cancelled"));
         } else if self.free_slot(call) && call.turn == Some(self.turn) {
             self.slots.push(Slot {
@@ -385,54 +417,58 @@ impl Model {
     }
 
     pub(crate) fn record(&mut self, call: &Call, outcome: Outcome) {
+        let outcome = match self.exceeded(call) {
+            Some(limit) if outcome == Outcome::Success => slow(limit),
+            _ => outcome,
+        };
         self.free_slot(call);
         let is_late = call.turn != Some(self.turn);
         match outcome {
             // Rule 1, and its exception.
             Outcome::Throttled { retry_after, .. } if is_late => self.throttled_late(retry_after),
             _ if is_late => {}
-            Outcome::Success if self.was_slow(call) => self.failed("slow call".into(), None),
-            Outcome::Success => self.succeeded(call),
+            Outcome::Success => self.succeeded(),
             Outcome::Failure {
                 reason,
                 retry_after,
             } => self.failed(reason, retry_after),
             Outcome::Fatal { reason } => {
-                self.failed(reason, None);
-                if matches!(self.beneath, Beneath::Closed) {
-                    self.trip(Cause::Failures);
-                }
+                self.note_failure(reason, None);
+                self.open_for_failures();
             }
             Outcome::Throttled {
                 retry_after,
                 reason,
             } => self.throttled(retry_after, reason),
-            Outcome::Answered => self.answered(call),
+            Outcome::Answered => self.answered(),
             _ => {}
         }
     }
 
-    fn succeeded(&mut self, call: &Call) {
-        if matches!(self.beneath, Beneath::Closed) && self.consecutive_failures() > 0 {
+    fn succeeded(&mut self) {
+        let is_as_closed = self.is_as_closed();
+        if is_as_closed && self.consecutive_failures() > 0 {
             self.blips.push(self.now);
         }
         self.end_streak();
         self.unnamed = 0;
         self.has_succeeded_since_check = true;
-        if call.is_trial {
+        if is_as_closed {
+            self.rate(false);
+        }
+        if matches!(self.beneath, Beneath::HalfOpen(_)) {
             self.last_check = Some(self.now);
             self.proved();
-        } else {
-            self.rate(false);
         }
     }
 
-    fn answered(&mut self, call: &Call) {
+    fn answered(&mut self) {
         // A healthy provider has nothing to prove.
-        self.answers += u32::from(call.is_trial || self.streak.0 > 0);
+        let is_on_trial = matches!(self.beneath, Beneath::HalfOpen(_));
+        self.answers += u32::from(is_on_trial || self.streak.0 > 0);
         if self.answers == 3 {
-            self.succeeded(call);
-        } else if !call.is_trial {
+            self.succeeded();
+        } else if self.is_as_closed() {
             self.rate(false);
         }
     }
@@ -441,7 +477,7 @@ impl Model {
     fn rate(&mut self, has_failed: bool) {
         self.ended.push((self.now, has_failed));
         if !has_failed && self.has_too_high_a_rate() {
-            self.trip(Cause::Failures);
+            self.open_for_failures();
         }
     }
 
@@ -456,10 +492,16 @@ impl Model {
         if matches!(self.beneath, Beneath::Open) {
             self.beneath = Beneath::HalfOpen(Round::default());
         }
+        let (was_starting, slots) = (self.is_starting(), self.slots());
+        let taken = self.taken(self.now);
         if let Beneath::HalfOpen(round) = &mut self.beneath {
             round.successes += 1;
-            if round.successes >= self.rules.to_close {
+            let is_over = 2 * (taken + 1) <= slots || round.successes >= 1_024;
+            if round.successes < self.rules.to_close {
+            } else if !self.rules.slow_start || was_starting && is_over {
                 self.close();
+            } else if !was_starting {
+                self.forget();
             }
         }
         self.announce();
@@ -467,15 +509,21 @@ impl Model {
 
     fn failed(&mut self, reason: Reason, retry_after: Option<Duration>) {
         self.note_failure(reason, retry_after);
+        if !self.is_as_closed() || self.must_trip() {
+            self.open_for_failures();
+        }
+    }
+
+    fn open_for_failures(&mut self) {
         match self.beneath {
-            Beneath::Closed if self.must_trip() => self.trip(Cause::Failures),
+            Beneath::Closed => self.trip(Cause::Failures),
             Beneath::HalfOpen(_) => {
                 self.level += 1;
                 self.window.is_disproved = true;
                 let wait = self.rules.wait_of_backoff(self.level);
                 self.open(Cause::Failures, wait, self.requested);
             }
-            _ => {}
+            Beneath::Open => {}
         }
     }
 
@@ -489,7 +537,9 @@ impl Model {
         self.streak = (before + 1, self.now);
         self.answers = 0;
         self.unnamed = 0;
-        self.rate(true);
+        if self.is_as_closed() {
+            self.rate(true);
+        }
         self.last_error = Some(reason);
         self.last_check = Some(self.now);
     }
@@ -516,9 +566,8 @@ impl Model {
         }
     }
 
-    fn was_slow(&self, call: &Call) -> bool {
-        let is_slow = || self.has_taken(call, self.rules.slow_call);
-        call.was_slow.unwrap_or_else(is_slow)
+    fn exceeded(&self, call: &Call) -> Option<Duration> {
+        call.limit.filter(|_| self.has_taken(call, call.limit))
     }
 
     fn has_taken(&self, call: &Call, limit: Option<Duration>) -> bool {

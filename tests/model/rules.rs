@@ -20,6 +20,7 @@ pub(crate) struct Rules {
     pub(crate) lease: Duration,
     pub(crate) pause: Duration,
     pub(crate) by_probe_only: bool,
+    pub(crate) slow_start: bool,
     pub(crate) default_wait: Duration,
     pub(crate) max_wait: Duration,
     pub(crate) observe_only: bool,
@@ -121,10 +122,15 @@ impl Rules {
     }
 
     fn trials(&self) -> Trials {
-        Trials::new(self.at_once)
+        let trials = Trials::new(self.at_once)
             .to_close(self.to_close)
             .lease(self.lease)
             .pause(self.pause)
-            .by_probe_only(self.by_probe_only)
+            .by_probe_only(self.by_probe_only);
+        if self.slow_start {
+            trials.slow_start()
+        } else {
+            trials
+        }
     }
 }

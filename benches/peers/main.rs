@@ -21,15 +21,16 @@ use std::{
 use criterion::{
     BenchmarkGroup, Criterion, criterion_group, criterion_main, measurement::WallTime,
 };
+use tokio::runtime::Runtime;
 use tower::Service;
 use tower_health::{
-    Permit,
+    Permit, Policy, Trip,
     error::{self, CircuitOpen},
 };
 
 use self::{
     references::{Leaked, PerClone, Reads, Shared, Striped},
-    services::{ILL, WELL},
+    services::{ILL, OPEN_FOR, WELL, Waits, guarded},
 };
 
 criterion_main!(benches);
@@ -38,7 +39,7 @@ criterion_group! {
     config = Criterion::default()
         .warm_up_time(Duration::from_millis(300))
         .measurement_time(Duration::from_secs(1));
-    targets = closed, failure_rate, failing, refused, a_permit_alone, references
+    targets = closed, waiting, failure_rate, failing, refused, a_permit_alone, references
 }
 
 /// How a service is called again and again.
@@ -77,6 +78,19 @@ fn closed(criterion: &mut Criterion) {
         // It knows only the rate of the last hundred calls.
         table.row("recloser", by_rate::recloser(WELL));
         table.row("tower-resilience", in_a_row::resilience(2, WELL));
+    }
+}
+
+/// Closed, and the answer comes at the second poll.
+fn waiting(criterion: &mut Criterion) {
+    for caller in [Caller::One, Caller::Two] {
+        let mut table = Table::new(criterion, "waiting", caller);
+        table.row("bare", Waits);
+        table.row("tower-health", guarded(Policy::new(), Waits));
+        let releasing = Policy::new().release_on_open(true);
+        table.row("… with `release_on_open`", guarded(releasing, Waits));
+        let timed = Policy::new().trip(Trip::default().slow_call(OPEN_FOR));
+        table.row("… with `slow_call`", guarded(timed, Waits));
     }
 }
 
@@ -189,7 +203,10 @@ where
     S: Clone + Send,
 {
     let start = Barrier::new(threads);
+    // For their timers.
+    let runtime = Runtime::new().expect("a runtime");
     let calls_of = |mut service: S| {
+        let _timers = runtime.enter();
         start.wait();
         let began = Instant::now();
         for _ in 0..calls {
@@ -243,7 +260,7 @@ where
         if let Poll::Ready(result) = response.as_mut().poll(&mut context) {
             return result;
         }
-        // Only tower-resilience gets here, whose lock is an asynchronous one.
+        // Only what waits gets here, and tower-resilience, whose lock is an asynchronous one.
         hint::spin_loop();
     }
 }

@@ -7,6 +7,7 @@ use std::{
     error::Error,
     fmt,
     future::{Ready, ready},
+    pin::Pin,
     task::{Context, Poll},
     time::Duration,
 };
@@ -45,6 +46,38 @@ impl Service<()> for Backend {
     }
 }
 
+/// Like [`WELL`], but its answer is not there when it is first asked for.
+#[derive(Clone, Copy)]
+pub(crate) struct Waits;
+
+impl Service<()> for Waits {
+    type Response = ();
+    type Error = Down;
+    type Future = AtSecondPoll;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Down>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, (): ()) -> AtSecondPoll {
+        AtSecondPoll(false)
+    }
+}
+
+pub(crate) struct AtSecondPoll(bool);
+
+impl Future for AtSecondPoll {
+    type Output = Result<(), Down>;
+
+    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
+        if std::mem::replace(&mut self.0, true) {
+            Poll::Ready(Ok(()))
+        } else {
+            Poll::Pending
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Down;
 
@@ -57,9 +90,11 @@ impl fmt::Display for Down {
 impl Error for Down {}
 
 pub(crate) fn health(trip: Trip, inner: Backend) -> Health<Backend> {
-    let policy = Policy::new()
-        .trip(trip)
-        .backoff(Backoff::constant(OPEN_FOR));
+    guarded(Policy::new().trip(trip), inner)
+}
+
+pub(crate) fn guarded<S>(policy: Policy, inner: S) -> Health<S> {
+    let policy = policy.backoff(Backoff::constant(OPEN_FOR));
     let provider = HealthCache::new(policy).provider("backend");
     HealthLayer::new(provider).layer(inner)
 }

@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use tower::{ServiceBuilder, ServiceExt, timeout::TimeoutLayer, util::BoxCloneSyncService};
 use tower_health::{
     Backoff, BoxError, Check, Exhausted, FallbackChain, HealthCache, HealthLayer, HealthProbe,
-    Policy, ProbeHandle, Provider, ProviderHealth, State, Throttle, Trials,
+    Policy, ProbeHandle, Provider, ProviderHealth, State, Throttle, Trials, Trip,
     http::{HttpCheck, PeekLayer, StatusClassifier},
 };
 
@@ -27,13 +27,17 @@ pub(crate) const DEADLINE: Duration = Duration::from_millis(800);
 pub(crate) const IDLE: Duration = Duration::from_millis(500);
 /// Of a try, and of a check.
 pub(crate) const TIMEOUT: Duration = Duration::from_millis(500);
+/// Of `b`: from then on a call is a failure.
+const SLOW: Duration = Duration::from_millis(300);
 const INTERVAL: Duration = Duration::from_millis(250);
 const OPEN_AT_MOST: Duration = Duration::from_millis(400);
 
 /// From the end of the chaos on: what is under way fails, the breaker is open for the longest, and
-/// then it takes a trial, or a check whose turn may have to come.
+/// then it takes a trial, or a check whose turn may have to come. A slow start takes another.
 pub(crate) const RECOVERY: Duration = TIMEOUT
     .saturating_add(OPEN_AT_MOST)
+    .saturating_add(INTERVAL)
+    .saturating_add(TIMEOUT)
     .saturating_add(INTERVAL)
     .saturating_add(TIMEOUT);
 
@@ -43,8 +47,8 @@ type HttpRequest = Request<Empty<Bytes>>;
 type HttpClient = Client<HttpConnector, Empty<Bytes>>;
 type Stack = BoxCloneSyncService<HttpRequest, Response<HttpBody>, BoxError>;
 
-/// Trials bring the first back, and checks the others, which may have no calls. The last has no
-/// timeout but the deadline.
+/// Trials bring the first back, and checks the others, which may have no calls. The second releases calls
+/// that wait, and starts slowly. The last has no timeout but the deadline.
 pub(crate) fn build(
     servers: &[Server],
     trials: u32,
@@ -57,7 +61,13 @@ pub(crate) fn build(
         .backoff(Backoff::exponential(100 * MILLISECOND, OPEN_AT_MOST))
         .trials(Trials::new(trials).pause(50 * MILLISECOND))
         .throttle(Throttle::default().max_wait(OPEN_AT_MOST));
+    let gentle = policy
+        .clone()
+        .trip(Trip::default().slow_call(SLOW))
+        .trials(policy.get_trials().clone().slow_start())
+        .release_on_open(true);
     let cache = HealthCache::new(policy);
+    let _ = cache.provider_with("b", gentle);
     let mut probe = HealthProbe::new(&cache)
         .interval(INTERVAL)
         .timeout(TIMEOUT)
@@ -69,7 +79,9 @@ pub(crate) fn build(
         let provider = cache.provider(name);
         let timeout = (name != "c").then_some(TIMEOUT);
         let calls = call_to(client.clone(), server.address(), timeout);
-        chain = chain.entry(provider.clone(), with_health(&provider, trials, calls));
+        // In a slow start, trials become more.
+        let most = if name == "b" { 2_048 } else { trials };
+        chain = chain.entry(provider.clone(), with_health(&provider, most, calls));
 
         let uri = uri(server.address(), "/check");
         let check = Check::from(HttpCheck::get(client.clone(), uri).expect([200]));

@@ -190,7 +190,7 @@ impl HotSlot {
     // Out of line, to keep the code inlined into a healthy call small.
     #[inline(never)]
     pub(in crate::breaker) fn succeeded(&self, ticket: Ticket, watch: Option<&Watch>) {
-        if let Some(limit) = watch.and_then(|watch| watch.exceeded()) {
+        if let Some(limit) = watch.and_then(Watch::exceeded) {
             return self.record(ticket, Outcome::failure(Reason::slow(limit)));
         }
         let ticket = ticket.unwatched();

@@ -14,7 +14,7 @@ use std::{
 use tower_health::{Permit, Provider, State, Trials, Trip, error::CircuitOpen};
 
 use crate::{
-    explorer::{advance, ends, race},
+    explorer::{advance, ends, ends_within, race},
     scene::{SECOND, Scene, trips_at, with_trials},
 };
 
@@ -79,11 +79,7 @@ fn call_that_is_admitted_while_the_breaker_opens_is_refused_or_released() {
     let meetings = ends(|| {
         let mut scene = Scene::closed(trips_at(1).release_on_open(true));
         let failing = scene.call();
-        let ((), admitted) = race(
-            &scene,
-            move |_| failing.failure("down"),
-            Provider::admit,
-        );
+        let ((), admitted) = race(&scene, move |_| failing.failure("down"), Provider::admit);
         assert_eq!(scene.announced(), [State::Open]);
         let is_admitted = admitted.is_ok();
         if let Ok(permit) = admitted {
@@ -115,7 +111,7 @@ fn answer_that_begins_too_late_is_a_failure_before_or_after_the_success_of_anoth
 }
 
 #[test]
-fn slow_start_gives_as_many_slots_as_have_succeeded_and_one() {
+fn slow_start_goes_on_or_ends_with_the_success_that_finds_a_free_slot() {
     let ends = ends(|| {
         let trials = with_trials(Trials::new(1).slow_start()).trip(Trip::consecutive(2));
         let mut scene = Scene::half_open(trials);
@@ -126,17 +122,18 @@ fn slow_start_gives_as_many_slots_as_have_succeeded_and_one() {
             move |_| good.success(),
             move |_| bad.failure("down"),
         );
-        assert_eq!(scene.announced(), []);
         let admitted: Vec<_> = std::iter::from_fn(|| scene.admit().ok()).take(9).collect();
-        assert_eq!(admitted.len(), 3);
-        scene.health().consecutive_failures
+        let health = scene.health();
+        (health.state, admitted.len(), health.consecutive_failures)
     });
-    assert_eq!(ends, HashSet::from([0, 1]));
+    let success_last = (State::Closed, 9, 0);
+    let failure_last = (State::HalfOpen, 3, 1);
+    assert_eq!(ends, HashSet::from([success_last, failure_last]));
 }
 
 #[test]
-fn slow_start_ends_at_the_second_failure_or_goes_on_after_the_success_between() {
-    let states = ends(|| {
+fn slow_start_opens_again_at_the_second_failure_unless_a_success_comes_between() {
+    let states = ends_within(3, || {
         let trials = with_trials(Trials::new(1).slow_start()).trip(Trip::consecutive(2));
         let mut scene = Scene::half_open(trials);
         scene.trial().success();
@@ -146,13 +143,12 @@ fn slow_start_ends_at_the_second_failure_or_goes_on_after_the_success_between() 
             move |_| good.success(),
             move |provider| {
                 bad.failure("down");
-                if let Ok(next) = provider.admit() {
-                    next.failure("down");
-                }
+                provider.admit().expect("a slot is free").failure("down");
             },
         );
-        scene.announced();
         scene.health().state
     });
-    assert_eq!(states, HashSet::from([State::HalfOpen, State::Open]));
+    // A success between the two ends the streak. If it also finds a free slot, it ends the start.
+    let between = [State::HalfOpen, State::Closed];
+    assert_eq!(states, HashSet::from([State::Open, between[0], between[1]]));
 }

@@ -26,18 +26,14 @@ pub(super) struct Lane {
 }
 
 impl Lanes {
-    /// This thread's lane, if there are lanes.
+    /// Allocates the lanes, under the breaker's lock.
+    pub(super) fn init(&self) {
+        self.0.get_or_init(Box::default);
+    }
+
+    /// Returns this thread's lane, if the lanes are allocated.
     pub(super) fn own(&self) -> Option<&Lane> {
         Some(&self.0.get()?[turn()])
-    }
-
-    /// This thread's lane.
-    pub(super) fn own_or_init(&self) -> &Lane {
-        &self.init()[turn()]
-    }
-
-    pub(super) fn init(&self) -> &[Lane] {
-        &**self.0.get_or_init(Box::default)
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = &Lane> {

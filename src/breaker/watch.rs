@@ -15,7 +15,10 @@ use super::{
     shared::{HotSlot, SharedBreaker},
     ticket::Ticket,
 };
-use crate::util::time::after;
+use crate::util::{
+    sync::atomic::{Ordering, fence},
+    time::after,
+};
 
 pin_project! {
     /// What a call waits for besides its answer, until the answer begins: its time limit, and the opening of its breaker.
@@ -83,15 +86,18 @@ impl Watch {
         let mut this = self.project();
         let is_new = this.opened.is_none();
         if is_new {
-            if !hot_slot.state().releases() {
-                return Poll::Pending;
-            }
-            this.opened.set(Some(hot_slot.opened()));
+            this.opened.set(hot_slot.opened());
         }
-        let opened = this.opened.as_mut().as_pin_mut().expect("just set");
-        // The breaker may have opened before this call was registered.
-        let has_opened = || is_new && hot_slot.has_released(ticket);
-        if opened.poll(cx).is_ready() || has_opened() {
+        let Some(opened) = this.opened.as_mut().as_pin_mut() else {
+            return Poll::Pending;
+        };
+        // The breaker may have opened before this call was registered. The fences, here and in `release_calls`, make sure that it
+        // either wakes the call or shows it the new state.
+        let has_opened = || {
+            fence(Ordering::SeqCst);
+            hot_slot.has_released(ticket)
+        };
+        if opened.poll(cx).is_ready() || is_new && has_opened() {
             this.opened.set(None);
             return Poll::Ready(());
         }

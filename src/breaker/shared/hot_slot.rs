@@ -24,7 +24,7 @@ use crate::{
     util::panics::catch,
     util::sync::{
         Mutex, MutexGuard,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering, fence},
         global, many_or_few,
     },
 };
@@ -113,10 +113,6 @@ impl HotState {
         self.has(Self::IS_TIMED)
     }
 
-    pub(in crate::breaker) fn releases(self) -> bool {
-        self.has(Self::RELEASES)
-    }
-
     #[inline]
     pub(crate) fn success_is_noop(self) -> bool {
         self.has(Self::SUCCESS_IS_NOOP)
@@ -138,13 +134,18 @@ impl HotSlot {
     pub(super) fn show(&self, state: HotState) {
         // Written only if it changes, because each write takes the cache line from every reader.
         if self.state() != state {
+            if state.has(HotState::RELEASES) {
+                self.lanes.init();
+            }
             self.state.store(state.0, Ordering::Release);
         }
     }
 
-    /// Completes when the breaker opens for failures. Registers in this thread's lane.
-    pub(in crate::breaker) fn opened(&'static self) -> Notified<'static> {
-        self.lanes.own_or_init().opened.notified()
+    /// Completes when the breaker opens for failures. `None` if that releases no calls.
+    pub(in crate::breaker) fn opened(&'static self) -> Option<Notified<'static>> {
+        let releases = self.state().has(HotState::RELEASES);
+        let lane = self.lanes.own().filter(|_| releases)?;
+        Some(lane.opened.notified())
     }
 
     /// Whether the breaker has opened since it issued this ticket, and releases its call.
@@ -157,6 +158,7 @@ impl HotSlot {
 
     /// Wakes the calls that wait for [`opened`](Self::opened).
     pub(super) fn release_calls(&self) {
+        fence(Ordering::SeqCst);
         for lane in self.lanes.all() {
             // Wakers are foreign code. After a panic, those of the other lanes are still woken.
             catch(|| lane.opened.notify_waiters());

@@ -182,7 +182,7 @@ pub use self::{
     error::BoxError,
     fallback::{
         Advance, AdvanceWhen, ErrorsAdvance, Exhausted, FallbackChain, FallbackFuture, GuardRule,
-        ServedBy,
+        Providers, ServedBy,
     },
     layer::{
         Classify, ClassifyWith, ErrorsAsFailures, Health, HealthLayer, Key, KeyedHealth,

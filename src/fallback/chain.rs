@@ -2,16 +2,18 @@ use std::{error::Error, fmt, sync::Arc, time::Duration};
 
 use tower_service::Service;
 
-use super::rule::{AdvanceWhen, ErrorsAdvance, GuardRule};
+use super::{
+    providers::Providers,
+    rule::{AdvanceWhen, ErrorsAdvance, GuardRule},
+};
 use crate::{
     cache::Provider,
     layer::Health,
     telemetry::{self, Fallbacks},
     util::{
-        errors::{BoxError, find},
+        errors::BoxError,
         settings::{at_least_one, positive},
     },
-    view::CircuitOpen,
 };
 
 /// Service that tries providers in order of preference and returns the first acceptable result.
@@ -132,12 +134,14 @@ pub enum Exhausted {
     /// appear in metrics and among the attempts. If a call is not a trial, only the outcome
     /// [`Throttled`](crate::Outcome::Throttled) changes the breaker.
     ///
+    /// If an outer provider of an [entry](FallbackChain::entry) refuses, the chain does what `LastResort` does, too.
+    ///
     /// [panic mode]: https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/load_balancing/panic_threshold
     FailOpen,
 }
 
 pub(super) struct Entry<S, Req> {
-    pub(super) provider: Provider,
+    pub(super) providers: Providers,
     pub(super) service: S,
     predicate: Option<Arc<Predicate<Req>>>,
     /// Counts requests that went on from this entry to a later one.
@@ -211,7 +215,7 @@ impl<S, Req, R: GuardRule> FallbackChain<Health<S, R::Classifier>, Req, R> {
         S: Clone,
     {
         let guarded = self.guarded(&provider, stack);
-        self.push(provider, guarded, None)
+        self.push(provider.into(), guarded, None)
     }
 
     /// Like [`guard`](Self::guard), but the provider is skipped unless `predicate` accepts the request; see
@@ -222,7 +226,7 @@ impl<S, Req, R: GuardRule> FallbackChain<Health<S, R::Classifier>, Req, R> {
         P: Fn(&Req) -> bool + Send + Sync + 'static,
     {
         let guarded = self.guarded(&provider, stack);
-        self.push(provider, guarded, Some(Arc::new(predicate)))
+        self.push(provider.into(), guarded, Some(Arc::new(predicate)))
     }
 
     fn guarded(&self, provider: &Provider, stack: S) -> Health<S, R::Classifier> {
@@ -235,21 +239,46 @@ impl<S, Req, R> FallbackChain<S, Req, R> {
     ///
     /// The service must include the provider's [`HealthLayer`](crate::HealthLayer). The chain only reads health; without the
     /// layer, no outcome is recorded and the breaker never opens. [`guard`](Self::guard) adds the layer.
-    pub fn entry(self, provider: Provider, service: S) -> Self
+    ///
+    /// If the stack goes through the layers of two providers, name both, the outer one first:
+    ///
+    /// ```
+    /// # async fn ask(prompt: String) -> std::io::Result<String> { Ok(prompt) }
+    /// # tokio_test::block_on(async {
+    /// use tower::{ServiceBuilder, ServiceExt, service_fn};
+    /// use tower_health::{ErrorsAsFailures, FallbackChain, HealthCache, HealthLayer, Outcome};
+    ///
+    /// let cache = HealthCache::default();
+    /// let (openai, gpt) = (cache.provider("openai"), cache.provider("openai/gpt"));
+    /// let stack = ServiceBuilder::new()
+    ///     // A refused key takes out all models. Anything else concerns this one.
+    ///     .layer(HealthLayer::new(openai.clone()).classify_with(|result: Result<_, &_>| match result {
+    ///         Err(error) if is_about_the_key(error) => Outcome::fatal("key refused"),
+    ///         Ok(_) => Outcome::Success,
+    ///         Err(_) => Outcome::Neutral,
+    ///     }))
+    ///     .layer(HealthLayer::new(gpt.clone()))
+    ///     .service(service_fn(ask));
+    /// let chain = FallbackChain::new().entry([openai, gpt], stack);
+    /// # chain.oneshot(String::new()).await.unwrap();
+    /// # });
+    /// # fn is_about_the_key(_: &tower_health::BoxError) -> bool { true }
+    /// ```
+    pub fn entry(self, provider: impl Into<Providers>, service: S) -> Self
     where
         S: Clone,
     {
-        self.push(provider, service, None)
+        self.push(provider.into(), service, None)
     }
 
     /// Like [`entry`](Self::entry), but the provider is skipped unless `predicate` accepts the request. For example, a
     /// predicate can reject requests that exceed a model's context window. The predicate may run more than once per request.
-    pub fn entry_if<P>(self, provider: Provider, service: S, predicate: P) -> Self
+    pub fn entry_if<P>(self, provider: impl Into<Providers>, service: S, predicate: P) -> Self
     where
         S: Clone,
         P: Fn(&Req) -> bool + Send + Sync + 'static,
     {
-        self.push(provider, service, Some(Arc::new(predicate)))
+        self.push(provider.into(), service, Some(Arc::new(predicate)))
     }
 
     /// Sets a closure that returns true to go on to the next provider. Default: goes on after every error.
@@ -358,7 +387,7 @@ impl<S, Req, R> FallbackChain<S, Req, R> {
 
     fn push(
         mut self,
-        provider: Provider,
+        providers: Providers,
         service: S,
         predicate: Option<Arc<Predicate<Req>>>,
     ) -> Self
@@ -366,7 +395,7 @@ impl<S, Req, R> FallbackChain<S, Req, R> {
         S: Clone,
     {
         Arc::make_mut(&mut self.entries).push(Entry {
-            provider,
+            providers,
             service,
             predicate,
             fallbacks: Fallbacks::default(),
@@ -382,11 +411,10 @@ impl<S, Req> Entry<S, Req> {
             .is_none_or(|predicate| predicate(request))
     }
 
-    /// Returns whether the result is a refusal by this entry's own breaker.
+    /// Returns whether the result is a refusal by one of this entry's own breakers.
     pub(super) fn has_refused<Res>(&self, result: &Result<Res, BoxError>) -> bool {
         let error = result.as_ref().err();
-        let refusal = error.and_then(|error| find::<CircuitOpen>(&**error));
-        refusal.is_some_and(|it| !it.is_released() && *it.provider == *self.provider.id())
+        error.is_some_and(|error| self.providers.have_refused(error))
     }
 }
 
@@ -437,7 +465,7 @@ impl<S, Req, R: fmt::Debug> fmt::Debug for FallbackChain<S, Req, R> {
 impl<S: Clone, Req> Clone for Entry<S, Req> {
     fn clone(&self) -> Self {
         Self {
-            provider: self.provider.clone(),
+            providers: self.providers.clone(),
             service: self.service.clone(),
             predicate: self.predicate.clone(),
             fallbacks: self.fallbacks.clone(),
@@ -448,7 +476,7 @@ impl<S: Clone, Req> Clone for Entry<S, Req> {
 impl<S, Req> fmt::Debug for Entry<S, Req> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Entry")
-            .field("provider", &self.provider)
+            .field("providers", &self.providers)
             .field("is_conditional", &self.predicate.is_some())
             .finish_non_exhaustive()
     }

@@ -7,6 +7,7 @@
 mod chain;
 mod future;
 mod no_healthy_provider;
+mod providers;
 mod rule;
 mod service;
 mod state;
@@ -16,5 +17,6 @@ pub use self::{
     chain::{Exhausted, FallbackChain},
     future::FallbackFuture,
     no_healthy_provider::{Attempt, NoHealthyProvider, ServedBy},
+    providers::Providers,
     rule::{Advance, AdvanceWhen, ErrorsAdvance, GuardRule},
 };

@@ -1,7 +1,7 @@
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
+use super::providers::Providers;
 use crate::{
-    cache::Provider,
     outcome::{Kind, Reason},
     util::{errors::BoxError, line::Line},
     view::Cause,
@@ -29,18 +29,18 @@ impl Attempt {
     pub(super) const NOT_ELIGIBLE: &'static str = "not eligible";
 
     /// Creates a finished attempt. Reads the breaker now, so that the effect of the attempt is included.
-    pub(super) fn new(provider: &Provider, reason: Reason, elapsed: Duration) -> Self {
+    pub(super) fn new(providers: &Providers, reason: Reason, elapsed: Duration) -> Self {
         let mut attempt = Self {
-            provider: Arc::clone(provider.shared_id()),
+            provider: Arc::clone(providers.own().shared_id()),
             reason,
             elapsed,
             cause: None,
             retry_in: None,
         };
         if attempt.is_eligible() {
-            let health = provider.health();
-            attempt.cause = health.cause.filter(|_| !health.healthy);
-            attempt.retry_in = health.retry_in;
+            let refusing = providers.refusing();
+            attempt.cause = refusing.as_ref().and_then(|health| health.cause);
+            attempt.retry_in = refusing.and_then(|health| health.retry_in);
         }
         attempt
     }

@@ -16,12 +16,13 @@ use super::{
     chain::Exhausted,
     chain::FallbackChain,
     no_healthy_provider::{Attempt, NoHealthyProvider, ServedBy},
+    providers::Providers,
     rule::Advance,
     wait::{Admission, first_to_admit},
 };
 use crate::{
     cache::Provider,
-    layer::reentrancy::{self, FailingOpen},
+    layer::reentrancy::FailingOpen,
     outcome::{Kind, Reason},
     telemetry,
     util::{errors::BoxError, time::after},
@@ -186,7 +187,7 @@ where
             self.next += 1;
             // If the request was moved, no later entry accepts it.
             let is_eligible = self.request.as_ref().is_some_and(|it| entry.accepts(it));
-            if is_eligible && reentrancy::is_admitting(&entry.provider) {
+            if is_eligible && entry.providers.are_admitting() {
                 return Some(index);
             }
             self.record(if is_eligible {
@@ -206,7 +207,7 @@ where
             .get_or_insert_with(|| after(Instant::now(), max));
         let refused: Vec<_> = self
             .refused()
-            .map(|entry| (entry, self.provider(entry).clone()))
+            .map(|entry| (entry, self.providers(entry).clone()))
             .collect();
         if refused.is_empty() {
             return None;
@@ -219,17 +220,14 @@ where
     fn last_resort(&mut self) -> Option<Stage<S, S::Future>> {
         self.attempts_left = 1;
         let mut refused = self.take_to_retry();
-        let granted = refused.find(|&entry| {
-            let provider = self.provider(entry);
-            provider.is_healthy() || provider.grant_trial()
-        });
+        let granted = refused.find(|&entry| self.providers(entry).grant_trial());
         self.to_retry = Some(refused);
         self.begin(granted?)
     }
 
     /// Retries the entries that refused, in order, while all of them refuse because of failures only.
     fn fail_open(&mut self) -> Option<Stage<S, S::Future>> {
-        let may_fail_open = |entry| self.provider(entry).may_fail_open();
+        let may_fail_open = |entry| self.providers(entry).may_fail_open();
         if !self.refused().all(may_fail_open) {
             return self.last_resort();
         }
@@ -270,7 +268,7 @@ where
     /// Tells the entry's layers, while the guard lives, that the chain overrides the breaker.
     fn failing_open(&self) -> Option<FailingOpen> {
         let current = self.current.as_ref().filter(|it| it.is_overriding)?;
-        Some(FailingOpen::enter(self.provider(current.entry)))
+        Some(self.providers(current.entry).fail_open())
     }
 
     /// Returns the request for the current entry: a clone if another entry may need it.
@@ -333,7 +331,7 @@ where
 
     fn serve(&mut self, entry: usize, mut response: S::Response) -> S::Response {
         self.chain.rule.served(&mut response, || ServedBy {
-            provider: Arc::clone(self.chain.entries[entry].provider.shared_id()),
+            provider: Arc::clone(self.chain.entries[entry].providers.own().shared_id()),
             attempts: attempts(&self.chain.entries, mem::take(&mut self.past)),
         });
         response
@@ -368,7 +366,7 @@ impl<S, Req, R, Res> FallbackState<S, Req, R, Res> {
     }
 
     fn exhausted(&mut self) -> BoxError {
-        let waits = self.refused().map(|entry| self.provider(entry).retry_in());
+        let waits = self.refused().map(|entry| self.providers(entry).retry_in());
         let retry_in = waits.min();
         NoHealthyProvider {
             attempts: attempts(&self.chain.entries, mem::take(&mut self.past)),
@@ -395,10 +393,12 @@ impl<S, Req, R, Res> FallbackState<S, Req, R, Res> {
     fn count_fallbacks(&mut self, to: usize) {
         let others = |past: &&PastAttempt| past.entry != to;
         for past in self.past[self.counted..].iter().filter(others) {
-            let from = &self.chain.entries[past.entry];
-            let to = self.provider(to).shared_id();
-            from.fallbacks
-                .count(from.provider.shared_id(), to, &past.reason);
+            let (from, to) = (self.provider(past.entry), self.provider(to));
+            self.chain.entries[past.entry].fallbacks.count(
+                from.shared_id(),
+                to.shared_id(),
+                &past.reason,
+            );
         }
         self.counted = self.past.len();
     }
@@ -409,8 +409,12 @@ impl<S, Req, R, Res> FallbackState<S, Req, R, Res> {
         refusals.map(|past| past.entry)
     }
 
+    fn providers(&self, entry: usize) -> &Providers {
+        &self.chain.entries[entry].providers
+    }
+
     fn provider(&self, entry: usize) -> &Provider {
-        &self.chain.entries[entry].provider
+        self.providers(entry).own()
     }
 }
 
@@ -451,8 +455,8 @@ fn was_called<Res>(result: &Result<Res, BoxError>) -> bool {
 
 fn attempts<S, Req>(entries: &[Entry<S, Req>], past: Vec<PastAttempt>) -> Vec<Attempt> {
     let attempt = |past: PastAttempt| {
-        let provider = &entries[past.entry].provider;
-        Attempt::new(provider, past.reason, past.elapsed)
+        let providers = &entries[past.entry].providers;
+        Attempt::new(providers, past.reason, past.elapsed)
     };
     past.into_iter().map(attempt).collect()
 }

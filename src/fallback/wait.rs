@@ -2,7 +2,8 @@ use std::{future::poll_fn, pin::Pin, task::Poll, time::Duration};
 
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::{cache::Provider, util::panics::with_safe_waker};
+use super::providers::Providers;
+use crate::util::panics::with_safe_waker;
 
 /// Pause before waiting again, after another caller took the trial. Prevents a busy loop if the service asks a different breaker
 /// from the one that this wait observes.
@@ -11,9 +12,9 @@ const RETRY_PAUSE: Duration = Duration::from_millis(1);
 /// Resolves to an entry that would admit a call, or to `None` if none did in time.
 pub(super) type Admission = Pin<Box<dyn Future<Output = Option<usize>> + Send>>;
 
-/// Waits until `until` for the first entry whose provider would admit a call.
+/// Waits until `until` for the first entry whose providers would admit a call.
 pub(super) fn first_to_admit(
-    refused: Vec<(usize, Provider)>,
+    refused: Vec<(usize, Providers)>,
     until: Instant,
     is_retry: bool,
 ) -> Admission {
@@ -28,7 +29,7 @@ pub(super) fn first_to_admit(
     }))
 }
 
-async fn first_of(refused: Vec<(usize, Provider)>) -> usize {
+async fn first_of(refused: Vec<(usize, Providers)>) -> usize {
     let mut admissions: Vec<_> = refused.into_iter().map(admits).map(Box::pin).collect();
     poll_fn(|cx| {
         let first = admissions
@@ -42,7 +43,7 @@ async fn first_of(refused: Vec<(usize, Provider)>) -> usize {
     .await
 }
 
-async fn admits((entry, provider): (usize, Provider)) -> usize {
-    provider.until_admits().await;
+async fn admits((entry, providers): (usize, Providers)) -> usize {
+    providers.until_admit().await;
     entry
 }

@@ -1,5 +1,6 @@
 //! The chain serves from the first provider that can, and says why the others did not.
 
+mod accounts;
 mod fail_open;
 mod guarded;
 mod half_open;

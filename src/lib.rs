@@ -83,6 +83,7 @@
 //! |---|---|---|
 //! | `http` | yes | [`http`]: classifies status codes, `Retry-After`, bodies and gRPC; checks over HTTP; [`ServedBy`] in responses |
 //! | `hyper` | no | classifies the errors of hyper and of hyper-util's client (used by reqwest) by [kind](error::Kind) |
+//! | `llm` | no | [`http::llm`]: judges for the APIs of language models, of OpenAI's kind and Anthropic's |
 //! | `load` | no | `tower::load::Load` for [`Health`], so that balancers avoid providers that are down |
 //! | `metrics` | no | [`metrics`]: counters and gauges of calls, states, trials, checks and fallbacks, for the `metrics` crate |
 //! | `reqwest` | no | [`HealthLayer::reqwest`], [`FallbackChain::reqwest`]: what `http` adds, for `reqwest::Client`; turns on `hyper` |
@@ -131,6 +132,7 @@
 #![cfg_attr(
     not(all(
         feature = "hyper",
+        feature = "llm",
         feature = "load",
         feature = "metrics",
         feature = "reqwest",

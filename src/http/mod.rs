@@ -34,6 +34,8 @@ mod grpc;
 mod idle;
 mod json;
 mod judge;
+#[cfg(feature = "llm")]
+pub mod llm;
 mod message;
 mod peek;
 mod read_errors;

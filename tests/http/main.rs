@@ -5,6 +5,8 @@ mod body;
 #[cfg(feature = "hyper")]
 mod errors;
 mod grpc;
+#[cfg(feature = "llm")]
+mod llm;
 mod peek;
 mod read_errors;
 mod replay;

@@ -77,6 +77,18 @@ impl ErrorVerdict {
         }
     }
 
+    /// Returns the verdict that a layer has added to a response's extensions, for classifiers of your own.
+    #[must_use]
+    pub fn within(extensions: &Extensions) -> Option<&Self> {
+        extensions.get().map(|Attached(verdict)| verdict)
+    }
+
+    /// Returns the outcome, if one is set.
+    #[must_use]
+    pub fn get_outcome(&self) -> Option<&Outcome> {
+        self.outcome.as_ref()
+    }
+
     /// Adds the verdict to the response, for the classifiers around the layer.
     pub(super) fn attach_to<B>(self, response: &mut Response<B>) {
         response.extensions_mut().insert(Attached(self));
@@ -84,8 +96,7 @@ impl ErrorVerdict {
 
     /// The verdict in this response, if the layer added one.
     pub(in crate::http) fn of(status: StatusCode, extensions: &Extensions) -> Option<&Self> {
-        let attached = is_error(status).then(|| extensions.get())?;
-        attached.map(|Attached(verdict)| verdict)
+        is_error(status).then(|| Self::within(extensions))?
     }
 }
 

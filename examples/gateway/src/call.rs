@@ -1,0 +1,63 @@
+//! A client's request, as each target of its alias may need it.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::http::Request;
+use serde_json::value::{RawValue, to_raw_value};
+
+use crate::config::Target;
+
+pub(crate) type Call = Request<Arc<Prompt>>;
+
+/// A body. Values stay as they were sent, down to the last digit.
+#[derive(Debug)]
+pub(crate) struct Prompt {
+    pub(crate) alias: String,
+    members: BTreeMap<String, Box<RawValue>>,
+}
+
+impl Prompt {
+    /// `None` if the body is not an object with a model.
+    pub(crate) fn read(body: &[u8]) -> Option<Self> {
+        let members: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(body).ok()?;
+        let alias = serde_json::from_str(members.get("model")?.get()).ok()?;
+        Some(Self { alias, members })
+    }
+
+    pub(crate) fn is_stream(&self) -> bool {
+        self.members
+            .get("stream")
+            .is_some_and(|it| it.get() == "true")
+    }
+
+    /// The body for a provider, with its own name of the model.
+    pub(crate) fn body_for(&self, model: &str) -> serde_json::Result<Vec<u8>> {
+        let model = to_raw_value(model)?;
+        let members = self.members.iter().map(|(name, value)| (&**name, &**value));
+        let mut body: BTreeMap<&str, &RawValue> = members.collect();
+        body.insert("model", &model);
+        serde_json::to_vec(&body)
+    }
+
+    /// Bytes of JSON.
+    fn length(&self) -> usize {
+        let prompts = ["messages", "prompt", "input"].iter();
+        prompts
+            .filter_map(|it| self.members.get(*it))
+            .map(|it| it.get().len())
+            .sum()
+    }
+}
+
+/// Whether a target is for this call. `x-provider` pins one of its alias's providers.
+pub(crate) fn is_for(target: &Target, call: &Call) -> bool {
+    let pinned = call.headers().get("x-provider");
+    let prompt = call.body();
+    pinned.is_none_or(|provider| *provider == *target.provider)
+        && target
+            .longest_prompt
+            .is_none_or(|longest| prompt.length() <= longest)
+        && target
+            .stream
+            .is_none_or(|stream| prompt.is_stream() == stream)
+}

@@ -1,0 +1,204 @@
+//! A provider on loopback that fails as it is told to.
+
+use std::{
+    future::pending,
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use axum::{
+    Json, Router,
+    body::Body,
+    http::{
+        StatusCode,
+        header::{CONTENT_TYPE, RETRY_AFTER},
+    },
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use http_body_util::channel::{Channel, Sender};
+use serde_json::{Value, json};
+use tokio::{net::TcpListener, time::sleep};
+
+/// What a provider does with a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Behavior {
+    /// Answers.
+    Serves,
+    /// Says nothing at all.
+    Hangs,
+    /// Answers with this status and the code of an error.
+    Fails(u16, &'static str),
+    /// Answers with 429 and a `Retry-After` in seconds.
+    Throttles(u64),
+    /// Begins a stream with an error event.
+    BeginsWithError,
+    /// Sends an error event after some tokens.
+    TurnsToError,
+    /// Breaks the connection after some tokens.
+    BreaksOff,
+    /// Ends a stream without `[DONE]`.
+    EndsEarly,
+    /// Says nothing after some tokens.
+    FallsSilent,
+}
+
+/// A provider.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    name: &'static str,
+    address: SocketAddr,
+    state: Arc<Mutex<(Behavior, usize)>>,
+}
+
+impl Upstream {
+    /// Starts a provider that serves.
+    ///
+    /// # Errors
+    ///
+    /// Those of the listener.
+    pub async fn start(name: &'static str) -> io::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let state = Arc::new(Mutex::new((Behavior::Serves, 0)));
+        let upstream = Self {
+            name,
+            address: listener.local_addr()?,
+            state,
+        };
+        let answering = upstream.clone();
+        let router = Router::new().fallback(move |body: Bytes| answering.clone().answer(body));
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Ok(upstream)
+    }
+
+    /// Returns its name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Returns its base URL.
+    #[must_use]
+    pub fn base_url(&self) -> String {
+        format!("http://{}/v1", self.address)
+    }
+
+    /// Tells it what to do with calls from now on.
+    pub fn now(&self, behavior: Behavior) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).0 = behavior;
+    }
+
+    /// Returns the number of calls so far.
+    #[must_use]
+    pub fn calls(&self) -> usize {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).1
+    }
+
+    fn next(&self) -> Behavior {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.1 += 1;
+        state.0
+    }
+
+    async fn answer(self, body: Bytes) -> Response {
+        let request: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let behavior = self.next();
+        match behavior {
+            Behavior::Hangs => pending().await,
+            Behavior::Fails(status, code) => {
+                let status = StatusCode::from_u16(status).unwrap_or_default();
+                (status, Json(self.error(code))).into_response()
+            }
+            Behavior::Throttles(seconds) => {
+                let head = (
+                    StatusCode::TOO_MANY_REQUESTS,
+                    [(RETRY_AFTER, seconds.to_string())],
+                );
+                (head.0, head.1, Json(self.error("rate_limit_exceeded"))).into_response()
+            }
+            _ => self.begin(behavior, &request),
+        }
+    }
+
+    /// Names the provider's account, as real ones do.
+    fn error(&self, code: &str) -> Value {
+        let message = format!("{} of organization org-secret", self.name);
+        json!({"error": {"message": message, "type": "error", "param": null, "code": code}})
+    }
+
+    fn begin(self, behavior: Behavior, request: &Value) -> Response {
+        let is_stream = request["stream"] == true;
+        let (sender, body) = Channel::new(1);
+        let media_type = if is_stream {
+            "text/event-stream"
+        } else {
+            "application/json"
+        };
+        let model = request["model"].clone();
+        let parts = if is_stream {
+            self.events(behavior, &model)
+        } else {
+            self.halves(&model)
+        };
+        tokio::spawn(send(parts, behavior, sender));
+        ([(CONTENT_TYPE, media_type)], Body::new(body)).into_response()
+    }
+
+    fn events(&self, behavior: Behavior, model: &Value) -> Vec<String> {
+        let chunk = |delta: Value, finish_reason: Value| {
+            let choice = json!({"index": 0, "delta": delta, "finish_reason": finish_reason});
+            json!({"id": "1", "object": "chat.completion.chunk", "created": 1, "model": model, "choices": [choice]})
+        };
+        let role = chunk(json!({"role": "assistant", "content": ""}), Value::Null);
+        let mut events = vec![role];
+        if behavior != Behavior::BeginsWithError {
+            let words = ["Hello ", "from ", self.name];
+            events.extend(words.map(|word| chunk(json!({"content": word}), Value::Null)));
+        }
+        match behavior {
+            Behavior::BeginsWithError | Behavior::TurnsToError => {
+                events.push(self.error("server_error"));
+            }
+            Behavior::Serves | Behavior::EndsEarly => events.push(chunk(json!({}), "stop".into())),
+            _ => {}
+        }
+        let mut events: Vec<_> = events
+            .iter()
+            .map(|event| format!("data: {event}\n\n"))
+            .collect();
+        if behavior == Behavior::Serves {
+            events.push("data: [DONE]\n\n".into());
+        }
+        events
+    }
+
+    fn halves(&self, model: &Value) -> Vec<String> {
+        let message = json!({"role": "assistant", "content": format!("Hello from {}", self.name)});
+        let choice = json!({"index": 0, "message": message, "finish_reason": "stop"});
+        let usage = json!({"prompt_tokens": 1, "completion_tokens": 3, "total_tokens": 4});
+        let answer = json!({"id": "1", "object": "chat.completion", "created": 1, "model": model, "choices": [choice], "usage": usage});
+        let text = answer.to_string();
+        let (one, other) = text.split_at(text.len() / 2);
+        vec![one.into(), other.into()]
+    }
+}
+
+async fn send(parts: Vec<String>, behavior: Behavior, mut sender: Sender<Bytes, io::Error>) {
+    let sent = if behavior == Behavior::BreaksOff {
+        parts.len() / 2
+    } else {
+        parts.len()
+    };
+    for part in parts.into_iter().take(sent) {
+        // Fails if the reader is gone.
+        let _ = sender.send_data(part.into()).await;
+        sleep(Duration::from_millis(10)).await;
+    }
+    match behavior {
+        Behavior::BreaksOff => sender.abort(io::Error::other("broken off")),
+        Behavior::FallsSilent => pending().await,
+        _ => {}
+    }
+}

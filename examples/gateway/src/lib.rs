@@ -1,0 +1,22 @@
+//! An LLM gateway: model aliases, each a chain of providers, behind an OpenAI-compatible API. `docs/gateway.md` tells why each
+//! layer is there.
+//!
+//! ```text
+//! client → api → chain of an alias → account → model → whole / first token → errors → provider
+//!            ↑                          └────────┴ breakers, in one HealthCache
+//!            └ delivery: events, access log
+//! ```
+
+mod access;
+mod admin;
+mod answer;
+mod api;
+mod call;
+mod config;
+mod delivery;
+pub mod demo;
+mod gateway;
+mod server;
+mod upstream;
+
+pub use self::{config::Config, gateway::Gateway, server::serve};

@@ -29,7 +29,7 @@ pub struct Config {
     #[serde(default)]
     pub(crate) server: Server,
     #[serde(default)]
-    limits: toml::Table,
+    limits: Limits,
     #[serde(default)]
     pub(crate) chain: ChainOptions,
     #[serde(default)]
@@ -66,8 +66,7 @@ struct Provider {
     base_url: String,
     key_env: Option<String>,
     check: Option<Check>,
-    #[serde(default)]
-    limits: toml::Table,
+    limits: Option<Limits>,
     #[serde(default)]
     policy: toml::Table,
     #[serde(default)]
@@ -135,9 +134,7 @@ impl Config {
 
     fn upstream(&self, name: &str, provider: &Provider) -> Result<Upstream, BoxError> {
         let base_url = named("base_url", Url::parse(&provider.base_url))?;
-        let mut limits = self.limits.clone();
-        limits.extend(provider.limits.clone());
-        let limits = named("limits", Limits::deserialize(limits))?;
+        let limits = provider.limits.unwrap_or(self.limits);
         let classifier = classifier().idle_timeout(limits.idle.0);
         let classifier = classifier.deserialize(provider.classifier.clone());
         let policy = self.policy.deserialize(provider.policy.clone());

@@ -4,7 +4,7 @@ use std::{
     future::pending,
     io,
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -12,7 +12,7 @@ use axum::{
     Json, Router,
     body::Body,
     http::{
-        StatusCode,
+        HeaderMap, StatusCode,
         header::{CONTENT_TYPE, RETRY_AFTER},
     },
     response::{IntoResponse, Response},
@@ -50,7 +50,13 @@ pub enum Behavior {
 pub struct Upstream {
     name: &'static str,
     address: SocketAddr,
-    state: Arc<Mutex<(Behavior, usize)>>,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug)]
+struct State {
+    behavior: Behavior,
+    requests: Vec<(HeaderMap, Bytes)>,
 }
 
 impl Upstream {
@@ -61,14 +67,19 @@ impl Upstream {
     /// Those of the listener.
     pub async fn start(name: &'static str) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let state = Arc::new(Mutex::new((Behavior::Serves, 0)));
+        let state = State {
+            behavior: Behavior::Serves,
+            requests: Vec::new(),
+        };
         let upstream = Self {
             name,
             address: listener.local_addr()?,
-            state,
+            state: Arc::new(Mutex::new(state)),
         };
         let answering = upstream.clone();
-        let router = Router::new().fallback(move |body: Bytes| answering.clone().answer(body));
+        let router = Router::new().fallback(move |headers: HeaderMap, body: Bytes| {
+            answering.clone().answer(headers, body)
+        });
         tokio::spawn(async move { axum::serve(listener, router).await });
         Ok(upstream)
     }
@@ -87,24 +98,23 @@ impl Upstream {
 
     /// Tells it what to do with calls from now on.
     pub fn now(&self, behavior: Behavior) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).0 = behavior;
+        self.state().behavior = behavior;
     }
 
-    /// Returns the number of calls so far.
+    /// Returns the calls so far.
     #[must_use]
-    pub fn calls(&self) -> usize {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).1
+    pub fn requests(&self) -> Vec<(HeaderMap, Bytes)> {
+        self.state().requests.clone()
     }
 
-    fn next(&self) -> Behavior {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.1 += 1;
-        state.0
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn answer(self, body: Bytes) -> Response {
+    async fn answer(self, headers: HeaderMap, body: Bytes) -> Response {
         let request: Value = serde_json::from_slice(&body).unwrap_or_default();
-        let behavior = self.next();
+        self.state().requests.push((headers, body));
+        let behavior = self.state().behavior;
         match behavior {
             Behavior::Hangs => pending().await,
             Behavior::Fails(status, code) => {

@@ -101,8 +101,8 @@ impl Trials {
     /// [chain](crate::FallbackChain) sends them to the next provider. From then on failures count as in a closed breaker, because
     /// one random error must not undo the start: it opens again when [`Trip`](crate::Trip) says so.
     ///
-    /// It closes at a success while at least half of the slots are free, or after 1,024 successes. A passed check that would close
-    /// the breaker starts this too.
+    /// It closes at a success while at least half of the slots are free, once as many calls have succeeded as were in flight when
+    /// all slots were last in use; or after 1,024 successes. A passed check that would close the breaker starts this too.
     ///
     /// [RFC 5681 §3.1]: https://www.rfc-editor.org/rfc/rfc5681#section-3.1
     pub fn slow_start(self) -> Self {

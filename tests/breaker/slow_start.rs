@@ -40,20 +40,33 @@ async fn closes_when_half_of_the_slots_are_free() {
         in_flight.extend(all_admitted(&rig));
     }
     assert_eq!(in_flight.len(), 10);
-    // The slots grow while the calls in flight end.
-    for (left, slots) in [(9, 11), (8, 12), (7, 13)] {
+    // From here on, five calls are in flight.
+    for _ in 0..5 {
         in_flight.pop_front().unwrap().success();
-        assert_eq!(
-            (in_flight.len(), rig.state()),
-            (left, State::HalfOpen),
-            "of {slots}"
-        );
     }
-    // 7 of 13 were in use.
+    for succeeded in 15..=19 {
+        assert_eq!(rig.state(), State::HalfOpen, "{succeeded} of the 9 and 10");
+        in_flight.push_back(rig.call());
+        in_flight.pop_front().unwrap().success();
+    }
+    in_flight.push_back(rig.call());
     in_flight.pop_front().unwrap().success();
-    assert_eq!(rig.state(), State::HalfOpen);
-    in_flight.pop_front().unwrap().success();
-    assert_eq!(rig.state(), State::Closed, "6 of 14");
+    assert_eq!(rig.state(), State::Closed, "6 of 20 slots");
+}
+
+/// They leave all slots free for a moment, though as many calls as before are to come.
+#[tokio::test(start_paused = true)]
+async fn calls_that_end_together_do_not_close() {
+    let rig = Rig::half_open(slow_start()).await;
+    for slots in [1, 2, 4, 8, 16, 32] {
+        let calls = all_admitted(&rig);
+        assert_eq!(calls.len(), slots);
+        calls.into_iter().for_each(Permit::success);
+        assert_eq!(rig.state(), State::HalfOpen);
+    }
+    let calls: Vec<_> = (0..20).map(|_| rig.call()).collect();
+    calls.into_iter().for_each(Permit::success);
+    assert_eq!(rig.state(), State::Closed, "20 of 64");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,15 +1,21 @@
 //! Providers that hang, with `slow_call` and `release_on_open`.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use tokio::{task::JoinSet, time::Instant};
 use tower::ServiceExt;
 use tower_health::{
-    HealthCache, Policy, State, Trip,
+    Exhausted, HealthCache, Policy, State, Trials, Trip,
     error::{CircuitOpen, Kind, find, is_refusal},
 };
 
-use crate::{SECOND, ask, ask_at_once, chain_of, lines, no_provider, stubs_of};
+use crate::{MINUTE, SECOND, ask, ask_at_once, chain_of, lines, no_provider, stubs_of};
 
 const LIMIT: Duration = Duration::from_secs(3);
 
@@ -45,10 +51,13 @@ async fn attempt_that_was_released_says_so_and_how_long_it_took() {
 
     let [released, refused] = lines(&error.attempts).try_into().unwrap();
     assert!(
-        released.starts_with("a: released: circuit breaker of `a` opened"),
+        released.starts_with("`a`: released: circuit breaker of `a` opened"),
         "{released}"
     );
-    assert!(refused.starts_with("b: connection refused"), "{refused}");
+    assert!(
+        refused.starts_with("`b`: connection refused"),
+        "{refused}"
+    );
     assert_eq!(error.attempts[0].reason.label(), "released");
     assert!(error.attempts[0].elapsed >= LIMIT);
 }
@@ -88,4 +97,32 @@ async fn slow_start_sends_to_the_next_provider_what_it_holds_back() {
     }
     assert_eq!(a.provider().health().state, State::Closed);
     assert_eq!(ask_at_once(40, &chain).await, [("a", 40)]);
+}
+
+/// Of a thousand that wait for one provider, no more reach it than twice those it has served.
+#[tokio::test(start_paused = true)]
+async fn those_who_wait_come_back_as_fast_as_the_provider_serves() {
+    let policy = Policy::new().trials(Trials::new(1).slow_start());
+    let [a] = stubs_of(&HealthCache::new(policy));
+    a.open();
+    a.serves_after(SECOND);
+    let chain = chain_of([&a]).when_exhausted(Exhausted::Wait(10 * MINUTE));
+    let served = Arc::new(AtomicUsize::new(0));
+    let mut callers: JoinSet<_> = (0..1_000)
+        .map(|_| {
+            let (chain, served) = (chain.clone(), served.clone());
+            async move {
+                ask(&chain).await.unwrap();
+                served.fetch_add(1, Relaxed);
+            }
+        })
+        .collect();
+
+    let mut most = 0;
+    while callers.join_next().await.is_some() {
+        let running = a.running();
+        assert!(running <= 2 * served.load(Relaxed), "{running} at once");
+        most = running.max(most);
+    }
+    assert!(most >= 256, "it is their number that is bounded: {most}");
 }

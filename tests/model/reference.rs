@@ -76,6 +76,8 @@ struct Round {
     /// It began before its time.
     is_granted: bool,
     successes: u32,
+    /// So many successes it takes at least to end a slow start.
+    full_until: u32,
 }
 
 /// A slot that is taken.
@@ -390,6 +392,12 @@ impl Model {
                 until,
             });
             call.is_trial = true;
+            let (taken, slots) = (self.taken(self.now), self.slots());
+            if let Beneath::HalfOpen(round) = &mut self.beneath {
+                if taken >= slots {
+                    round.full_until = round.successes + u32::try_from(taken).expect("a few");
+                }
+            }
         }
         Some(call)
     }
@@ -496,7 +504,8 @@ impl Model {
         let taken = self.taken(self.now);
         if let Beneath::HalfOpen(round) = &mut self.beneath {
             round.successes += 1;
-            let is_over = 2 * (taken + 1) <= slots || round.successes >= 1_024;
+            let has_room = 2 * (taken + 1) <= slots && round.successes > round.full_until;
+            let is_over = has_room || round.successes >= 1_024;
             if round.successes < self.rules.to_close {
             } else if !self.rules.slow_start || was_starting && is_over {
                 self.close();

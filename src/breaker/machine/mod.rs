@@ -379,6 +379,7 @@ impl Breaker {
         Ok(match self.outer.passages(layer) {
             None => {
                 self.slots.take(self.epoch, trial, until, layer);
+                self.note_full();
                 ticket.of_trial(trial)
             }
             Some(passages) => {
@@ -725,6 +726,7 @@ impl Breaker {
         if round.successes < trials.to_close {
             return;
         }
+        let has_room = has_room && round.successes > round.full_until;
         if !trials.slow_start || was_starting && (has_room || round.successes >= MOST_TO_START) {
             self.close(now);
         } else if !was_starting {
@@ -735,6 +737,17 @@ impl Breaker {
     /// Whether half of the slots are free, one of them just given back.
     fn has_room(&self) -> bool {
         2 * (self.slots.in_use() + 1) <= self.trials_at_once()
+    }
+
+    /// Notes whether all slots are in use: calls that end together leave slots free for a moment only.
+    fn note_full(&mut self) {
+        let (in_use, at_once) = (self.slots.in_use(), self.trials_at_once());
+        if let Phase::HalfOpen(_, round) = &mut self.phase {
+            if in_use >= at_once {
+                let in_use = u32::try_from(in_use).unwrap_or(u32::MAX);
+                round.full_until = round.successes.saturating_add(in_use);
+            }
+        }
     }
 
     /// Open or half-open → closed.

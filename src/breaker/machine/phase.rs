@@ -30,6 +30,8 @@ pub(super) struct HalfOpenRound {
     /// The open window was cut short, for one trial only.
     pub(super) granted: bool,
     pub(super) successes: u32,
+    /// The number of successes up to which a [slow start](crate::Trials::slow_start) goes on: that of the calls which last used all slots.
+    pub(super) full_until: u32,
 }
 
 impl OpenWindow {
@@ -45,6 +47,7 @@ impl HalfOpenRound {
         Self {
             granted,
             successes: 0,
+            full_until: 0,
         }
     }
 }

@@ -48,7 +48,7 @@ async fn main() -> Result<(), BoxError> {
         match client.ready().await?.call(request).await {
             Ok(response) => println!("answered {}", response.status()),
             Err(error) => match error::find::<CircuitOpen>(&*error) {
-                Some(refusal) => println!("refused, retry in {:?}", refusal.retry_in),
+                Some(refusal) => println!("refused, retry in {:?}", refusal.retry_in()),
                 None => println!("failed: {error}"),
             },
         }

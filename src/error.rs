@@ -21,8 +21,8 @@ use crate::{
 /// Returns whether circuit breakers refused the call, so that no provider was called.
 ///
 /// The error is a [`CircuitOpen`] that is not [released](CircuitOpen::is_released), or a [`NoHealthyProvider`] of a chain that
-/// called no provider. An immediate retry would be
-/// refused too: the field `retry_in` of both errors is the time to wait. So a retry policy should not retry refusals:
+/// called no provider. An immediate retry would be refused too: `retry_in` of both errors is the time to wait. So a retry policy
+/// should not retry refusals:
 ///
 /// ```
 /// use std::future::{Ready, ready};
@@ -122,7 +122,7 @@ impl CircuitOpen {
         chain(error).any(|error| {
             let refusal = by_value_or_pointer::<Self>(error);
             let exhausted = by_value_or_pointer::<NoHealthyProvider>(error);
-            refusal.is_some_and(|it| !it.is_released() && Arc::ptr_eq(&it.provider, id))
+            refusal.is_some_and(|it| !it.is_released() && Arc::ptr_eq(it.shared_id(), id))
                 || exhausted.is_some_and(|exhausted| exhausted.was_refused_by(id))
         })
     }

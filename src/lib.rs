@@ -29,7 +29,7 @@
 //! let refused = client.ready().await.unwrap().call("answer".to_owned()).await.unwrap_err();
 //!
 //! let refusal = error::find::<CircuitOpen>(&*refused).unwrap();
-//! assert!(refusal.retry_in > Duration::from_secs(59));
+//! assert!(refusal.retry_in() > Duration::from_secs(59));
 //! assert!(!cache.is_healthy("search"));
 //! # }
 //! ```

@@ -102,7 +102,7 @@ fn call_is_admitted_before_an_override_or_refused_for_it() {
     let causes = ends(|| {
         let scene = Scene::closed(trips_at(1));
         let ((), call) = race(&scene, force_open, Provider::admit);
-        call.err().map(|refusal| refusal.cause)
+        call.err().map(|refusal| refusal.cause())
     });
     assert_eq!(causes, HashSet::from([None, Some(Some(Cause::Forced))]));
 }

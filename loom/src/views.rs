@@ -149,7 +149,7 @@ fn refusal_is_of_the_window_that_is_open() {
             |provider| provider.mark_unhealthy("down"),
             |provider| provider.admit().err(),
         );
-        refusal.map(|refusal| (refusal.cause, refusal.last_error.unwrap().to_string()))
+        refusal.map(|refusal| (refusal.cause(), refusal.last_error().unwrap().to_string()))
     });
     let of_the_second = (Some(Cause::Failures), "down".to_owned());
     assert_eq!(refusals, HashSet::from([None, Some(of_the_second)]));

@@ -54,7 +54,7 @@ impl Providers {
     /// Returns whether the error is a refusal by the breaker of one of them.
     pub(super) fn have_refused(&self, error: &BoxError) -> bool {
         find::<CircuitOpen>(&**error).is_some_and(|refusal| {
-            let is_own = |provider: &Provider| *provider.id() == *refusal.provider;
+            let is_own = |provider: &Provider| provider.id() == refusal.provider();
             !refusal.is_released() && self.iter().any(is_own)
         })
     }

@@ -150,13 +150,13 @@ impl<'a> Answer<'a> {
     fn to_refusal(refusal: &'a CircuitOpen) -> Self {
         let reason = Kind::CircuitOpen.as_str();
         let line = Line {
-            provider: &refusal.provider,
+            provider: refusal.provider(),
             reason,
-            details: refusal.last_error.as_deref().unwrap_or(reason),
+            details: refusal.last_error().map_or(reason, Reason::as_str),
         };
         Self {
-            status: unavailable(refusal.cause == Some(Cause::Throttled)),
-            retry_in: Some(refusal.retry_in),
+            status: unavailable(refusal.cause() == Some(Cause::Throttled)),
+            retry_in: Some(refusal.retry_in()),
             error: reason.into(),
             attempts: vec![line],
         }

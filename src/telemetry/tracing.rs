@@ -83,21 +83,13 @@ impl Refusals {
     }
 
     fn log(&self, refusal: &CircuitOpen) {
-        let CircuitOpen {
-            provider,
-            state,
-            cause,
-            retry_in,
-            last_error,
-            ..
-        } = refusal;
         debug!(
             target: TARGET,
-            provider = %Line(provider),
-            %state,
-            cause = cause.map(field::display),
-            reason = last_error.as_ref().map(Reason::to_string),
-            ?retry_in,
+            provider = %Line(refusal.provider()),
+            state = %refusal.state(),
+            cause = refusal.cause().map(field::display),
+            reason = refusal.last_error().map(Reason::to_string),
+            retry_in = ?refusal.retry_in(),
             refused = self.unlogged.swap(0, Ordering::Relaxed),
             "calls refused",
         );

@@ -18,7 +18,7 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 /// let wrapped: BoxError = std::io::Error::other(provider.admit().unwrap_err()).into();
 ///
 /// let refusal = error::find::<CircuitOpen>(&*wrapped).unwrap();
-/// assert_eq!(&*refusal.provider, "groq");
+/// assert_eq!(refusal.provider(), "groq");
 /// ```
 #[must_use]
 pub fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {

@@ -8,6 +8,7 @@ mod provider_health;
 mod state;
 mod transition;
 
+pub(crate) use self::circuit_open::Refusal;
 pub use self::{
     circuit_open::CircuitOpen,
     provider_health::ProviderHealth,

@@ -78,7 +78,7 @@ fn never_more_trials_in_flight_than_the_policy_allows() {
                 }
             }
             Err(refusal) => {
-                assert_eq!(refusal.state, State::HalfOpen);
+                assert_eq!(refusal.state(), State::HalfOpen);
                 refused.fetch_add(1, SeqCst);
             }
         };

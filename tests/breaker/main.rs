@@ -7,6 +7,7 @@ mod fatal;
 mod noise;
 mod origin;
 mod policy;
+mod refusals;
 mod rules;
 mod scenarios;
 mod slow_start;

@@ -881,13 +881,13 @@ async fn rule_7_refusal_says_what_is_seen_now() {
     let rig = Rig::open(by_probe_only(1));
     let mut transitions = rig.cache.subscribe();
     advance(secs(60)).await;
-    assert_eq!(rig.admit().unwrap_err().state, State::HalfOpen);
+    assert_eq!(rig.admit().unwrap_err().state(), State::HalfOpen);
     assert_eq!(received(&mut transitions).len(), 1, "a call has seen it");
 
     let rig = Rig::open(Policy::new());
     rig.force(Override::Open, secs(10), "maintenance");
     advance(secs(10)).await;
-    assert_eq!(rig.admit().unwrap_err().cause, Some(Cause::Failures));
+    assert_eq!(rig.admit().unwrap_err().cause(), Some(Cause::Failures));
 }
 
 /// Rule 7: at each deadline, and a moment to either side of it.
@@ -999,7 +999,7 @@ async fn rule_10_texts_are_kept_to_256_bytes_at_a_character_boundary() {
     rig.call().failure("é".repeat(200));
     let kept = "é".repeat(128);
     assert_eq!(rig.health().last_error.unwrap(), *kept);
-    assert_eq!(rig.admit().unwrap_err().last_error.unwrap(), *kept);
+    assert_eq!(*rig.admit().unwrap_err().last_error().unwrap(), *kept);
     assert_eq!(transitions.recv().await.unwrap().reason.unwrap(), *kept);
 
     rig.mark_unhealthy(format!("x{}", "🦀".repeat(200)));

@@ -395,11 +395,11 @@ async fn open_refuses_until_the_deadline_and_then_tries() {
     let rig = Rig::open(Policy::new());
     advance(just_under(secs(60))).await;
     let refusal = rig.admit().unwrap_err();
-    assert_eq!(&*refusal.provider, Rig::ID);
-    assert_eq!(refusal.state, State::Open);
-    assert_eq!(refusal.cause, Some(Cause::Failures));
-    assert_eq!(refusal.retry_in, MOMENT);
-    assert_eq!(refusal.last_error.unwrap(), "down");
+    assert_eq!(refusal.provider(), Rig::ID);
+    assert_eq!(refusal.state(), State::Open);
+    assert_eq!(refusal.cause(), Some(Cause::Failures));
+    assert_eq!(refusal.retry_in(), MOMENT);
+    assert_eq!(*refusal.last_error().unwrap(), "down");
 
     advance(MOMENT).await;
     assert!(rig.call().is_trial());
@@ -468,9 +468,9 @@ async fn half_open_refuses_without_a_free_slot() {
     let rig = Rig::half_open(Policy::new()).await;
     let trial = rig.trial();
     let refusal = rig.admit().unwrap_err();
-    assert_eq!(refusal.state, State::HalfOpen);
-    assert_eq!(refusal.cause, Some(Cause::Failures));
-    assert_eq!(refusal.retry_in, secs(60), "the lease");
+    assert_eq!(refusal.state(), State::HalfOpen);
+    assert_eq!(refusal.cause(), Some(Cause::Failures));
+    assert_eq!(refusal.retry_in(), secs(60), "the lease");
 
     trial.neutral();
     let _next = rig.trial();

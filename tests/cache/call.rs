@@ -50,7 +50,7 @@ async fn call_that_is_refused_is_not_run() {
     });
     let refused = call.await.unwrap_err();
     let refusal = error::find::<CircuitOpen>(&*refused).unwrap();
-    assert_eq!(&*refusal.provider, rig.id());
+    assert_eq!(refusal.provider(), rig.id());
     assert!(!has_run);
 }
 

@@ -141,7 +141,7 @@ async fn id_is_any_string() {
         provider.mark_unhealthy("down");
         provider.mark_unhealthy("down");
         assert!(!cache.is_healthy(id));
-        assert_eq!(&*provider.admit().unwrap_err().provider, id);
+        assert_eq!(provider.admit().unwrap_err().provider(), id);
     }
     let snapshot = cache.snapshot();
     assert_eq!(snapshot.providers.len(), all.clone().count());

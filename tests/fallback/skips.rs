@@ -77,5 +77,5 @@ async fn refusal_of_another_provider_is_judged_by_the_rule() {
         .advance_when(|_| false);
 
     let error = chain.oneshot(()).await.unwrap_err();
-    assert_eq!(&*error.downcast::<CircuitOpen>().unwrap().provider, "b");
+    assert_eq!(error.downcast::<CircuitOpen>().unwrap().provider(), "b");
 }

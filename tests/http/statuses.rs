@@ -415,7 +415,7 @@ async fn a_429_opens_for_the_time_it_names_however_it_is_spelt() {
         advance(Duration::from_millis(6_999)).await;
         let error = call(&layer, 200, &[]).await.unwrap_err();
         let refusal = find::<CircuitOpen>(&*error).unwrap();
-        assert_eq!(refusal.retry_in, Duration::from_millis(1), "{headers:?}");
+        assert_eq!(refusal.retry_in(), Duration::from_millis(1), "{headers:?}");
 
         advance(Duration::from_millis(1)).await;
         call(&layer, 200, &[]).await.unwrap();
@@ -494,7 +494,7 @@ async fn a_503_that_trips_keeps_the_breaker_open_for_the_time_it_names() {
     advance(119 * SECOND).await;
     let error = call(&layer, 200, &[]).await.unwrap_err();
     let refusal = find::<CircuitOpen>(&*error).unwrap();
-    assert_eq!(refusal.retry_in, SECOND);
+    assert_eq!(refusal.retry_in(), SECOND);
 
     advance(SECOND).await;
     call(&layer, 200, &[]).await.unwrap();

@@ -82,15 +82,15 @@ async fn refusal_says_who_why_and_when_to_come_back() {
     advance(Duration::from_secs(20)).await;
 
     let refusal = refusal(&layer).await;
-    assert_eq!(&*refusal.provider, "search");
-    assert_eq!(refusal.state, State::Open);
-    assert_eq!(refusal.cause, Some(Cause::Failures));
-    assert_eq!(refusal.retry_in, Duration::from_secs(40));
+    assert_eq!(refusal.provider(), "search");
+    assert_eq!(refusal.state(), State::Open);
+    assert_eq!(refusal.cause(), Some(Cause::Failures));
+    assert_eq!(refusal.retry_in(), Duration::from_secs(40));
     assert_eq!(
         refusal.to_string(),
         "circuit breaker of `search` is open, retry in 40.0s: reset by peer"
     );
-    assert_eq!(refusal.last_error.unwrap(), "reset by peer");
+    assert_eq!(*refusal.last_error().unwrap(), "reset by peer");
 }
 
 #[tokio::test(start_paused = true)]
@@ -347,7 +347,7 @@ async fn hung_trial_makes_way_for_the_next_one() {
     half_open(&provider).await;
     let _hung = tokio::spawn(layer.layer(hanging()).oneshot(()));
     tokio::task::yield_now().await;
-    assert_eq!(refusal(&layer).await.retry_in, TRIAL_LEASE);
+    assert_eq!(refusal(&layer).await.retry_in(), TRIAL_LEASE);
     advance(TRIAL_LEASE).await;
 
     layer.layer(echo()).oneshot("next trial").await.unwrap();
@@ -586,7 +586,11 @@ async fn refusal_is_found_beneath_every_wrapper() {
     ];
     for (wrapper, error) in &wrapped {
         let found = error::find::<CircuitOpen>(&**error);
-        assert_eq!(found.map(|it| &*it.provider), Some("search"), "{wrapper}");
+        assert_eq!(
+            found.map(CircuitOpen::provider),
+            Some("search"),
+            "{wrapper}"
+        );
     }
 }
 

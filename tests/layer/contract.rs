@@ -112,8 +112,8 @@ async fn call_refuses_an_unready_service_although_the_window_ran_out() {
     advance(OPEN_WINDOW).await;
 
     let refusal = refused(stack.service.call("late"));
-    assert_eq!(refusal.state, State::HalfOpen);
-    assert_eq!(refusal.retry_in, Duration::ZERO);
+    assert_eq!(refusal.state(), State::HalfOpen);
+    assert_eq!(refusal.retry_in(), Duration::ZERO);
     assert_eq!(stack.tally.calls(), 0);
     assert!(stack.provider.is_healthy(), "no trial's slot is taken");
 }
@@ -125,7 +125,10 @@ async fn call_refuses_an_unready_service_although_the_breaker_has_closed() {
     assert_ready_ok!(stack.service.poll_ready());
     stack.provider.mark_healthy();
 
-    assert_eq!(refused(stack.service.call("late")).retry_in, Duration::ZERO);
+    assert_eq!(
+        refused(stack.service.call("late")).retry_in(),
+        Duration::ZERO
+    );
     assert_eq!(stack.tally.calls(), 0);
 }
 
@@ -405,7 +408,7 @@ async fn ready_service_holds_no_trial_slot() {
     assert_ready_ok!(stack.service.poll_ready());
     let _trial = stack.service.call("trial");
     assert_eq!(stack.tally.calls(), 1);
-    assert_eq!(refused(idle.call("too late")).state, State::HalfOpen);
+    assert_eq!(refused(idle.call("too late")).state(), State::HalfOpen);
 }
 
 #[tokio::test(start_paused = true)]

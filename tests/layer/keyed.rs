@@ -43,9 +43,9 @@ async fn one_that_is_down_leaves_the_others_untouched() {
     trip(&mut client, "a").await;
 
     let refusal = refused(&mut client, "a").await;
-    assert_eq!(&*refusal.provider, "a");
-    assert_eq!(refusal.cause, Some(Cause::Failures));
-    assert_eq!(refusal.retry_in, OPEN_WINDOW);
+    assert_eq!(refusal.provider(), "a");
+    assert_eq!(refusal.cause(), Some(Cause::Failures));
+    assert_eq!(refusal.retry_in(), OPEN_WINDOW);
     succeed(&mut client, "b").await;
     let b = cache.get("b").unwrap().health();
     assert_eq!((b.state, b.consecutive_failures), (State::Closed, 0));
@@ -675,7 +675,7 @@ async fn provider_that_is_named_later_by_a_long_key_stays_open() {
     assert_eq!(named.id(), long);
     assert!(!named.is_healthy());
     assert_eq!(known(&cache), [long.as_str()]);
-    assert_eq!(*refused(&mut client, &long).await.provider, *long);
+    assert_eq!(refused(&mut client, &long).await.provider(), long);
     named.mark_healthy();
     succeed(&mut client, &long).await;
 }

@@ -247,7 +247,7 @@ async fn hosts_that_are_down_leave_another_untouched_on_one_client() {
     for down in [failing, refusing] {
         let error = call(down).await.unwrap_err();
         let refusal = error::find::<CircuitOpen>(&*error).unwrap();
-        assert_eq!(*refusal.provider, format!("http://{down}"));
+        assert_eq!(refusal.provider(), format!("http://{down}"));
     }
     assert_eq!(call(working).await.unwrap(), 200);
 }

@@ -82,9 +82,8 @@ async fn thousand_calls_at_once_are_each_refused_once() {
         let error = answer.as_ref().unwrap_err();
         error::find::<CircuitOpen>(&**error)
             .unwrap()
-            .last_error
-            .as_deref()
-            == Some("down")
+            .last_error()
+            .is_some_and(|reason| reason == "down")
     });
     assert_eq!(refused.count(), TASKS);
     assert_eq!(calls.load(SeqCst), 0);

@@ -198,10 +198,10 @@ impl Both {
             }
             (Err(refusal), None) => {
                 let told = (
-                    refusal.state,
-                    refusal.cause,
-                    Some(refusal.retry_in),
-                    refusal.last_error,
+                    refusal.state(),
+                    refusal.cause(),
+                    Some(refusal.retry_in()),
+                    refusal.last_error().cloned(),
                 );
                 let expected = (
                     health.state,

@@ -74,10 +74,10 @@ impl Rig {
                 assert!(health.healthy, "admitted, but: {health:?}");
             }
             Err(refusal) => {
-                assert_eq!(Some(refusal.retry_in), health.retry_in);
-                assert_eq!(refusal.state, health.state);
-                assert_eq!(refusal.cause, health.cause);
-                assert_eq!(refusal.last_error, health.last_error);
+                assert_eq!(Some(refusal.retry_in()), health.retry_in);
+                assert_eq!(refusal.state(), health.state);
+                assert_eq!(refusal.cause(), health.cause);
+                assert_eq!(refusal.last_error(), health.last_error.as_ref());
             }
         }
         assert_same(&health, &self.provider.health());

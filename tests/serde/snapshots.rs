@@ -165,7 +165,7 @@ async fn open_windows_outlive_the_process_in_a_file() {
 
     let cache = HealthCache::default();
     cache.restore(&serde_json::from_str(&file).unwrap());
-    let left = ["a", "b", "c"].map(|id| cache.provider(id).admit().unwrap_err().retry_in);
+    let left = ["a", "b", "c"].map(|id| cache.provider(id).admit().unwrap_err().retry_in());
     assert_eq!(left, [secs(52), secs(22), secs(42)]);
     assert_eq!(serde_json::to_string(&cache.snapshot()).unwrap(), file);
 }

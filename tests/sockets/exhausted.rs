@@ -35,11 +35,11 @@ async fn an_only_provider_that_is_open_refuses_at_once_and_tells_until_when() {
         .await
         .unwrap_err();
     let refusal = error::find::<CircuitOpen>(&*error).unwrap();
-    assert_wait_ends(Some(refusal.retry_in), asked, only.opened + MINUTE);
-    assert_eq!(&*refusal.provider, "a");
-    assert_eq!(refusal.state, State::Open);
-    assert_eq!(refusal.cause, Some(Cause::Failures));
-    assert_eq!(*refusal.last_error.as_ref().unwrap(), "503");
+    assert_wait_ends(Some(refusal.retry_in()), asked, only.opened + MINUTE);
+    assert_eq!(refusal.provider(), "a");
+    assert_eq!(refusal.state(), State::Open);
+    assert_eq!(refusal.cause(), Some(Cause::Failures));
+    assert_eq!(*refusal.last_error().unwrap(), "503");
 
     let asked = Instant::now();
     let chain = only.chain.when_exhausted(Exhausted::Fail);

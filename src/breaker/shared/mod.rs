@@ -7,6 +7,7 @@
 
 mod hot_slot;
 mod outbox;
+mod refusal_copies;
 
 use std::{
     fmt,
@@ -24,6 +25,7 @@ pub(crate) use self::hot_slot::HotSlot;
 use self::{
     hot_slot::{HotState, SlotGuard},
     outbox::Outbox,
+    refusal_copies::NO_REFUSAL,
 };
 use super::{
     listeners::Listeners,
@@ -31,18 +33,18 @@ use super::{
     ticket::Ticket,
 };
 use crate::{
-    outcome::{Judged, Outcome, Reason},
+    outcome::{Judged, Outcome},
     policy::Policy,
     telemetry::{self, Meters, OpenTime, Refusals},
     util::{
         panics::{has_timers, with_safe_waker},
         sync::{
-            Mutex, MutexGuard, RwLock,
+            Mutex, MutexGuard,
             atomic::{AtomicU8, AtomicU64, Ordering},
         },
         time::{MonotonicNanos, after},
     },
-    view::{CircuitOpen, ProviderHealth, State, Transition},
+    view::{CircuitOpen, ProviderHealth, Refusal, State, Transition},
 };
 
 pub(crate) type AdmissionChanged = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
@@ -57,28 +59,20 @@ pub(crate) struct SharedBreaker {
     refuses_until: AtomicU64,
     /// [`Trip::slow_call`](crate::Trip::slow_call) in nanoseconds; zero if there is no limit.
     slow_call: AtomicU64,
-    /// The refusal that calls get without the lock.
-    refusal: RwLock<Option<Box<Refusal>>>,
+    /// The id of the refusal that calls get without the lock; [`NO_REFUSAL`] if they need the lock.
+    refusal_id: AtomicU64,
     /// Notified when the time of the next admission changes, or when an override starts, changes or is lifted early.
     admission_changed: Notify,
     listeners: Arc<Listeners>,
     refusals: Refusals,
 }
 
-/// The refusal of all calls until `holds_until`.
-#[derive(PartialEq)]
-struct Refusal {
-    seen: Seen,
-    until: Instant,
-    /// The earlier of `until` and the next timed change of state.
-    holds_until: Instant,
-    last_error: Option<Reason>,
-}
-
 struct Locked {
     breaker: Breaker,
     outbox: Outbox,
     open_time: OpenTime,
+    /// The refusal with that id. Each thread has a copy of its own.
+    refusal: Option<Box<Refusal>>,
 }
 
 /// Not requested by its key since the cache last checked.
@@ -102,10 +96,11 @@ impl SharedBreaker {
                 breaker,
                 outbox: Outbox::default(),
                 open_time: OpenTime::default(),
+                refusal: None,
             }),
             refuses_until: AtomicU64::new(0),
             slow_call,
-            refusal: RwLock::default(),
+            refusal_id: AtomicU64::new(NO_REFUSAL),
             admission_changed: Notify::new(),
             listeners,
             refusals: Refusals::default(),
@@ -211,11 +206,8 @@ impl SharedBreaker {
             });
         }
         match self.standing_refusal() {
-            Some(refusal) => {
-                self.note(&refusal);
-                Err(refusal)
-            }
-            None => self.ask(|breaker, now| breaker.admit(layer, now)),
+            Some(refusal) if refusal.holds_at(Instant::now()) => Err(self.refused(refusal)),
+            _ => self.ask(|breaker, now| breaker.admit(layer, now)),
         }
     }
 
@@ -229,56 +221,69 @@ impl SharedBreaker {
         admit: impl FnOnce(&mut Breaker, Instant) -> Result<Ticket, Duration>,
     ) -> Result<Ticket, CircuitOpen> {
         let admitted = self.update(|breaker, now| {
-            admit(breaker, now)
-                .map_err(|wait| self.refused(&Refusal::of(breaker, now + wait), wait))
+            admit(breaker, now).map_err(|wait| self.refusal(breaker, now + wait))
         });
-        if let Err(refusal) = &admitted {
-            self.note(refusal);
-        }
-        admitted
+        admitted.map_err(|refusal| self.refused(refusal.into()))
     }
 
-    /// Returns a refusal even if a call would be admitted now; its wait is then zero.
+    /// Returns a refusal even if a call would be admitted now; its wait is then zero. The caller has seen the breaker refuse.
     pub(crate) fn refuse(&self) -> CircuitOpen {
-        let refusal = self.current_refusal();
-        self.note(&refusal);
-        refusal
+        self.refused(self.current_refusal())
     }
 
-    fn current_refusal(&self) -> CircuitOpen {
-        self.standing_refusal().unwrap_or_else(|| {
+    fn current_refusal(&self) -> Arc<Refusal> {
+        // The clock is read only for an override, because a refusal does not know the state beneath it. Of an open window that
+        // has ended, it knows.
+        let standing = self
+            .standing_refusal()
+            .filter(|refusal| !refusal.is_forced() || refusal.holds_at(Instant::now()));
+        standing.unwrap_or_else(|| {
             self.look(|breaker, now| {
                 let wait = breaker.retry_in(now).unwrap_or_default();
-                self.refused(&Refusal::of(breaker, now + wait), wait)
+                self.refusal(breaker, now + wait).into()
             })
         })
     }
 
-    fn note(&self, refusal: &CircuitOpen) {
+    /// Counts a refusal.
+    fn refused(&self, refusal: Arc<Refusal>) -> CircuitOpen {
+        let refusal = CircuitOpen::refused(refusal);
         self.hot_slot().meters.refused();
-        self.refusals.refused(refusal);
+        self.refusals.refused(&refusal);
+        refusal
     }
 
-    /// Returns the current refusal, if it is known without the lock.
-    fn standing_refusal(&self) -> Option<CircuitOpen> {
+    /// Returns this thread's copy of the refusal that calls get without the lock, if there is one.
+    fn standing_refusal(&self) -> Option<Arc<Refusal>> {
         if self.hot_slot().state().admits() {
             return None;
         }
-        // Does not wait for a thread that is writing: the caller takes the breaker's lock instead.
-        let refusal = self.refusal.try_read().ok()?;
-        let refusal = refusal.as_deref()?;
-        let now = Instant::now();
-        (now < refusal.holds_until).then(|| self.refused(refusal, refusal.until - now))
+        // Relaxed: it is stored before the state just loaded, and what it identifies never changes.
+        match self.refusal_id.load(Ordering::Relaxed) {
+            NO_REFUSAL => None,
+            id => refusal_copies::own(id).or_else(|| self.copy_refusal()),
+        }
     }
 
-    fn refused(&self, refusal: &Refusal, retry_in: Duration) -> CircuitOpen {
-        CircuitOpen {
+    #[cold]
+    fn copy_refusal(&self) -> Option<Arc<Refusal>> {
+        let locked = self.lock();
+        let copy = Arc::new(Refusal::clone(locked.refusal.as_deref()?));
+        let id = self.refusal_id.load(Ordering::Relaxed);
+        drop(locked);
+        refusal_copies::keep(id, Arc::clone(&copy));
+        Some(copy)
+    }
+
+    fn refusal(&self, breaker: &Breaker, until: Instant) -> Refusal {
+        let Seen { state, cause } = breaker.seen();
+        Refusal {
             provider: Arc::clone(&self.id),
-            state: refusal.seen.state,
-            cause: refusal.seen.cause,
-            retry_in,
-            last_error: refusal.last_error.clone(),
-            is_released: false,
+            state,
+            cause,
+            until,
+            changes_at: breaker.changes_at(),
+            last_error: breaker.last_error().cloned(),
         }
     }
 
@@ -309,11 +314,7 @@ impl SharedBreaker {
 
     /// Returns the error of a released call.
     pub(crate) fn release(&self) -> CircuitOpen {
-        let refusal = self.current_refusal();
-        CircuitOpen {
-            is_released: true,
-            ..refusal
-        }
+        CircuitOpen::released(self.current_refusal())
     }
 
     pub(crate) fn health(&self) -> ProviderHealth {
@@ -408,6 +409,7 @@ impl SharedBreaker {
             breaker,
             outbox,
             open_time,
+            refusal,
         } = &mut *locked;
         // Read under the lock, so that the breaker never sees time go backwards.
         let now = Instant::now();
@@ -428,7 +430,7 @@ impl SharedBreaker {
 
         let must_send = outbox.start_sending();
         let open_seconds = open_time.take_seconds();
-        self.show(breaker, now);
+        self.show(breaker, refusal, now);
         drop(locked);
         self.hot_slot().meters.open_for(open_seconds);
         if must_send {
@@ -474,14 +476,18 @@ impl SharedBreaker {
     }
 
     /// Updates everything that is read without the lock. The [`HotState`] comes last: see the [module](super).
-    fn show(&self, breaker: &mut Breaker, now: Instant) {
+    fn show(&self, breaker: &mut Breaker, shown: &mut Option<Box<Refusal>>, now: Instant) {
         let state = HotState::of(breaker);
+        let until = breaker.retry_in(now).map(|wait| now + wait);
+        let refusal = until.map(|until| self.refusal(breaker, until));
+        if shown.as_deref() != refusal.as_ref() {
+            let id = refusal
+                .as_ref()
+                .map_or(NO_REFUSAL, |_| refusal_copies::new_id());
+            self.refusal_id.store(id, Ordering::Relaxed);
+            *shown = refusal.map(Box::new);
+        }
         if !state.admits() {
-            let until = breaker.retry_in(now).map(|wait| now + wait);
-            let refusal = until.map(|until| Refusal::of(breaker, until).into());
-            if *self.refusal.read().unwrap_or_else(PoisonError::into_inner) != refusal {
-                *self.refusal.write().unwrap_or_else(PoisonError::into_inner) = refusal;
-            }
             let until = until.map_or(0, |until| MonotonicNanos::of(until).bits());
             self.refuses_until.store(until, Ordering::Release);
         }
@@ -502,17 +508,6 @@ impl SharedBreaker {
     /// Ignores poisoning: no user code runs under the lock, and the state is consistent after every step.
     fn lock(&self) -> MutexGuard<'_, Locked> {
         self.locked.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Refusal {
-    fn of(breaker: &Breaker, until: Instant) -> Self {
-        Self {
-            seen: breaker.seen(),
-            until,
-            holds_until: breaker.changes_at().map_or(until, |at| at.min(until)),
-            last_error: breaker.last_error().cloned(),
-        }
     }
 }
 

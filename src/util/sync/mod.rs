@@ -22,11 +22,11 @@ macro_rules! global {
 
 /// Declares a thread local.
 macro_rules! local {
-    (static $name:ident: $type:ty = const $value:block;) => {
+    ($(#[$attribute:meta])* static $name:ident: $type:ty = const $value:block;) => {
         #[cfg(loom)]
-        loom::thread_local! { static $name: $type = $value; }
+        loom::thread_local! { $(#[$attribute])* static $name: $type = $value; }
         #[cfg(not(loom))]
-        thread_local! { static $name: $type = const $value; }
+        thread_local! { $(#[$attribute])* static $name: $type = const $value; }
     };
 }
 

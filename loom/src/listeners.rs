@@ -2,13 +2,11 @@
 
 use std::{
     collections::HashSet,
-    convert::Infallible,
-    future::{Ready, ready},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::SeqCst},
     },
-    task::{Context, Poll, Wake, Waker},
+    task::{Context, Wake, Waker},
 };
 
 use tower_health::{HealthLayer, Override, Provider, State};
@@ -17,7 +15,7 @@ use tower_service::Service;
 
 use crate::{
     explorer::{ends, ends_within, race, race_of_three},
-    scene::{SECOND, Scene, trips_at},
+    scene::{SECOND, Scene, Stuck, trips_at},
 };
 
 #[test]
@@ -63,23 +61,6 @@ fn transitions_of_three_threads_are_sent_in_order_and_each_once() {
             vec![State::Open, State::Closed, State::Open],
         ])
     );
-}
-
-/// A service that never becomes ready.
-struct Stuck;
-
-impl Service<()> for Stuck {
-    type Response = ();
-    type Error = Infallible;
-    type Future = Ready<Result<(), Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Pending
-    }
-
-    fn call(&mut self, (): ()) -> Self::Future {
-        ready(Ok(()))
-    }
 }
 
 #[derive(Default)]

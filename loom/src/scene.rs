@@ -1,6 +1,8 @@
-//! A provider with a subscriber to its transitions.
+//! A provider with a subscriber to its transitions, and a service to call.
 
 use std::{
+    convert::Infallible,
+    future::{Ready, ready},
     ops::Deref,
     pin::pin,
     task::{Context, Poll, Waker},
@@ -9,6 +11,7 @@ use std::{
 
 use tokio::task::unconstrained;
 use tower_health::{HealthCache, Permit, Policy, Provider, State, Transitions, Trials, Trip};
+use tower_service::Service;
 
 use crate::explorer::advance;
 
@@ -101,5 +104,22 @@ impl Deref for Scene {
 
     fn deref(&self) -> &Provider {
         &self.provider
+    }
+}
+
+/// A service that never becomes ready.
+pub(crate) struct Stuck;
+
+impl Service<()> for Stuck {
+    type Response = ();
+    type Error = Infallible;
+    type Future = Ready<Result<(), Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Pending
+    }
+
+    fn call(&mut self, (): ()) -> Self::Future {
+        ready(Ok(()))
     }
 }

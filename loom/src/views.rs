@@ -1,16 +1,24 @@
 //! Agreement of all views, in all threads.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    pin::pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
 
 use loom::sync::atomic::{
     AtomicBool,
     Ordering::{Acquire, Release},
 };
-use tower_health::{Cause, Override, Policy, Provider, State};
+use tower_health::{Cause, HealthLayer, Override, Policy, Provider, State, error::CircuitOpen};
+use tower_layer::Layer;
+use tower_service::Service;
 
 use crate::{
     explorer::{advance, ends, ends_within, race},
-    scene::{SECOND, Scene, trips_at},
+    scene::{SECOND, Scene, Stuck, trips_at},
 };
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -67,6 +75,10 @@ const CHANGES: [Change; 6] = [
         admits: true,
     },
 ];
+
+fn refused(provider: &Provider) -> CircuitOpen {
+    provider.admit().expect_err("it is open")
+}
 
 /// Checks every change with every pair of views.
 fn for_each_change_and_views(check: impl Fn(&'static Change, View, View)) {
@@ -153,6 +165,80 @@ fn refusal_is_of_the_window_that_is_open() {
     });
     let of_the_second = (Some(Cause::Failures), "down".to_owned());
     assert_eq!(refusals, HashSet::from([None, Some(of_the_second)]));
+}
+
+/// The caller's thread already has a copy of the refusal before.
+#[test]
+fn refusal_is_no_older_than_the_change_that_its_caller_knows_of() {
+    let changes: [fn(&Provider); 2] = [
+        |provider| provider.mark_unhealthy("worse"),
+        |provider| provider.force(Override::Open, HOUR, "maintenance"),
+    ];
+    let shown = |refusal: &CircuitOpen| format!("{refusal:?}");
+    for change in changes {
+        let seen = ends(move || {
+            let scene = Scene::open(trips_at(1));
+            let before = shown(&refused(&scene));
+            let is_changed = Arc::new(AtomicBool::new(false));
+            let told = Arc::clone(&is_changed);
+            let ((), seen) = race(
+                &scene,
+                move |provider| {
+                    change(provider);
+                    told.store(true, Release);
+                },
+                |provider| {
+                    let is_known = is_changed.load(Acquire);
+                    let is_shown = shown(&refused(provider)) != before;
+                    [is_known, is_shown]
+                },
+            );
+            assert_ne!(shown(&refused(&scene)), before);
+            seen
+        });
+        let in_order = HashSet::from([[false, false], [false, true], [true, true]]);
+        assert_eq!(seen, in_order);
+    }
+}
+
+#[test]
+fn threads_that_are_refused_at_once_get_the_same_refusal() {
+    ends(|| {
+        let scene = Scene::open(trips_at(1));
+        let (one, other) = race(&scene, refused, refused);
+        assert_eq!(format!("{one:?}"), format!("{other:?}"));
+    });
+}
+
+/// It reads no clock, because `poll_ready` has.
+#[test]
+fn service_that_is_to_refuse_shows_the_state_that_its_caller_knows_of() {
+    let seen = ends(|| {
+        let scene = Scene::open(trips_at(1));
+        let mut service = HealthLayer::new(Provider::clone(&scene)).layer(Stuck);
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(service.poll_ready(&mut cx).is_ready());
+        let is_closed = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&is_closed);
+        let ((), seen) = race(
+            &scene,
+            move |provider| {
+                provider.mark_healthy();
+                told.store(true, Release);
+            },
+            |_| {
+                let is_known = is_closed.load(Acquire);
+                let Poll::Ready(Err(error)) = pin!(service.call(())).poll(&mut cx) else {
+                    unreachable!("not refused");
+                };
+                let refusal: Box<CircuitOpen> = error.downcast().expect("a refusal");
+                [is_known, refusal.state() == State::Closed]
+            },
+        );
+        seen
+    });
+    let in_order = HashSet::from([[false, false], [false, true], [true, true]]);
+    assert_eq!(seen, in_order);
 }
 
 #[test]

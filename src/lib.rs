@@ -53,7 +53,7 @@
 //! A call through a closed breaker costs three atomic loads (one in `poll_ready`, one in `call`, one at its end): no lock, no
 //! allocation, no clock, no reference count.
 //! [`Trip::failure_rate`], [`Trip::slow_call`] and [`Trip::cancelled_after`] read the clock. A failure rate also adds an atomic
-//! counter, and a slow-call rule takes a short lock. A refusal waits for a lock only while the state is changing.
+//! counter, and a slow-call rule takes a short lock. A refusal takes a lock only once per thread and change of state.
 //! [Measurements][performance] include other crates.
 //!
 //! # Where to find what

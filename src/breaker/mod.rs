@@ -20,7 +20,8 @@
 //!                                  └──────────────▶ listeners, one transition at a time, in order
 //! ```
 //!
-//! A healthy call loads the [`HotSlot`] twice and takes no lock. If its permit is dropped, the breaker does not change.
+//! A healthy call loads the [`HotSlot`] twice and takes no lock. If its permit is dropped, the breaker does not change. A refused
+//! call gets its thread's copy of the refusal. A thread makes its copy under the lock, again after each change.
 //!
 //! `machine` is the state machine, without locks or clocks. `shared` has the lock and, with `success_counter`, the atomics. A
 //! [`Ticket`] holds the epoch in which the call was admitted. Each change of phase (the state without an override) begins a new
@@ -28,7 +29,8 @@
 //!
 //! | writer, under the breaker's lock | reader, without it | the reader then sees |
 //! |---|---|---|
-//! | `HotSlot::show`: Release, last of all | `HotSlot::state`: Acquire | the refusal and the counters of that state |
+//! | `HotSlot::show`: Release, last of all | `HotSlot::state`: Acquire | the refusal's id and the counters of that state |
+//! | `SharedBreaker::show` (`refusal_id`): Relaxed, before `HotSlot::show` | `standing_refusal`: Relaxed, after `HotSlot::state` | a refusal no older than that state |
 //! | `SharedBreaker::show` (`refuses_until`): Release | `is_healthy_again`: Acquire | that time; after it, the reader takes the lock |
 //! | `SuccessCounter::restart` (`until`): Release | `count`: Acquire | the restarted counters |
 //! | `Counter::{restart, take}`: AcqRel | `Counter::{start, add_one}`: Acquire, AcqRel | each success in exactly one count |

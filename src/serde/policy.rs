@@ -422,6 +422,7 @@ impl From<&Trials> for TrialsTable {
 struct ThrottleTable {
     default_wait: Option<RawValue>,
     max_wait: Option<RawValue>,
+    jitter: Option<RawValue>,
 }
 
 impl ThrottleTable {
@@ -429,9 +430,13 @@ impl ThrottleTable {
         let base = base.cloned().unwrap_or_default();
         let default_wait = wait("throttle.default_wait", self.default_wait)?;
         let max_wait = wait("throttle.max_wait", self.max_wait)?;
+        let jitter = optional("throttle.jitter", self.jitter, |given| {
+            limits::share(given.number()?)
+        })?;
         Ok(Throttle {
             default_wait: default_wait.unwrap_or(base.default_wait),
             max_wait: max_wait.unwrap_or(base.max_wait),
+            jitter: jitter.unwrap_or(base.jitter),
         })
     }
 }
@@ -441,6 +446,7 @@ impl From<&Throttle> for ThrottleTable {
         Self {
             default_wait: Some(throttle.default_wait.into()),
             max_wait: Some(throttle.max_wait.into()),
+            jitter: Some(throttle.jitter.into()),
         }
     }
 }

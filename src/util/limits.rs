@@ -23,6 +23,11 @@ pub(crate) fn ratio(ratio: f64) -> Result<f64, String> {
     must(ratio > 0.0 && ratio <= 1.0, ratio, limit)
 }
 
+pub(crate) fn share(share: f64) -> Result<f64, String> {
+    let limit = format_args!("at least 0 and at most 1, got {share}");
+    must((0.0..=1.0).contains(&share), share, limit)
+}
+
 pub(crate) fn rate_window(window: Duration) -> Result<Duration, String> {
     let limit = format_args!("at least {SHORTEST_WINDOW:?}, got {window:?}");
     must(window >= SHORTEST_WINDOW, window, limit)

@@ -38,7 +38,7 @@ use super::ticket::{Ticket, Trial};
 use crate::{
     outcome::{Judged, Outcome, OutcomeLabel, Reason},
     policy::Policy,
-    util::time::{MonotonicNanos, after},
+    util::time::{MonotonicNanos, after, random},
     view::{Cause, Override, State},
 };
 
@@ -619,9 +619,10 @@ impl Breaker {
         let trial_failed = match &mut self.phase {
             Phase::Open(window) => {
                 let rule = &self.policy.throttle;
-                let requested_until = after(now, self.waits.throttled_in_flight(rule, retry_after));
-                window.requested_until = window.requested_until.max(Some(requested_until));
-                window.until = window.until.max(requested_until);
+                let wait = self.waits.throttled_in_flight(rule, retry_after);
+                let until = after(now, rule.jittered(wait, window.chance));
+                window.requested_until = window.requested_until.max(Some(after(now, wait)));
+                window.until = window.until.max(until);
                 return;
             }
             _ if !counts => return,
@@ -649,20 +650,20 @@ impl Breaker {
     /// Closed → open: too many calls or checks failed.
     fn trip(&mut self, cause: Cause, now: Instant) {
         self.waits.forgive(now);
-        let requested_until = match cause {
+        let requested = match cause {
             Cause::Failures => self.streak.requested_wait(now),
             _ => None,
         };
         let wait = self.waits.backoff(&self.policy);
-        self.open(cause, false, wait, requested_until, now);
+        self.open(cause, false, wait, requested, now);
     }
 
     /// Half-open → open: a trial failed, or too many calls of the slow start did.
     fn reopen(&mut self, now: Instant) {
         self.waits.trial_failed();
-        let requested_until = self.streak.requested_wait(now);
+        let requested = self.streak.requested_wait(now);
         let wait = self.waits.backoff(&self.policy);
-        self.open(Cause::Failures, true, wait, requested_until, now);
+        self.open(Cause::Failures, true, wait, requested, now);
     }
 
     fn open(
@@ -670,18 +671,17 @@ impl Breaker {
         cause: Cause,
         trial_failed: bool,
         wait: Duration,
-        requested_until: Option<Duration>,
+        requested: Option<Duration>,
         now: Instant,
     ) {
-        let requested_until = requested_until.map(|wait| after(now, wait));
-        let backed_off = after(now, wait);
+        let chance = random();
+        let jittered = requested.map(|wait| self.policy.throttle.jittered(wait, chance));
         let window = OpenWindow {
             cause,
             began: now,
-            until: requested_until.map_or(backed_off, |requested_until| {
-                requested_until.max(backed_off)
-            }),
-            requested_until,
+            until: after(now, jittered.map_or(wait, |jittered| jittered.max(wait))),
+            requested_until: requested.map(|wait| after(now, wait)),
+            chance,
             trial_failed,
         };
         self.enter(Phase::Open(window.into()), now);

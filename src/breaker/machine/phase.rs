@@ -17,9 +17,13 @@ pub(super) struct OpenWindow {
     pub(super) cause: Cause,
     /// The time of the trip or of the last failed trial, from which [`max_hold`](crate::Backoff::max_hold) counts.
     pub(super) began: Instant,
+    /// The time from which a trial is admitted: at least `requested_until`, with jitter.
     pub(super) until: Instant,
     /// The time that the provider asked for; no check and no granted trial ends the window earlier.
     pub(super) requested_until: Option<Instant>,
+    /// Random number in `[0, 1)` for the jitter of requested waits. It is one for the window: of many calls that are throttled
+    /// at once, each with its own number, the largest would always be near 1.
+    pub(super) chance: f64,
     /// A trial has failed in this outage, so a reachability check proves nothing.
     pub(super) trial_failed: bool,
 }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     policy::Policy,
-    util::time::after,
+    util::time::{after, random},
     view::{Cause, Override, ProviderHealth, State},
 };
 
@@ -106,11 +106,13 @@ impl Breaker {
         let Policy {
             backoff, throttle, ..
         } = &*self.policy;
-        let left = row.retry_in.unwrap_or_default().min(backoff.longest());
-        let until = after(now, left);
-        let requested_until = row
-            .not_before
-            .map(|left| after(now, left.min(throttle.max_wait)));
+        let left = row.retry_in.unwrap_or_default();
+        let until = after(now, left.min(backoff.longest()));
+        let requested = row.not_before.map(|wait| wait.min(throttle.max_wait));
+        let jitter = left
+            .saturating_sub(row.not_before.unwrap_or_default())
+            .min(throttle.longest_jitter());
+        let jittered_until = after(now, requested.unwrap_or_default().saturating_add(jitter));
         let mut began = row.since.unwrap_or(now).min(now);
         if self.policy.trials.by_probe_only {
             // The row's wait is the rest of `max_hold`.
@@ -122,8 +124,9 @@ impl Breaker {
         OpenWindow {
             cause,
             began,
-            until: requested_until.map_or(until, |requested_until| requested_until.max(until)),
-            requested_until,
+            until: until.max(jittered_until),
+            requested_until: requested.map(|wait| after(now, wait)),
+            chance: random(),
             trial_failed: row.failed_trials > 0,
         }
     }

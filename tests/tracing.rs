@@ -9,7 +9,7 @@ use std::{
 
 use tokio::{runtime::Builder, time::advance};
 use tower::{Layer, Service, service_fn};
-use tower_health::{BoxError, FallbackChain, HealthCache, HealthLayer, Override};
+use tower_health::{BoxError, FallbackChain, HealthCache, HealthLayer, Override, Policy, Throttle};
 use tracing::{Level, info_span, subscriber::with_default};
 
 #[derive(Clone, Default)]
@@ -78,7 +78,8 @@ fn each_transition_is_one_event_and_a_warning_where_it_opens() {
 #[test]
 fn refusals_are_told_once_a_second_with_their_number() {
     logged(Level::DEBUG, async |log| {
-        let provider = HealthCache::default().provider("groq");
+        let without_jitter = Policy::new().throttle(Throttle::default().jitter(0.0));
+        let provider = HealthCache::new(without_jitter).provider("groq");
         provider.admit().unwrap().throttled(Some(secs(7)), "quota");
         let _opened = log.lines();
         for _ in 0..300 {

@@ -12,7 +12,7 @@ use http::{
     header::{DATE, RETRY_AFTER},
 };
 use mad_turmoil::time::SimClocksGuard;
-use rig::{Rig, secs};
+use rig::{Rig, secs, without_jitter};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_health::{BoxError, HealthLayer, Policy, State};
 
@@ -33,7 +33,7 @@ async fn no_open_window_goes_by_it() {
 #[tokio::test(start_paused = true)]
 async fn date_is_measured_by_that_of_its_provider() {
     let _guard = set_back();
-    let rig = Rig::new(Policy::new());
+    let rig = Rig::new(without_jitter(Policy::new()));
     throttle(&rig, &[(DATE, NOON), (RETRY_AFTER, SEVEN_SECONDS_PAST)]).await;
     assert_eq!(rig.wait(), secs(7));
     rig.await_half_open().await;
@@ -43,7 +43,7 @@ async fn date_is_measured_by_that_of_its_provider() {
 #[tokio::test(start_paused = true)]
 async fn date_of_a_provider_that_does_not_tell_its_own_is_waited_for_no_longer_than_an_hour() {
     let _guard = set_back();
-    let rig = Rig::new(Policy::new());
+    let rig = Rig::new(without_jitter(Policy::new()));
     throttle(&rig, &[(RETRY_AFTER, SEVEN_SECONDS_PAST)]).await;
     assert_eq!(rig.wait(), secs(60 * 60));
     rig.await_half_open().await;

@@ -19,7 +19,7 @@ use libfuzzer_sys::{
 };
 use tower::{Layer, ServiceExt, service_fn};
 use tower_health::{
-    Advance, Backoff, BoxError, Cause, HealthCache, HealthLayer, Policy, Provider, Trip,
+    Advance, Backoff, BoxError, Cause, HealthCache, HealthLayer, Policy, Provider, Throttle, Trip,
     http::{GrpcClassifier, HealthBody},
 };
 use tower_health_fuzz::{Ending, Script, paused};
@@ -314,7 +314,8 @@ fn failure(reason: &str) -> Verdict {
 fn with_a_strike() -> Provider {
     let policy = Policy::new()
         .trip(Trip::consecutive(2))
-        .backoff(Backoff::constant(BACKOFF));
+        .backoff(Backoff::constant(BACKOFF))
+        .throttle(Throttle::default().jitter(0.0));
     let provider = HealthCache::new(policy).provider("search");
     provider.mark_unhealthy("a strike");
     provider

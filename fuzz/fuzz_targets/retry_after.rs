@@ -12,7 +12,7 @@ use libfuzzer_sys::{
     fuzz_target,
 };
 use tower_health::{
-    Cause, HealthCache, Outcome,
+    Cause, HealthCache, Outcome, Policy, Throttle,
     http::{StatusClassifier, retry_hint},
 };
 use tower_health_fuzz::paused;
@@ -455,7 +455,8 @@ fn read(headers: &HeaderMap) -> Option<Duration> {
     assert_ne!(read, Some(Duration::ZERO));
     let retry_after = *retry_after;
     paused(async {
-        let provider = HealthCache::default().provider("search");
+        let throttle = Throttle::default().jitter(0.0);
+        let provider = HealthCache::new(Policy::new().throttle(throttle)).provider("search");
         provider.admit().expect("closed").record(outcome);
         let health = provider.health();
         let wait = retry_after.unwrap_or(DEFAULT_WAIT).min(LONGEST_WAIT);

@@ -24,6 +24,12 @@ pub(crate) fn trips_at(failures: u32) -> Policy {
     Policy::new().trip(Trip::consecutive(failures))
 }
 
+/// Returns the policy with throttles that last exactly as long as the provider asks.
+pub(crate) fn without_jitter(policy: Policy) -> Policy {
+    let throttle = policy.get_throttle().clone().jitter(0.0);
+    policy.throttle(throttle)
+}
+
 pub(crate) fn with_trials(trials: Trials) -> Policy {
     trips_at(1).trials(trials)
 }

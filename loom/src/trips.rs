@@ -10,7 +10,7 @@ use tower_health::{Policy, State, Trip};
 
 use crate::{
     explorer::{advance, ends, ends_within, race, race_of_three},
-    scene::{SECOND, Scene, trips_at},
+    scene::{SECOND, Scene, trips_at, without_jitter},
 };
 
 #[test]
@@ -120,7 +120,7 @@ fn success_that_knows_of_a_failure_ends_its_streak() {
 #[test]
 fn throttle_and_a_failure_at_once_open_once_and_the_named_time_holds() {
     ends(|| {
-        let mut scene = Scene::closed(trips_at(1));
+        let mut scene = Scene::closed(without_jitter(trips_at(1)));
         let (one, other) = (scene.call(), scene.call());
         let named = 600 * SECOND;
         race(

@@ -18,7 +18,7 @@ use tower_service::Service;
 
 use crate::{
     explorer::{advance, ends, ends_within, race},
-    scene::{SECOND, Scene, Stuck, trips_at},
+    scene::{SECOND, Scene, Stuck, trips_at, without_jitter},
 };
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -267,7 +267,7 @@ fn breaker_that_was_seen_healthy_does_not_refuse_for_an_earlier_outage() {
 #[test]
 fn refusal_ends_with_the_window_whichever_thread_advances_the_clock() {
     let admitted = ends(|| {
-        let scene = Scene::closed(trips_at(1));
+        let scene = Scene::closed(without_jitter(trips_at(1)));
         scene.call().throttled(Some(SECOND), "slow down");
         let ((), trial) = race(
             &scene,

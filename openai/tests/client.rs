@@ -7,7 +7,7 @@ use openai::{
     Answer, Proxy, Python, Upstream,
 };
 use tokio::time::{sleep, timeout};
-use tower_health::{Backoff, Cause, HealthCache, Policy, Provider, State, Transitions};
+use tower_health::{Backoff, Cause, HealthCache, Policy, Provider, State, Throttle, Transitions};
 
 const MOMENT: Duration = Duration::from_millis(50);
 const A_WHILE: Duration = Duration::from_millis(500);
@@ -40,7 +40,10 @@ struct Guarded {
 }
 
 fn guarded() -> Guarded {
-    let cache = HealthCache::new(Policy::new().backoff(Backoff::constant(MOMENT)));
+    let policy = Policy::new()
+        .backoff(Backoff::constant(MOMENT))
+        .throttle(Throttle::default().jitter(0.0));
+    let cache = HealthCache::new(policy);
     Guarded {
         provider: cache.provider("openai"),
         transitions: cache.subscribe(),

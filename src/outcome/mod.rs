@@ -40,7 +40,8 @@ pub enum Outcome {
         /// The error.
         reason: Reason,
         /// Minimum time for which the breaker stays open, if this failure opens it: the retry time that the provider asks
-        /// for, for example in `Retry-After`.
+        /// for, for example in `Retry-After`. [`Throttle`](crate::Throttle) sets the maximum, and by how much the breaker may stay
+        /// open longer.
         retry_after: Option<Duration>,
     },
     /// The provider failed, and a retry would fail too: a revoked key, an unpaid bill. It opens the breaker at once, whatever
@@ -51,7 +52,8 @@ pub enum Outcome {
     },
     /// The provider asked for a pause. The breaker opens for that time; it counts as neither failure nor failed trial.
     Throttled {
-        /// Length of the pause. [`Throttle`](crate::Throttle) sets the maximum, and the length if this is `None`.
+        /// Length of the pause. [`Throttle`](crate::Throttle) sets the maximum, the length if this is `None`, and by how much the
+        /// breaker may stay open longer.
         retry_after: Option<Duration>,
         /// The error that asked for the pause.
         reason: Reason,

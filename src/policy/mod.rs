@@ -115,7 +115,7 @@ impl Policy {
     }
 
     /// Sets how long the breaker stays open if the provider asks for a pause. Default: [`Throttle::default`], the time that the
-    /// provider asks for, at most 1 hour.
+    /// provider asks for, at most 1 hour, and up to a tenth longer at random.
     pub fn throttle(self, throttle: Throttle) -> Self {
         Self { throttle, ..self }
     }

@@ -48,7 +48,7 @@ impl Throttle {
 
     /// Sets the maximum wait, even if the provider asks for a longer one. Default: 1 hour.
     ///
-    /// [`jitter`](Self::jitter) can lengthen this maximum, too: by default, to at most 66 minutes.
+    /// [`jitter`](Self::jitter) comes on top: by default at most a tenth, which makes 66 minutes.
     ///
     /// # Panics
     ///
@@ -64,10 +64,10 @@ impl Throttle {
     /// Sets the jitter as a share of each wait, so that callers and replicas do not return to a provider at the same instant.
     /// Default: 0.1, which lengthens a wait by a random time of up to a tenth. 0 switches it off.
     ///
-    /// It never shortens a wait: no call is admitted before the time that the provider asked for. It applies to each wait that a
-    /// provider asks for, also with a [failure](crate::Outcome::Failure), and to the [default wait](Self::default_wait). It comes
-    /// on top of [`max_wait`](Self::max_wait). Throttles that arrive while the breaker is open share one random number, so that
-    /// many of them do not add up to the maximum.
+    /// It never shortens a wait. It applies to each wait that a provider asks for, also with a
+    /// [failure](crate::Outcome::Failure), and to the [default wait](Self::default_wait). It comes on top of
+    /// [`max_wait`](Self::max_wait). [`not_before`](crate::ProviderHealth::not_before) shows the time without jitter: from that
+    /// time on, a passed check or a [granted trial](crate::Provider::grant_trial) can end the wait.
     ///
     /// # Panics
     ///

@@ -34,8 +34,9 @@ pub struct ProviderHealth {
     pub since: Option<Instant>,
     /// Time until a call is admitted. `None` if it would be admitted now.
     pub retry_in: Option<Duration>,
-    /// Time until the moment that the provider itself [asked for](crate::Outcome::Throttled). No check and no granted trial ends
-    /// the wait earlier. `None` if the provider asked for none, or the moment has passed.
+    /// Time until the moment that the provider itself [asked for](crate::Outcome::Throttled), without
+    /// [jitter](crate::Throttle::jitter). No check and no granted trial ends the wait earlier. `None` if the provider asked for
+    /// none, or the moment has passed.
     pub not_before: Option<Duration>,
     /// Remaining time of the override. `None` if the breaker is not [forced](crate::Provider::force).
     pub forced_for: Option<Duration>,

@@ -206,9 +206,13 @@ impl Run {
         }
     }
 
-    /// Rules 7 and 8: the views agree with each other, and with what was announced.
+    /// Rules 7 and 8: the views agree with each other, and with what was announced. No call is admitted before the time that
+    /// the provider asked for.
     fn look(&mut self) -> ProviderHealth {
         let health = self.rig.health();
+        if health.state == State::Open && !health.healthy {
+            assert!(health.not_before <= health.retry_in);
+        }
         for transition in received(&mut self.transitions) {
             assert_eq!(transition.from, self.state);
             assert_ne!(transition.to, self.state);

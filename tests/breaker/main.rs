@@ -4,6 +4,7 @@ mod any_order;
 mod contention;
 mod failure_rate;
 mod fatal;
+mod jitter;
 mod noise;
 mod origin;
 mod policy;

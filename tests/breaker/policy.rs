@@ -38,7 +38,8 @@ fn defaults_are_those_that_are_documented() {
         .throttle(
             Throttle::default()
                 .default_wait(secs(15))
-                .max_wait(secs(3_600)),
+                .max_wait(secs(3_600))
+                .jitter(0.1),
         );
     assert_eq!(Policy::new(), written_out);
     assert_eq!(Policy::default(), written_out);
@@ -76,6 +77,7 @@ fn each_setting_is_a_difference() {
         Policy::new().trials(Trials::default().by_probe_only(true)),
         Policy::new().throttle(Throttle::default().default_wait(secs(1))),
         Policy::new().throttle(Throttle::default().max_wait(secs(1))),
+        Policy::new().throttle(Throttle::default().jitter(0.2)),
         Policy::new().observe_only(true),
     ] {
         assert_ne!(changed, defaults);
@@ -157,6 +159,17 @@ fn ratios_that_nobody_can_mean_are_refused() {
 
 /// Scenario 16.
 #[test]
+fn shares_of_jitter_that_nobody_can_mean_are_refused() {
+    for share in [-0.1, 1.000_001, f64::INFINITY, f64::NEG_INFINITY, f64::NAN] {
+        assert_eq!(
+            refusal(|| Throttle::default().jitter(share)),
+            format!("`Throttle::jitter` must be at least 0 and at most 1, got {share}")
+        );
+    }
+}
+
+/// Scenario 16.
+#[test]
 fn backoff_that_shrinks_is_refused() {
     assert_eq!(
         refusal(|| Backoff::exponential(secs(2), secs(1))),
@@ -184,8 +197,10 @@ fn limits_themselves_are_accepted() {
     let policy = Policy::new()
         .trip(trip)
         .backoff(backoff)
-        .trials(Trials::new(1).lease(MOMENT).pause(Duration::ZERO));
+        .trials(Trials::new(1).lease(MOMENT).pause(Duration::ZERO))
+        .throttle(Throttle::default().jitter(1.0));
     assert_eq!(Rig::new(policy.clone()).policy(), policy);
+    let _ = Throttle::default().jitter(0.0);
     let _ = Trip::failure_rate(f64::MIN_POSITIVE, Duration::MAX).min_calls(u32::MAX);
 }
 
@@ -385,7 +400,8 @@ fn getters_give_what_setters_took() {
         .by_probe_only(true);
     let throttle = Throttle::default()
         .default_wait(secs(17))
-        .max_wait(secs(18));
+        .max_wait(secs(18))
+        .jitter(0.75);
     let policy = Policy::new()
         .trip(trip.clone())
         .backoff(backoff.clone())
@@ -424,6 +440,7 @@ fn getters_give_what_setters_took() {
 
     assert_eq!(throttle.get_default_wait(), secs(17));
     assert_eq!(throttle.get_max_wait(), secs(18));
+    assert!((throttle.get_jitter() - 0.75).abs() < f64::EPSILON);
 
     let rate = Trip::failure_rate(0.5, secs(6));
     assert_eq!(rate.get_consecutive(), None);

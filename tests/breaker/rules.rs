@@ -14,7 +14,7 @@ use tower_health::{
     State, Trials, Trip,
 };
 
-use crate::rig::{MOMENT, Race, Rig, assert_same, just_under, received, secs};
+use crate::rig::{MOMENT, Race, Rig, assert_same, just_under, received, secs, without_jitter};
 
 fn doubling() -> Policy {
     Policy::new().backoff(Backoff::exponential(secs(10), secs(60)))
@@ -33,7 +33,7 @@ fn failure_that_names(wait: Duration) -> Outcome {
 #[tokio::test(start_paused = true)]
 async fn rule_0_window_ends_no_sooner_than_the_furthest_time_that_its_streak_named() {
     for (first, second) in [(600, 0), (600, 5), (0, 600), (5, 600)] {
-        let rig = Rig::new(Policy::new());
+        let rig = Rig::new(without_jitter(Policy::new()));
         for wait in [first, second] {
             rig.call().record(failure_that_names(secs(wait)));
         }
@@ -50,7 +50,7 @@ async fn rule_0_window_ends_no_sooner_than_the_furthest_time_that_its_streak_nam
 /// Rule 0: it is a time, and not a length from the last failure on.
 #[tokio::test(start_paused = true)]
 async fn rule_0_time_that_a_failure_named_counts_from_that_failure() {
-    let rig = Rig::new(Policy::new());
+    let rig = Rig::new(without_jitter(Policy::new()));
     rig.call().record(failure_that_names(secs(600)));
     advance(secs(200)).await;
     rig.fail();
@@ -93,7 +93,7 @@ async fn rule_0_holds_for_whatever_the_streak_trips_by() {
         |rig| rig.call().record(Outcome::fatal("401")),
     ];
     for trip in trip {
-        let rig = Rig::new(Policy::new());
+        let rig = Rig::new(without_jitter(Policy::new()));
         rig.call().record(failure_that_names(secs(100_000)));
         trip(&rig);
         assert_eq!(rig.wait(), secs(3_600));
@@ -253,7 +253,7 @@ async fn rule_1_late_cancellation_is_no_failure() {
 /// Rule 1, its exception.
 #[tokio::test(start_paused = true)]
 async fn rule_1_late_throttle_raises_the_deadline_and_never_shortens_it() {
-    let rig = Rig::new(Policy::new());
+    let rig = Rig::new(without_jitter(Policy::new()));
     let late = [(); 4].map(|()| rig.call());
     rig.trip();
     let tripped = rig.health();
@@ -278,7 +278,7 @@ async fn rule_1_late_throttle_raises_the_deadline_and_never_shortens_it() {
 /// Rule 1, its exception.
 #[tokio::test(start_paused = true)]
 async fn rule_1_late_throttle_counts_from_when_it_was_said_and_within_bounds() {
-    let rig = Rig::new(Policy::new());
+    let rig = Rig::new(without_jitter(Policy::new()));
     let late = [rig.call(), rig.call()];
     rig.trip();
     let [first, second] = late;
@@ -310,7 +310,7 @@ async fn rule_1_late_throttle_opens_nothing() {
 /// Rule 1, its exception.
 #[tokio::test(start_paused = true)]
 async fn rule_1_throttle_of_a_call_that_only_a_force_admitted_raises_the_deadline() {
-    let rig = Rig::open(Policy::new());
+    let rig = Rig::open(without_jitter(Policy::new()));
     rig.force(Override::Closed, secs(10), "trust me");
     rig.throttle(secs(90));
     assert!(rig.is_healthy());
@@ -446,7 +446,7 @@ async fn rule_3_released_slot_admits_the_next_trial_and_the_verdict_still_counts
     first.failure("reset");
     assert_eq!(rig.wait(), secs(20));
 
-    let rig = Rig::half_open(doubling()).await;
+    let rig = Rig::half_open(without_jitter(doubling())).await;
     let mut first = rig.trial();
     first.release_slot();
     first.throttled(Some(secs(7)), "slow down");
@@ -967,7 +967,8 @@ async fn rule_9_longest_durations_do_not_overflow() {
         .throttle(
             tower_health::Throttle::default()
                 .default_wait(longest)
-                .max_wait(longest),
+                .max_wait(longest)
+                .jitter(1.0),
         );
     let rig = Rig::half_open(policy.clone()).await;
     drop(rig.trial());
@@ -1181,7 +1182,7 @@ async fn rule_13_marks_do_not_prolong_the_prison() {
 /// Rule 13.
 #[tokio::test(start_paused = true)]
 async fn rule_13_longer_wait_than_max_hold_is_waited_for() {
-    let rig = Rig::new(by_probe_only(1));
+    let rig = Rig::new(without_jitter(by_probe_only(1)));
     rig.throttle(secs(1_000));
     assert_eq!(rig.wait(), secs(1_000));
     advance(secs(1_000)).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, advance};
 use tower_health::{Backoff, Cause, Outcome, Override, Policy, State, Throttle, Trials, Trip};
 
-use crate::rig::{MOMENT, Rig, just_under, secs};
+use crate::rig::{MOMENT, Rig, just_under, secs, without_jitter};
 
 fn doubling() -> Policy {
     Policy::new().backoff(Backoff::exponential(secs(10), secs(60)))
@@ -65,7 +65,7 @@ async fn failure_counts_and_trips_at_the_limit() {
 #[tokio::test(start_paused = true)]
 async fn failure_that_names_a_time_opens_for_at_least_that_long() {
     for (named, wait) in [(7, 60), (90, 90), (1_000_000, 3_600)] {
-        let rig = Rig::new(Policy::new());
+        let rig = Rig::new(without_jitter(Policy::new()));
         for _ in 0..2 {
             assert_eq!(
                 rig.state(),
@@ -81,7 +81,7 @@ async fn failure_that_names_a_time_opens_for_at_least_that_long() {
 
 #[tokio::test(start_paused = true)]
 async fn failed_trial_that_names_a_time_opens_for_at_least_that_long() {
-    let rig = Rig::half_open(doubling()).await;
+    let rig = Rig::half_open(without_jitter(doubling())).await;
     rig.trial().record(failure_with(secs(90)));
     assert_eq!(rig.wait(), secs(90));
     rig.await_half_open().await;
@@ -103,7 +103,7 @@ async fn throttled_waits_as_long_as_the_provider_named_within_bounds() {
         (impatient.clone(), Some(secs(31)), secs(30)),
         (impatient.default_wait(secs(31)), None, secs(30)),
     ] {
-        let rig = Rig::new(Policy::new().throttle(throttle));
+        let rig = Rig::new(without_jitter(Policy::new().throttle(throttle)));
         rig.call().throttled(named, "slow down");
         assert_eq!(rig.state(), State::Open);
         assert_eq!(rig.wait(), wait);
@@ -123,7 +123,7 @@ async fn throttled_for_no_time_is_on_trial_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn throttles_in_a_row_that_name_no_time_double_the_wait_up_to_five_minutes() {
-    let rig = Rig::new(Policy::new());
+    let rig = Rig::new(without_jitter(Policy::new()));
     for wait in [15, 30, 60, 120, 240, 300, 300] {
         rig.call().throttled(None, "slow down");
         assert_eq!(rig.wait(), secs(wait));
@@ -149,7 +149,7 @@ async fn waits_of_throttles_grow_to_their_bounds() {
         let throttle = Throttle::default()
             .default_wait(secs(default_wait))
             .max_wait(secs(max_wait));
-        let rig = Rig::new(Policy::new().throttle(throttle));
+        let rig = Rig::new(without_jitter(Policy::new().throttle(throttle)));
         for wait in waits {
             rig.call().throttled(None, "slow down");
             assert_eq!(rig.wait(), secs(wait));
@@ -160,7 +160,7 @@ async fn waits_of_throttles_grow_to_their_bounds() {
 
 #[tokio::test(start_paused = true)]
 async fn throttles_of_calls_at_once_are_one() {
-    let rig = Rig::new(Policy::new());
+    let rig = Rig::new(without_jitter(Policy::new()));
     let calls: Vec<_> = (0..10).map(|_| rig.call()).collect();
     for call in calls {
         call.throttled(None, "slow down");
@@ -182,7 +182,7 @@ async fn throttled_is_no_strike() {
 
 #[tokio::test(start_paused = true)]
 async fn throttled_does_not_lengthen_the_backoff() {
-    let rig = Rig::half_open(doubling()).await;
+    let rig = Rig::half_open(without_jitter(doubling())).await;
     for _ in 0..3 {
         rig.throttle(secs(5));
         assert_eq!(rig.wait(), secs(5));
@@ -577,7 +577,7 @@ async fn answers_of_one_half_open_time_are_in_no_row_with_those_of_the_next() {
 
 #[tokio::test(start_paused = true)]
 async fn throttled_trial_waits_as_long_as_was_named() {
-    let rig = Rig::half_open(Policy::new()).await;
+    let rig = Rig::half_open(without_jitter(Policy::new())).await;
     rig.throttle(secs(7));
     assert_eq!(rig.health().cause, Some(Cause::Throttled));
     assert_eq!(rig.health().last_error.unwrap(), "slow down");
@@ -906,11 +906,11 @@ async fn no_trial_is_granted_where_nothing_is_waited_for() {
 
 #[tokio::test(start_paused = true)]
 async fn no_trial_is_granted_before_a_time_that_the_provider_named() {
-    let throttled = Rig::new(Policy::new());
+    let throttled = Rig::new(without_jitter(Policy::new()));
     throttled.throttle(secs(30));
-    let named_by_a_failure = Rig::new(Policy::new().trip(Trip::consecutive(1)));
+    let named_by_a_failure = Rig::new(without_jitter(Policy::new()).trip(Trip::consecutive(1)));
     named_by_a_failure.call().record(failure_with(secs(30)));
-    let named_late = Rig::new(Policy::new());
+    let named_late = Rig::new(without_jitter(Policy::new()));
     let late = [named_late.call(), named_late.call()];
     named_late.trip();
     for (call, wait) in late.into_iter().zip([30, 5]) {

@@ -9,7 +9,7 @@ use tower_health::{
     State, Throttle, Trials, Trip,
 };
 
-use crate::rig::{MOMENT, Rig, just_under, received, secs};
+use crate::rig::{MOMENT, Rig, just_under, received, secs, without_jitter};
 
 /// As in the next process, after an hour in which there was none.
 async fn after_a_restart(policy: Policy, snapshot: &Snapshot) -> Rig {
@@ -104,7 +104,7 @@ async fn nothing_shortens_a_restored_throttle() {
         };
         rig.call().record(failure);
     };
-    let at_once = Policy::new().trip(Trip::consecutive(1));
+    let at_once = without_jitter(Policy::new().trip(Trip::consecutive(1)));
     let ways: [(Way<'_>, Cause); 2] = [
         (&|rig| rig.throttle(secs(300)), Cause::Throttled),
         (&named_by_a_failure, Cause::Failures),
@@ -123,6 +123,20 @@ async fn nothing_shortens_a_restored_throttle() {
         rig.await_half_open().await;
         probe.round().await;
         assert_eq!(rig.state(), State::Closed);
+    }
+}
+
+/// What jitter added to the wait goes on too, also once the named time is over.
+#[tokio::test(start_paused = true)]
+async fn restored_throttle_ends_when_it_would_have() {
+    let policy = Policy::new().throttle(Throttle::default().jitter(1.0));
+    let mut rig = Rig::new(policy.clone());
+    rig.throttle(secs(3_000));
+    while rig.health().retry_in.is_some_and(|left| left > secs(500)) {
+        advance(secs(500)).await;
+        let before = rig.health();
+        rig = after_a_restart(policy.clone(), &rig.cache.snapshot()).await;
+        assert_eq!(rig.health(), an_hour_later(before));
     }
 }
 
@@ -290,14 +304,13 @@ async fn windows_are_no_longer_than_the_new_policy_allows_for() {
     rig.throttle(day);
     let throttled = rig.cache.snapshot();
     let impatient = Policy::new().throttle(Throttle::default().max_wait(secs(700)));
-    assert_eq!(
-        after_a_restart(Policy::new(), &throttled).await.wait(),
-        secs(3_600)
-    );
-    assert_eq!(
-        after_a_restart(impatient, &throttled).await.wait(),
-        secs(700)
-    );
+    for (policy, wait) in [(Policy::new(), secs(3_600)), (impatient, secs(700))] {
+        let rig = after_a_restart(without_jitter(policy.clone()), &throttled).await;
+        assert_eq!(rig.wait(), wait);
+        let rig = after_a_restart(policy, &throttled).await;
+        assert_eq!(rig.health().not_before, Some(wait));
+        assert!((wait..=wait + wait / 10).contains(&rig.wait()));
+    }
 }
 
 /// Rule 3: a process that restarts again and again, with a broken probe, is no prison.

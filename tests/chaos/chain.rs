@@ -31,11 +31,14 @@ pub(crate) const TIMEOUT: Duration = Duration::from_millis(500);
 const SLOW: Duration = Duration::from_millis(300);
 const INTERVAL: Duration = Duration::from_millis(250);
 const OPEN_AT_MOST: Duration = Duration::from_millis(400);
+/// Of a throttle, by default: a tenth.
+const JITTER_AT_MOST: Duration = Duration::from_millis(40);
 
 /// From the end of the chaos on: what is under way fails, the breaker is open for the longest, and
 /// then it takes a trial, or a check whose turn may have to come. A slow start takes another.
 pub(crate) const RECOVERY: Duration = TIMEOUT
     .saturating_add(OPEN_AT_MOST)
+    .saturating_add(JITTER_AT_MOST)
     .saturating_add(INTERVAL)
     .saturating_add(TIMEOUT)
     .saturating_add(INTERVAL)

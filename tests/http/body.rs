@@ -27,10 +27,12 @@ use tokio::{
 use tokio_test::{assert_pending, assert_ready, task};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_health::{
-    BoxError, Cause, Classify, HealthCache, HealthLayer, Outcome, Policy, Provider, State, Trip,
+    BoxError, Cause, Classify, HealthCache, HealthLayer, Outcome, Provider, State, Trip,
     error::{CircuitOpen, find},
     http::{HealthBody, IdleBody, JudgeBody, StatusClassifier, StreamVerdict},
 };
+
+use crate::policy_without_jitter;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -1215,7 +1217,7 @@ fn struck(trip: Trip) -> Provider {
 }
 
 fn tripping_at(trip: Trip) -> Provider {
-    HealthCache::new(Policy::new().trip(trip.within(Duration::MAX))).provider("groq")
+    HealthCache::new(policy_without_jitter().trip(trip.within(Duration::MAX))).provider("groq")
 }
 
 fn strikes(provider: &Provider) -> u32 {

@@ -25,6 +25,8 @@ use tower_health::{
     http::{GrpcClassifier, HealthBody, IdleBody, StatusClassifier},
 };
 
+use crate::{cache_without_jitter, policy_without_jitter};
+
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Headers or trailers.
@@ -289,7 +291,7 @@ mod waits {
             ("grpc-retry-pushback-ms", "120000"),
             ("grpc-status-details-bin", &*details),
         ] {
-            let provider = HealthCache::default().provider("search");
+            let provider = cache_without_jitter().provider("search");
             for _ in 0..2 {
                 let unavailable = empty(200, &[("grpc-status", "14"), named]);
                 let _unread = respond(&provider, unavailable).await;
@@ -685,7 +687,8 @@ fn failure(reason: &'static str) -> Health {
 
 /// A provider that trips at its third failure, and has one.
 fn with_a_strike() -> Provider {
-    let provider = HealthCache::new(Policy::new().trip(Trip::consecutive(3))).provider("search");
+    let provider =
+        HealthCache::new(policy_without_jitter().trip(Trip::consecutive(3))).provider("search");
     provider.mark_unhealthy("a strike");
     provider
 }

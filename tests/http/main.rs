@@ -12,3 +12,14 @@ mod read_errors;
 mod replay;
 mod statuses;
 mod unavailable;
+
+use tower_health::{HealthCache, Policy, Throttle};
+
+/// A cache whose throttles last exactly as long as the provider asks.
+fn cache_without_jitter() -> HealthCache {
+    HealthCache::new(policy_without_jitter())
+}
+
+fn policy_without_jitter() -> Policy {
+    Policy::new().throttle(Throttle::default().jitter(0.0))
+}

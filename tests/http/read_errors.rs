@@ -29,6 +29,8 @@ use tower_health::{
     },
 };
 
+use crate::cache_without_jitter;
+
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -418,7 +420,7 @@ fn counting() -> (
 
 /// A provider with one strike.
 fn struck() -> Provider {
-    let provider = HealthCache::default().provider("openai");
+    let provider = cache_without_jitter().provider("openai");
     provider.mark_unhealthy("a strike");
     provider
 }

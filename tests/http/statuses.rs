@@ -37,6 +37,8 @@ use tower_health::{
 };
 use tower_test::mock;
 
+use crate::cache_without_jitter;
+
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -519,7 +521,7 @@ async fn a_403_that_names_a_time_throttles() {
         StatusClassifier::new().credentials_as_failures(),
     ];
     for classifier in classifiers {
-        let provider = HealthCache::default().provider("github");
+        let provider = cache_without_jitter().provider("github");
         provider.mark_unhealthy("a strike");
         let layer = HealthLayer::new(provider.clone()).classify(classifier.clone());
         call(&layer, 403, &[("retry-after", "60")]).await.unwrap();
@@ -741,7 +743,7 @@ mod hints {
                 90,
             ),
         ] {
-            let provider = HealthCache::default().provider("groq");
+            let provider = cache_without_jitter().provider("groq");
             let layer = HealthLayer::new(provider.clone()).classify(classifier);
             call(&layer, 429, &headers).await.unwrap();
             assert_eq!(provider.health().retry_in, Some(seconds * SECOND));
@@ -781,7 +783,7 @@ mod hints {
 /// The last answer that a quota allows is served, and the next call goes elsewhere.
 #[tokio::test(start_paused = true)]
 async fn a_success_that_uses_a_quota_up_is_served_and_the_next_call_goes_elsewhere() {
-    let cache = HealthCache::default();
+    let cache = cache_without_jitter();
     let classifier = StatusClassifier::new().outcome_with(|status, headers| {
         let is_last = status.is_success() && headers.get("x-ratelimit-remaining-requests")? == "0";
         is_last.then(|| Outcome::throttled(Some(6 * SECOND), "quota used up"))
@@ -1148,9 +1150,9 @@ mod check {
     }
 }
 
-/// A provider with the default policy, and the layer that guards it.
+/// A provider without jitter, and the layer that guards it.
 fn guarded(id: &str) -> (Provider, HealthLayer<StatusClassifier>) {
-    let provider = HealthCache::default().provider(id);
+    let provider = cache_without_jitter().provider(id);
     let layer = HealthLayer::http(provider.clone());
     (provider, layer)
 }

@@ -22,6 +22,8 @@ use tower_health::{
     },
 };
 
+use crate::cache_without_jitter;
+
 mod grpc {
     use super::*;
 
@@ -165,7 +167,7 @@ mod chains {
 
     #[tokio::test(start_paused = true)]
     async fn provider_that_does_not_take_the_request_does_not_matter() {
-        let cache = HealthCache::default();
+        let cache = cache_without_jitter();
         let paused = cache.provider("paused");
         paused
             .admit()
@@ -406,7 +408,7 @@ struct Chain {
 
 impl Chain {
     fn of<const N: usize>(answers: [(&'static str, Answer); N]) -> Self {
-        let cache = HealthCache::default();
+        let cache = cache_without_jitter();
         let entries = answers.into_iter();
         let chain = entries.fold(FallbackChain::http(), |chain, (id, answer)| {
             let answers = service_fn(move |_| ready(answer.give()));
@@ -429,7 +431,7 @@ impl Chain {
 }
 
 fn provider() -> Provider {
-    HealthCache::default().provider("groq")
+    cache_without_jitter().provider("groq")
 }
 
 /// The reasons of the attempts in the body.

@@ -21,7 +21,7 @@ use tower::{
 };
 use tower_health::{
     BoxError, Cause, Classify, ClassifyWith, ErrorsAsFailures, Health, HealthCache, HealthLayer,
-    Outcome, Override, Permit, Policy, Provider, Reason, ResponseFuture, State, Trip,
+    Outcome, Override, Permit, Policy, Provider, Reason, ResponseFuture, State, Throttle, Trip,
     error::{self, CircuitOpen, Kind},
 };
 use tower_test::mock;
@@ -808,7 +808,8 @@ impl Error for Knot {
 }
 
 fn provider() -> Provider {
-    HealthCache::default().provider("search")
+    let without_jitter = Policy::new().throttle(Throttle::default().jitter(0.0));
+    HealthCache::new(without_jitter).provider("search")
 }
 
 fn open_circuit() -> CircuitOpen {

@@ -25,7 +25,7 @@ use hyper_util::{
 use tokio::net::{TcpListener, TcpSocket};
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_health::{
-    BoxError, Cause, HealthCache, HealthLayer, KeyedHealthLayer, Outcome, State,
+    BoxError, Cause, HealthCache, HealthLayer, KeyedHealthLayer, Outcome, Policy, State, Throttle,
     error::{self, CircuitOpen},
     http::{HealthBody, PerAuthority, StatusClassifier},
 };
@@ -176,7 +176,8 @@ async fn host_that_is_too_long_for_a_name_passes() {
 
 #[tokio::test(start_paused = true)]
 async fn responses_are_judged_by_their_status() {
-    let cache = HealthCache::default();
+    let without_jitter = Policy::new().throttle(Throttle::default().jitter(0.0));
+    let cache = HealthCache::new(without_jitter);
     let mut throttled = client(&cache, StatusCode::TOO_MANY_REQUESTS);
     let mut blameless = client(&cache, StatusCode::NOT_FOUND);
 

@@ -91,9 +91,11 @@ impl Rules {
             )
             .trials(self.trials())
             .throttle(
+                // Without jitter, because the model cannot foretell a random number.
                 Throttle::default()
                     .default_wait(self.default_wait)
-                    .max_wait(self.max_wait),
+                    .max_wait(self.max_wait)
+                    .jitter(0.0),
             )
             .observe_only(self.observe_only)
     }

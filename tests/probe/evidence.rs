@@ -5,7 +5,7 @@ use std::{future::ready, time::Duration};
 use tokio::time::{Instant, advance, sleep, timeout};
 use tower_health::{
     Backoff, Cause, Check, HealthCache, HealthProbe, Outcome, Override, Policy, Provider,
-    ProviderHealth, State, Trials, Trip,
+    ProviderHealth, State, Throttle, Trials, Trip,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -486,7 +486,7 @@ async fn max_hold_is_measured_from_the_beginning_of_the_window() {
 async fn no_check_shortens_a_throttled_window() {
     for depth in [REACHES, WORKS] {
         for named in [Some(40 * SECOND), None] {
-            let it = Patient::default();
+            let it = Patient::of(without_jitter());
             it.provider().admit().unwrap().throttled(named, "429");
             let wait = named.unwrap_or(15 * SECOND);
             it.check(depth, PASSES).await;
@@ -787,8 +787,13 @@ impl Patient {
     }
 }
 
+/// The default policy, with throttles that last exactly as long as the provider asks.
+fn without_jitter() -> Policy {
+    Policy::new().throttle(Throttle::default().jitter(0.0))
+}
+
 fn policy_of_one() -> Policy {
-    Policy::new().trip(Trip::consecutive(1))
+    without_jitter().trip(Trip::consecutive(1))
 }
 
 /// A probe whose turns are at 0 s, 30 s, 60 s.

@@ -29,6 +29,12 @@ pub(crate) fn just_under(limit: Duration) -> Duration {
     limit.checked_sub(MOMENT).expect("longer than zero")
 }
 
+/// The policy, with throttles that last exactly as long as the provider asks.
+pub(crate) fn without_jitter(policy: Policy) -> Policy {
+    let throttle = policy.get_throttle().clone().jitter(0.0);
+    policy.throttle(throttle)
+}
+
 /// A cache that knows one provider.
 pub(crate) struct Rig {
     pub(crate) cache: HealthCache,

@@ -62,6 +62,7 @@ fn defaults_can_be_written_out() {
         [throttle]
         default_wait = "15s"
         max_wait = "1h"
+        jitter = 0.1
     "#;
     assert_eq!(from_toml(written_out), Policy::default());
     let policy = |text| from_toml(text);
@@ -84,7 +85,7 @@ fn each_setting_does_what_its_setter_does() {
         trip = { consecutive = 5, exact = true, within = "1h 30m", failure_rate = { ratio = 0.25, window = "30s", min_calls = 7 }, slow_call = "2s 500ms", cancelled_after = "0s" }
         backoff = { exponential = { first = "10s", max = "5m", factor = 1.5 }, jitter = "full", max_hold = "20m" }
         trials = { at_once = 3, to_close = 2, lease = "5s", pause = "0s", by_probe_only = true, slow_start = true }
-        throttle = { default_wait = "3s", max_wait = "2m" }
+        throttle = { default_wait = "3s", max_wait = "2m", jitter = 0.25 }
         "#,
     );
     let by_setters = Policy::new()
@@ -114,7 +115,8 @@ fn each_setting_does_what_its_setter_does() {
         .throttle(
             Throttle::default()
                 .default_wait(secs(3))
-                .max_wait(secs(120)),
+                .max_wait(secs(120))
+                .jitter(0.25),
         )
         .observe_only(true)
         .release_on_open(true);
@@ -335,6 +337,26 @@ fn ratios_and_factors_that_nobody_can_mean_are_refused_by_name() {
             format!("backoff.exponential.factor: {must}, got {got}")
         );
     }
+    for (share, got) in [
+        ("-0.1", "-0.1"),
+        ("1.1", "1.1"),
+        ("nan", "NaN"),
+        ("inf", "inf"),
+    ] {
+        let error = toml::from_str::<Policy>(&format!("throttle.jitter = {share}")).unwrap_err();
+        let must = "must be at least 0 and at most 1";
+        assert_eq!(
+            error.message(),
+            format!("throttle.jitter: {must}, got {got}")
+        );
+    }
+    assert_eq!(
+        refusal(&json!({"throttle": {"jitter": "full"}})),
+        r#"throttle.jitter: must be a number, got "full""#
+    );
+    for share in [0, 1] {
+        let _accepted = from_json(json!({"throttle": {"jitter": share}}));
+    }
     let not_a_number = r#"trip.failure_rate = { ratio = nan, window = "1s" }"#;
     let error = toml::from_str::<Policy>(not_a_number).unwrap_err();
     assert_eq!(
@@ -376,7 +398,7 @@ fn what_is_not_a_setting_is_refused() {
         ),
         (
             json!({"throttle": {"wait": "1s"}}),
-            "unknown field `wait`, expected `default_wait` or `max_wait`",
+            "unknown field `wait`, expected one of `default_wait`, `max_wait`, `jitter`",
         ),
         (
             json!({"backoff": {"jitter": "some"}}),
@@ -478,7 +500,12 @@ fn base() -> Policy {
                 .pause(secs(2))
                 .by_probe_only(true),
         )
-        .throttle(Throttle::default().default_wait(secs(5)).max_wait(secs(50)))
+        .throttle(
+            Throttle::default()
+                .default_wait(secs(5))
+                .max_wait(secs(50))
+                .jitter(0.5),
+        )
         .observe_only(true)
 }
 
@@ -506,7 +533,10 @@ fn what_is_not_written_is_that_of_the_base() {
         laid_over(&base, "trials = { to_close = 1, by_probe_only = false }"),
         base.clone().trials(trials)
     );
-    let throttle = Throttle::default().default_wait(secs(5)).max_wait(secs(30));
+    let throttle = Throttle::default()
+        .default_wait(secs(5))
+        .max_wait(secs(30))
+        .jitter(0.5);
     assert_eq!(
         laid_over(&base, r#"throttle.max_wait = "30s""#),
         base.clone().throttle(throttle)
@@ -617,7 +647,7 @@ fn policy_is_written_in_full() {
         "trip": {"consecutive": 2, "exact": false, "within": "5m"},
         "backoff": {"constant": "1m", "jitter": "none", "max_hold": "10m"},
         "trials": {"at_once": 1, "to_close": 1, "lease": "1m", "pause": "1s", "by_probe_only": false, "slow_start": false},
-        "throttle": {"default_wait": "15s", "max_wait": "1h"},
+        "throttle": {"default_wait": "15s", "max_wait": "1h", "jitter": 0.1},
     });
     assert_eq!(json!(Policy::new()), default);
     let growing = Backoff::exponential(secs(5), secs(5));
@@ -691,12 +721,13 @@ prop_compose! {
         (at_once, to_close) in (1..=u32::MAX, 1..=u32::MAX),
         times in [lengths(), lengths(), lengths(), lengths()],
         (by_probe_only, slow_start, observe_only, release_on_open) in any::<(bool, bool, bool, bool)>(),
+        share in prop_oneof![Just(0.0), Just(1.0), 0.0..1.0_f64],
     ) -> Policy {
         let [lease, pause, default_wait, max_wait] = times;
         let trials = Trials::new(at_once).to_close(to_close).lease(lease).pause(pause)
             .by_probe_only(by_probe_only);
         let trials = if slow_start { trials.slow_start() } else { trials };
-        let throttle = Throttle::default().default_wait(default_wait).max_wait(max_wait);
+        let throttle = Throttle::default().default_wait(default_wait).max_wait(max_wait).jitter(share);
         Policy::new().trip(trip).backoff(backoff).trials(trials).throttle(throttle)
             .observe_only(observe_only).release_on_open(release_on_open)
     }

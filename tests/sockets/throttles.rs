@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tower_health::{Cause, State};
+use tower_health::{Cause, Policy, State, Throttle};
 
 use crate::{
-    pair::{Answer, MILLISECOND, Pair, SECOND, assert_wait_ends},
+    pair::{Answer, MILLISECOND, Pair, SECOND, assert_wait_ends, client_of},
     server::{Script, Server},
 };
 
@@ -49,7 +49,7 @@ async fn a_silly_time_is_clamped() {
 #[tokio::test]
 async fn a_is_back_once_the_time_is_over() {
     let a = Server::start(|_| Script::answer(TOO_MANY, &[("retry-after-ms", "200")], ""));
-    let mut pair = Pair::of(&a);
+    let mut pair = without_jitter(&a);
     assert_eq!(pair.get().await, Answer::from_b(&["a: 429"]));
 
     a.becomes(|_| Script::well("a"));
@@ -61,9 +61,14 @@ async fn a_is_back_once_the_time_is_over() {
     assert_eq!(a.requests(), 2);
 }
 
+fn without_jitter(a: &Server) -> Pair {
+    let throttle = Throttle::default().jitter(0.0);
+    Pair::new(Policy::new().throttle(throttle), client_of(a))
+}
+
 async fn assert_out_for(time: Duration, headers: &'static [(&str, &str)]) {
     let a = Server::start(move |_| Script::answer(TOO_MANY, headers, ""));
-    let mut pair = Pair::of(&a);
+    let mut pair = without_jitter(&a);
 
     assert_eq!(pair.get().await, Answer::from_b(&["a: 429"]));
     assert_eq!(pair.get().await, Answer::from_b(&["a: circuit open"]));

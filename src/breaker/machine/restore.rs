@@ -108,11 +108,13 @@ impl Breaker {
         } = &*self.policy;
         let left = row.retry_in.unwrap_or_default();
         let until = after(now, left.min(backoff.longest()));
-        let requested = row.not_before.map(|wait| wait.min(throttle.max_wait));
-        let jitter = left
-            .saturating_sub(row.not_before.unwrap_or_default())
-            .min(throttle.longest_jitter());
-        let jittered_until = after(now, requested.unwrap_or_default().saturating_add(jitter));
+        // The jitter of a throttle goes on after the requested time, which its row then no longer has.
+        let passed = (cause == Cause::Throttled).then_some(Duration::ZERO);
+        let requested = row.not_before.or(passed);
+        let jittered = requested.map_or(Duration::ZERO, |wait| {
+            let jitter = left.saturating_sub(wait).min(throttle.longest_jitter());
+            wait.min(throttle.max_wait).saturating_add(jitter)
+        });
         let mut began = row.since.unwrap_or(now).min(now);
         if self.policy.trials.by_probe_only {
             // The row's wait is the rest of `max_hold`.
@@ -124,8 +126,8 @@ impl Breaker {
         OpenWindow {
             cause,
             began,
-            until: until.max(jittered_until),
-            requested_until: requested.map(|wait| after(now, wait)),
+            until: until.max(after(now, jittered)),
+            requested_until: requested.map(|wait| after(now, wait.min(throttle.max_wait))),
             chance: random(),
             trial_failed: row.failed_trials > 0,
         }

@@ -35,10 +35,12 @@ use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep};
 use tower::{Layer, Service, ServiceExt, service_fn, util::BoxService};
 use tower_health::{
-    BoxError, HealthCache, Provider,
+    BoxError, Provider,
     error::find,
     http::{Content, FirstSseEvent, PeekBody, PeekError, PeekLayer, SseEvent},
 };
+
+use crate::cache_without_jitter;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -60,7 +62,7 @@ fn tokens() -> PeekLayer<FirstSseEvent<JudgeEvent>> {
 }
 
 fn provider() -> Provider {
-    HealthCache::default().provider("groq")
+    cache_without_jitter().provider("groq")
 }
 
 /// A service whose responses have a body of the test's making.

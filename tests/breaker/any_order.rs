@@ -8,8 +8,8 @@ use std::{
 
 use tokio::time::{Instant, advance};
 use tower_health::{
-    Backoff, Jitter, Outcome, Override, Permit, Policy, ProviderHealth, State, Transitions, Trials,
-    Trip,
+    Backoff, Cause, Jitter, Outcome, Override, Permit, Policy, ProviderHealth, State, Transitions,
+    Trials, Trip,
 };
 
 use crate::rig::{MOMENT, Rig, assert_same, just_under, received, secs};
@@ -210,7 +210,8 @@ impl Run {
     /// the provider asked for.
     fn look(&mut self) -> ProviderHealth {
         let health = self.rig.health();
-        if health.state == State::Open && !health.healthy {
+        let is_forced = health.cause == Some(Cause::Forced);
+        if health.state == State::Open && !health.healthy && !is_forced {
             assert!(health.not_before <= health.retry_in);
         }
         for transition in received(&mut self.transitions) {

@@ -37,7 +37,6 @@ use tokio::{
 use tower::{Layer, Service, ServiceExt, retry::Policy as RetryPolicy};
 use tower_health::{
     Backoff, BoxError, FallbackChain, Health, HealthCache, HealthLayer, Policy, Provider, State,
-    Throttle,
     error::{Attempt, CircuitOpen, NoHealthyProvider, find},
 };
 
@@ -164,9 +163,9 @@ impl Stub {
     }
 
     fn throttled_for(&self, wait: Duration) {
-        let without_jitter = Throttle::default().jitter(0.0);
-        self.provider
-            .set_policy(Policy::new().throttle(without_jitter));
+        let policy = self.provider.policy();
+        let without_jitter = policy.get_throttle().clone().jitter(0.0);
+        self.provider.set_policy(policy.throttle(without_jitter));
         let permit = self.provider.admit().unwrap();
         permit.throttled(Some(wait), "429");
     }

@@ -26,7 +26,7 @@ use tower_health::{
     error::{self, CircuitOpen, Kind},
 };
 
-use crate::rig::{Rig, just_under, secs};
+use crate::rig::{Rig, just_under, secs, without_jitter};
 
 const LIMIT: Duration = Duration::from_secs(3);
 
@@ -477,7 +477,7 @@ mod released {
 
     #[tokio::test(start_paused = true)]
     async fn permit_that_is_run_is_released_and_can_still_record() {
-        let rig = Rig::new(releasing());
+        let rig = Rig::new(without_jitter(releasing()));
         let mut permit = rig.call();
         let mut call = task::spawn(permit.run(pending::<()>()));
         assert_pending!(call.poll());

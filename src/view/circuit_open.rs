@@ -127,7 +127,10 @@ impl fmt::Display for CircuitOpen {
         let (state, retry_in) = (self.refusal.state_at(|| now), self.refusal.retry_in_at(now));
         let provider = Line(self.provider());
         if self.is_released {
-            write!(f, "circuit breaker of `{provider}` opened while the call waited")?;
+            write!(
+                f,
+                "circuit breaker of `{provider}` opened while the call waited"
+            )?;
         } else {
             write!(f, "circuit breaker of `{provider}` is {state}")?;
         }

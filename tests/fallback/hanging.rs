@@ -54,10 +54,7 @@ async fn attempt_that_was_released_says_so_and_how_long_it_took() {
         released.starts_with("`a`: released: circuit breaker of `a` opened"),
         "{released}"
     );
-    assert!(
-        refused.starts_with("`b`: connection refused"),
-        "{refused}"
-    );
+    assert!(refused.starts_with("`b`: connection refused"), "{refused}");
     assert_eq!(error.attempts[0].reason.label(), "released");
     assert!(error.attempts[0].elapsed >= LIMIT);
 }

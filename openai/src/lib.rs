@@ -1,5 +1,6 @@
 //! A provider, a proxy in front of it, and the `openai` client for Python in front of that.
 
+mod environment;
 mod proxy;
 mod python;
 mod upstream;
@@ -10,8 +11,9 @@ use axum::Router;
 use tokio::net::TcpListener;
 
 pub use self::{
+    environment::Python,
     proxy::Proxy,
-    python::{Answer, Python},
+    python::Answer,
     upstream::{Act, Upstream},
 };
 

@@ -146,26 +146,40 @@ impl Upstream {
         } else {
             "application/json"
         };
-        let model = request["model"].clone();
+        let deltas = self.deltas(request["tools"].is_array());
         let parts = if is_stream {
-            self.events(behavior, &model)
+            self.events(behavior, deltas)
         } else {
-            self.halves(&model)
+            halves(&deltas)
         };
         tokio::spawn(send(parts, behavior, sender));
         ([(CONTENT_TYPE, media_type)], Body::new(body)).into_response()
     }
 
-    fn events(&self, behavior: Behavior, model: &Value) -> Vec<String> {
+    /// The tokens of an answer, or of a tool call.
+    fn deltas(&self, is_tool_call: bool) -> [Value; 3] {
+        if !is_tool_call {
+            return ["Hello ", "from ", self.name].map(|word| json!({"content": word}));
+        }
+        let part = |function: Value| json!({"tool_calls": [{"index": 0, "function": function}]});
+        let name = json!({"name": "weather", "arguments": ""});
+        let call = json!({"index": 0, "id": "1", "type": "function", "function": name});
+        [
+            json!({"tool_calls": [call]}),
+            part(json!({"arguments": "{\"city\":"})),
+            part(json!({"arguments": "\"Oslo\"}"})),
+        ]
+    }
+
+    fn events(&self, behavior: Behavior, deltas: [Value; 3]) -> Vec<String> {
         let chunk = |delta: Value, finish_reason: Value| {
             let choice = json!({"index": 0, "delta": delta, "finish_reason": finish_reason});
-            json!({"id": "1", "object": "chat.completion.chunk", "created": 1, "model": model, "choices": [choice]})
+            json!({"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice]})
         };
         let role = chunk(json!({"role": "assistant", "content": ""}), Value::Null);
         let mut events = vec![role];
         if behavior != Behavior::BeginsWithError {
-            let words = ["Hello ", "from ", self.name];
-            events.extend(words.map(|word| chunk(json!({"content": word}), Value::Null)));
+            events.extend(deltas.map(|delta| chunk(delta, Value::Null)));
         }
         match behavior {
             Behavior::BeginsWithError | Behavior::TurnsToError => {
@@ -183,16 +197,23 @@ impl Upstream {
         }
         events
     }
+}
 
-    fn halves(&self, model: &Value) -> Vec<String> {
-        let message = json!({"role": "assistant", "content": format!("Hello from {}", self.name)});
-        let choice = json!({"index": 0, "message": message, "finish_reason": "stop"});
-        let usage = json!({"prompt_tokens": 1, "completion_tokens": 3, "total_tokens": 4});
-        let answer = json!({"id": "1", "object": "chat.completion", "created": 1, "model": model, "choices": [choice], "usage": usage});
-        let text = answer.to_string();
-        let (one, other) = text.split_at(text.len() / 2);
-        vec![one.into(), other.into()]
+/// The answer that is not streamed, cut in the middle.
+fn halves(deltas: &[Value; 3]) -> Vec<String> {
+    let text = |delta: &Value| delta["content"].as_str().unwrap_or_default().to_owned();
+    let mut message =
+        json!({"role": "assistant", "content": deltas.iter().map(text).collect::<String>()});
+    if deltas[0]["tool_calls"].is_array() {
+        let mut call = deltas[0]["tool_calls"][0].clone();
+        call["function"]["arguments"] = "{\"city\":\"Oslo\"}".into();
+        message["tool_calls"] = [call].into_iter().collect();
     }
+    let choice = json!({"index": 0, "message": message, "finish_reason": "stop"});
+    let answer = json!({"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]});
+    let text = answer.to_string();
+    let (one, other) = text.split_at(text.len() / 2);
+    vec![one.into(), other.into()]
 }
 
 async fn send(parts: Vec<String>, behavior: Behavior, mut sender: Sender<Bytes, io::Error>) {

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part")]
 
+pub mod clients;
+
 use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
 use gateway::{
@@ -150,6 +152,15 @@ impl Rig {
             row["consecutive_failures"],
             row["last_error"]
         ])
+    }
+
+    /// Waits until the breaker of a provider is in this state.
+    pub async fn until_state(&self, id: &str, state: &str) {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while self.health(id).await["state"] != state {
+            assert!(Instant::now() < deadline, "{id} is not {state}");
+            sleep(Duration::from_millis(10)).await;
+        }
     }
 
     /// Waits until the breaker of a provider has recorded this.

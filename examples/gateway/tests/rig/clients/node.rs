@@ -1,0 +1,61 @@
+//! The `openai` package for Node, beside the build.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    sync::OnceLock,
+};
+
+/// Exactly this, since the tests tell what it does.
+const PACKAGE: &str = "openai@7.59.0";
+
+/// A directory in which Node finds the package.
+#[derive(Clone, Debug)]
+pub(crate) struct Node(PathBuf);
+
+impl Node {
+    /// `None` where there is no Node.
+    pub(crate) fn find(directory: &Path) -> Option<Self> {
+        static NODE: OnceLock<Option<Node>> = OnceLock::new();
+        NODE.get_or_init(|| Self::prepare(directory)).clone()
+    }
+
+    /// A Node without the package is a failure, since it could be installed.
+    fn prepare(directory: &Path) -> Option<Self> {
+        run(Command::new("node").arg("--version")).ok()?;
+        let directory = directory.join(PACKAGE);
+        let is_installed = directory.join("node_modules/openai/package.json").exists();
+        fs::create_dir_all(&directory).unwrap();
+        if !is_installed {
+            let install = [
+                "install",
+                "--no-audit",
+                "--no-fund",
+                "--prefix",
+                ".",
+                PACKAGE,
+            ];
+            run(Command::new("npm").args(install).current_dir(&directory)).unwrap();
+        }
+        fs::write(directory.join("client.mjs"), include_str!("client.mjs")).unwrap();
+        Some(Self(directory))
+    }
+
+    pub(crate) fn run(&self, asked: &str) -> Result<Output, String> {
+        run(Command::new("node")
+            .args(["client.mjs", asked])
+            .current_dir(&self.0))
+    }
+}
+
+fn run(command: &mut Command) -> Result<Output, String> {
+    let output = command
+        .output()
+        .map_err(|error| format!("{command:?}: {error}"))?;
+    if output.status.success() {
+        return Ok(output);
+    }
+    let told = String::from_utf8_lossy(&output.stderr);
+    Err(format!("{command:?}: {}\n{told}", output.status))
+}

@@ -14,7 +14,7 @@ use crate::rig::{Answer, CONFIG, Rig, request};
 #[tokio::test]
 async fn provider_gets_its_own_model_and_every_other_value_as_it_was_sent() {
     let rig = Rig::start().await;
-    let sent = r#"{"model":"chat","messages":[{"role":"user","content":"Hello"}],"seed":12345678901234567890123,"tools":[{"z":1,"a":2.50}]}"#;
+    let sent = r#"{"model":"chat","messages":[{"role":"user","content":"Hello"}],"seed":12345678901234567890123,"metadata":[{"z":1,"a":2.50}]}"#;
     let request = rig
         .post("/v1/chat/completions")
         .header("authorization", "Bearer of-the-client")

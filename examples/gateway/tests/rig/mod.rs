@@ -26,6 +26,7 @@ pub const CONFIG: &str = r#"
 
     [policy]
     backoff.constant = "3s"
+    throttle.jitter = 0.0
 
     [providers]
     alpha.base_url = "http://alpha"

@@ -46,7 +46,11 @@ impl Python {
         Ok(python)
     }
 
-    /// Runs it to its end. What it prints to its error stream is in the error.
+    /// Runs it to its end.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be started or fails, with what it printed to its error stream.
     pub fn run<A: AsRef<OsStr>>(
         &self,
         arguments: impl IntoIterator<Item = A>,

@@ -110,6 +110,13 @@ pub(super) fn pushback(error: &(dyn Error + 'static)) -> Option<i32> {
     Answer::to(error).retry_in.map(whole_millis)
 }
 
+/// The status of [`unavailable_response`], and the retry time if known.
+#[cfg(feature = "llm")]
+pub(super) fn status_and_wait(error: &(dyn Error + 'static)) -> (StatusCode, Option<Duration>) {
+    let answer = Answer::to(error);
+    (answer.status, answer.retry_in)
+}
+
 struct Answer<'a> {
     status: StatusCode,
     retry_in: Option<Duration>,

@@ -155,7 +155,7 @@ impl fmt::Debug for CircuitOpen {
             .field("cause", &self.cause())
             .field("retry_in", &self.retry_in())
             .field("last_error", &self.last_error())
-            .field("is_released", &self.is_released)
+            .field("is_released", &self.is_released())
             .finish()
     }
 }

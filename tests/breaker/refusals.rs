@@ -49,7 +49,7 @@ async fn refusal_that_is_kept_reads_half_open_once_the_open_window_has_ended() {
     );
     assert_eq!(
         format!("{refusal:?}"),
-        r#"CircuitOpen { provider: "a", state: HalfOpen, cause: Some(Failures), retry_in: 0ns, last_error: Some("down") }"#
+        r#"CircuitOpen { provider: "a", state: HalfOpen, cause: Some(Failures), retry_in: 0ns, last_error: Some("down"), is_released: false }"#
     );
 }
 

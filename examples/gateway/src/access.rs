@@ -1,9 +1,12 @@
 //! The access log: a line for each request, once its answer has ended.
 
-use std::time::{Duration, Instant};
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::{Duration, Instant},
+};
 
-use bytes::Bytes;
-use http_body::Frame;
+use http_body::{Body, Frame};
 use reqwest::Response;
 use tower_health::{
     BoxError, ServedBy,
@@ -49,17 +52,27 @@ impl Access {
         let past = past.into_iter().flatten();
         self.attempts += past.filter(|it| !it.elapsed.is_zero()).count();
     }
+}
 
-    /// Notes a frame of the body, or its end.
-    pub(crate) fn sent<E>(&mut self, next: Option<&Result<Frame<Bytes>, E>>) {
-        match next {
-            Some(Ok(_)) => drop(
-                self.first_token
-                    .get_or_insert_with(|| self.started.elapsed()),
-            ),
-            Some(Err(_)) => {}
-            None => self.is_complete = true,
-        }
+/// A body that notes when it is sent.
+pub(crate) struct Logged<B> {
+    pub(crate) body: B,
+    pub(crate) access: Access,
+}
+
+impl<B: Body + Unpin> Body for Logged<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let next = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        let after = self.access.started.elapsed();
+        self.access.first_token.get_or_insert(after);
+        self.access.is_complete |= next.is_none();
+        Poll::Ready(next)
     }
 }
 

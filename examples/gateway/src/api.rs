@@ -15,13 +15,13 @@ use axum::{
 };
 use serde_json::{Value, json};
 use tower::ServiceExt;
+use tower_health::http::llm::{EventBody, error_response, unavailable_response};
 
 use crate::{
-    access::Access,
-    answer::{self, error},
+    access::{Access, Logged},
+    answer::rejected,
     call::{Call, Prompt},
     config::Server,
-    delivery::{Delivery, Events},
     gateway::Gateway,
 };
 
@@ -74,8 +74,12 @@ async fn serve(State(gateway): State<Arc<Gateway>>, request: Request) -> Respons
     ];
     let mut response = match result {
         Ok(answer) if answer.status().is_success() => deliver(answer, access, &routes.server),
-        Ok(answer) => answer::rejected(answer, &routes.server).await,
-        Err(failed) => answer::unavailable(&failed, &routes.server),
+        Ok(answer) => rejected(answer, routes.server.show_provider_errors)
+            .await
+            .map(Body::new),
+        Err(failed) => {
+            unavailable_response(&*failed, routes.server.longest_retry_after.0).map(Body::new)
+        }
     };
     let known = by
         .into_iter()
@@ -98,11 +102,15 @@ fn deliver(answer: reqwest::Response, access: Access, server: &Server) -> Respon
     let media_type = response.headers().get(CONTENT_TYPE);
     let is_events = media_type.is_some_and(|it| it.as_bytes().starts_with(b"text/event-stream"));
     let is_compressed = response.headers().contains_key(CONTENT_ENCODING);
-    let events = is_events && !is_compressed;
-    let delivery = Delivery {
-        body: answer.into(),
-        events: events.then(|| Events::new(server.show_provider_errors)),
-        access,
+    let body = reqwest::Body::from(answer);
+    let body = if is_events && !is_compressed {
+        Body::new(EventBody::new(body).show_errors(server.show_provider_errors))
+    } else {
+        Body::new(body)
     };
-    response.map(|_: Body| Body::new(delivery))
+    response.map(|_: Body| Body::new(Logged { body, access }))
+}
+
+fn error(status: StatusCode, code: &str, message: &str) -> Response {
+    error_response(status, code, message).map(Body::new)
 }

@@ -13,7 +13,6 @@ mod answer;
 mod api;
 mod call;
 mod config;
-mod delivery;
 pub mod demo;
 mod gateway;
 mod server;

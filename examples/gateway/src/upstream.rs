@@ -10,9 +10,11 @@ use reqwest::{Client, Response};
 use tokio::time::timeout;
 use tower::{ServiceBuilder, util::BoxCloneSyncService};
 use tower_health::{
-    BoxError, Check, HealthLayer, HealthProbe, Outcome, Policy, Provider, Reason,
-    error::Kind,
-    http::{ErrorVerdict, PeekLayer, ReadErrorsLayer, StatusClassifier, llm},
+    BoxError, Check, HealthLayer, HealthProbe, Policy, Provider,
+    http::{
+        PeekLayer, ReadErrorsLayer, StatusClassifier,
+        llm::{self, AccountClassifier},
+    },
 };
 
 use crate::{
@@ -52,7 +54,7 @@ impl Upstream {
         } = self.limits;
         let (client, name) = (client.clone(), name.to_owned());
         let stack = ServiceBuilder::new()
-            .layer(HealthLayer::new(account.clone()).classify_with(of_account))
+            .layer(HealthLayer::new(account.clone()).classify(AccountClassifier))
             .layer(HealthLayer::new(model.clone()).classify(self.classifier.clone()))
             .layer(PeekLayer::whole().within(answer.0).up_to(LONGEST_ANSWER))
             .layer(PeekLayer::first_sse_event(llm::first_token).within(first_token.0))
@@ -114,25 +116,4 @@ pub(crate) fn classifier() -> StatusClassifier {
     StatusClassifier::new()
         .advance_on([401, 402, 403, 404])
         .judge_sse(llm::to_last_event)
-}
-
-/// Only what concerns all models of an account counts for it.
-fn of_account(result: Result<&Response, &BoxError>) -> Outcome {
-    let response = match result {
-        Ok(response) => response,
-        Err(error) => {
-            return match Kind::of(&**error) {
-                Some(Kind::Dns | Kind::Connect | Kind::Tls) => {
-                    Outcome::failure(Reason::error(&**error))
-                }
-                _ => Outcome::Neutral,
-            };
-        }
-    };
-    let by_body = ErrorVerdict::within(response.extensions()).and_then(ErrorVerdict::get_outcome);
-    match (response.status().as_u16(), by_body) {
-        (_, Some(fatal @ Outcome::Fatal { .. })) => fatal.clone(),
-        (401..=403, _) => Outcome::fatal(Reason::labelled(response.status().as_str(), "")),
-        _ => Outcome::Success,
-    }
 }

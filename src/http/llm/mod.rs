@@ -1,5 +1,8 @@
 //! Judges for the APIs of language models: OpenAI's, Anthropic's, and those modelled on them. Feature `llm`.
 //!
+//! For gateways, there are also a [classifier of accounts](AccountClassifier), a [body](EventBody) that ends a broken stream with
+//! an error, and [errors](unavailable_response) in the shape that clients know.
+//!
 //! Such an API reports errors in more places than its status: in the body of an error, as the first event of a stream that
 //! began with 200, or in the middle of a stream. Each function here judges one of these places.
 //!
@@ -43,11 +46,17 @@
 //! # let _ = customized;
 //! ```
 
+mod account;
 mod api_error;
 mod codes;
+mod event_body;
 mod judges;
+mod unavailable;
 
 pub use self::{
+    account::AccountClassifier,
     api_error::ApiError,
+    event_body::EventBody,
     judges::{error_body, first_token, to_last_event},
+    unavailable::{error_response, unavailable_response},
 };

@@ -7,7 +7,7 @@ use std::{error::Error, io};
 
 use hyper_util::client::legacy;
 
-use super::{bounded_text::beginning_of, kind::Kind};
+use super::{bounded_text::Bounded, kind::Kind};
 use crate::util::errors::by_value_or_pointer;
 
 /// Returns the kind of one error, without its sources. `known` is the kind of the errors around it.
@@ -47,7 +47,7 @@ fn beneath_hyper(error: &(dyn Error + 'static)) -> Option<Kind> {
     match error.downcast_ref().map(io::Error::kind) {
         Some(io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput) => Some(Kind::Protocol),
         Some(_) => None,
-        None => of_http2(&beginning_of(error)),
+        None => of_http2(&Bounded::of(error)),
     }
 }
 
@@ -80,7 +80,7 @@ fn of_client(error: &legacy::Error) -> Option<Kind> {
     if error.is_connect() {
         Some(Kind::Connect)
     // `UserUnsupportedVersion` and similar, which have no method.
-    } else if beginning_of(error).starts_with("client error (User") {
+    } else if Bounded::of(error).starts_with("client error (User") {
         Some(Kind::Request)
     } else {
         None
@@ -89,7 +89,7 @@ fn of_client(error: &legacy::Error) -> Option<Kind> {
 
 /// Recognizes errors by their text, because the error type of `HttpConnector` is private.
 fn of_connector(error: &(dyn Error + 'static)) -> Option<Kind> {
-    match &*beginning_of(error) {
+    match &*Bounded::of(error) {
         "dns error" => Some(Kind::Dns),
         text if text.starts_with("invalid URL, ") => Some(Kind::Request),
         _ => None,

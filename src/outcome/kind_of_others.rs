@@ -6,7 +6,7 @@ use tokio::time::error::Elapsed;
 
 #[cfg(feature = "hyper")]
 use super::kind_hyper::by_hyper;
-use super::{bounded_text::beginning_of, kind::Kind};
+use super::{bounded_text::Bounded, kind::Kind};
 use crate::util::errors::{BoxError, by_value_or_pointer};
 
 /// Returns the kind of one error, without its sources. `known` is the kind of the errors around it.
@@ -43,7 +43,7 @@ fn by_io(error: &(dyn Error + 'static), known: Option<Kind>) -> Option<Kind> {
 
 /// Recognizes errors by `Display` and `Debug`, because their crates are no dependencies.
 fn by_prints(error: &(dyn Error + 'static)) -> Option<Kind> {
-    let text = beginning_of(error);
+    let text = Bounded::of(error);
     let (debug, kind) = match &*text {
         "request timed out" => ("Elapsed(())", Kind::Timeout),
         "operation timed out" => ("TimedOut", Kind::Timeout),
@@ -56,7 +56,7 @@ fn by_prints(error: &(dyn Error + 'static)) -> Option<Kind> {
         _ if text.starts_with("builder error") => ("reqwest::Error { kind: Builder", Kind::Request),
         _ => return None,
     };
-    let printed = beginning_of(format_args!("{error:?}"));
+    let printed = Bounded::of(format_args!("{error:?}"));
     let rest = printed.strip_prefix(debug)?;
     (rest.is_empty() || rest.starts_with([',', ' '])).then_some(kind)
 }

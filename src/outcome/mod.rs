@@ -97,13 +97,14 @@ impl Outcome {
     /// Returns the default outcome of an error. An error of a [neutral](Kind::is_neutral) kind is neutral, a pause that the
     /// provider asked for in its body is a throttle, and any other error is a failure.
     pub(crate) fn of_error<E: fmt::Display + 'static>(error: &E) -> Self {
-        let known = as_error(error);
-        if known.and_then(Kind::of).is_some_and(Kind::is_neutral) {
+        let Some(error) = as_error(error) else {
+            return Self::failure(Reason::of(error));
+        };
+        let kind = Kind::of(error);
+        if kind.is_some_and(Kind::is_neutral) {
             return Self::Neutral;
         }
-        known
-            .and_then(Self::throttle_within)
-            .unwrap_or_else(|| Self::failure(Reason::of(error)))
+        Self::throttle_within(error).unwrap_or_else(|| Self::failure(Reason::of_kind(error, kind)))
     }
 
     /// Creates a [`Fatal`](Self::Fatal).

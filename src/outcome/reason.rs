@@ -1,6 +1,7 @@
 use std::{
     any::Any,
     borrow::Cow,
+    cell::RefCell,
     error::Error,
     fmt,
     hash::{Hash, Hasher},
@@ -15,7 +16,7 @@ use super::{
     kind::Kind,
     kind_of_others::as_error,
 };
-use crate::util::{errors::sources, line::Line};
+use crate::util::{errors::sources, line::Line, sync::local};
 
 /// The reason of a failure, in at most [`Reason::MAX_BYTES`] bytes of text.
 ///
@@ -59,15 +60,15 @@ impl Reason {
 
     /// Creates a reason from the text that `value` displays, without a label.
     pub fn display(value: impl fmt::Display) -> Self {
-        Self::shared(Bounded::of(value), 0)
+        Self::shared(&Bounded::of(value), 0)
     }
 
     /// Creates a reason from a [label](Self::label) and a detail, which may be empty.
     pub fn labelled(label: impl fmt::Display, detail: impl fmt::Display) -> Self {
         let mut text = Bounded::of(label);
-        let label = text.0.len();
+        let label = text.len();
         text.add(&Bounded::of(detail));
-        Self::shared(text, label)
+        Self::shared(&text, label)
     }
 
     /// Creates a reason from the texts of an error and of its sources, without repetitions.
@@ -85,19 +86,24 @@ impl Reason {
     /// assert_eq!(Reason::error(&error), "client error: connection refused");
     /// ```
     pub fn error(error: &(dyn Error + 'static)) -> Self {
-        let label = match Kind::of(error) {
+        Self::of_kind(error, Kind::of(error))
+    }
+
+    /// Like [`error`](Self::error), if the error's kind is already known.
+    pub(super) fn of_kind(error: &(dyn Error + 'static), kind: Option<Kind>) -> Self {
+        let label = match kind {
             Some(kind) => kind.as_str(),
             None => label_within(error),
         };
         let mut text = Bounded::of(error);
-        if !begins_with_word(&text.0, label) {
+        if !begins_with_word(&text, label) {
             let unlabelled = mem::replace(&mut text, Bounded::of(label));
             text.add(&unlabelled);
         }
         for source in sources(error) {
             text.add(&Bounded::of(source));
         }
-        Self::shared(text, label.len())
+        Self::shared(&text, label.len())
     }
 
     /// Creates the reason of a call without an answer within `limit`.
@@ -114,9 +120,9 @@ impl Reason {
         as_error(error).map_or_else(|| Self::display(error), Self::error)
     }
 
-    fn shared(Bounded(text): Bounded, label: usize) -> Self {
+    fn shared(text: &str, label: usize) -> Self {
         let label = u16::try_from(label).expect("bounded");
-        Self(Text::Shared(text.into(), label))
+        Self(Text::Shared(shared(text), label))
     }
 
     /// Returns the text.
@@ -140,6 +146,22 @@ impl Reason {
             Text::Shared(text, label) => &text[..usize::from(*label)],
         }
     }
+}
+
+/// Returns a copy of the text. If it is equal to this thread's last one, as in an outage, it is shared instead.
+fn shared(text: &str) -> Arc<str> {
+    local! {
+        static LAST: RefCell<Option<Arc<str>>> = const { RefCell::new(None) };
+    }
+    let share = |last: &RefCell<Option<Arc<str>>>| {
+        let mut last = last.borrow_mut();
+        match &*last {
+            Some(same) if **same == *text => Arc::clone(same),
+            _ => Arc::clone(last.insert(text.into())),
+        }
+    };
+    // An error only means that the thread ends.
+    LAST.try_with(share).unwrap_or_else(|_| text.into())
 }
 
 /// Returns the label of the reason inside an error, or nothing.

@@ -65,3 +65,25 @@ fn reason_is_made_of_borrowed_and_owned_text_without_a_label() {
     let long = "é".repeat(1_000);
     assert_eq!(Reason::from(Cow::from(&long)).len(), Reason::MAX_BYTES);
 }
+
+/// Equal texts in a row share their memory, but not their labels.
+#[test]
+fn reasons_made_in_turn_each_keep_their_own_text_and_label() {
+    let (slow, reset) = ("slow: no answer", "reset: by peer");
+    let made: Vec<_> = (0..3)
+        .flat_map(|_| {
+            [
+                Reason::labelled("slow", "no answer"),
+                Reason::display(slow),
+                Reason::labelled("reset", "by peer"),
+            ]
+        })
+        .collect();
+    for reasons in made.chunks(3) {
+        let shown = reasons
+            .iter()
+            .map(|reason| (reason.as_str(), reason.label()));
+        let own = [(slow, "slow"), (slow, "error"), (reset, "reset")];
+        assert!(shown.eq(own), "{reasons:?}");
+    }
+}

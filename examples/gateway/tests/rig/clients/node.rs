@@ -1,7 +1,7 @@
 //! The `openai` package for Node, beside the build.
 
 use std::{
-    fs,
+    env, fs,
     path::{Path, PathBuf},
     process::{Command, Output},
     sync::OnceLock,
@@ -21,13 +21,12 @@ impl Node {
         NODE.get_or_init(|| Self::prepare(directory)).clone()
     }
 
-    /// A Node without the package is a failure, since it could be installed.
     fn prepare(directory: &Path) -> Option<Self> {
         run(Command::new("node").arg("--version")).ok()?;
         let directory = directory.join(PACKAGE);
-        let is_installed = directory.join("node_modules/openai/package.json").exists();
         fs::create_dir_all(&directory).unwrap();
-        if !is_installed {
+        fs::write(directory.join("client.mjs"), include_str!("client.mjs")).unwrap();
+        if !directory.join("node_modules/openai/package.json").exists() {
             let install = [
                 "install",
                 "--no-audit",
@@ -36,9 +35,14 @@ impl Node {
                 ".",
                 PACKAGE,
             ];
-            run(Command::new("npm").args(install).current_dir(&directory)).unwrap();
+            let installed = run(Command::new("npm").args(install).current_dir(&directory));
+            if let Err(problem) = installed {
+                let is_ci = env::var_os("CI").is_some_and(|it| !it.is_empty());
+                assert!(!is_ci, "CI tests with {PACKAGE}: {problem}");
+                eprintln!("*** SKIPPED, NOT TESTED with {PACKAGE} ***\n{problem}");
+                return None;
+            }
         }
-        fs::write(directory.join("client.mjs"), include_str!("client.mjs")).unwrap();
         Some(Self(directory))
     }
 

@@ -91,6 +91,30 @@ fn call_that_is_admitted_while_the_breaker_opens_is_refused_or_released() {
 }
 
 #[test]
+fn call_that_begins_after_the_opening_is_not_released_by_it() {
+    let states = ends(|| {
+        let scene = Scene::closed(trips_at(1).release_on_open(true));
+        let failing = scene.call();
+        let ((), next) = race(
+            &scene,
+            move |_| failing.failure("down"),
+            |provider| {
+                provider.mark_healthy();
+                let mut next = Hanging::new(provider.admit().ok()?);
+                Some((next.is_released(), next))
+            },
+        );
+        let state = scene.health().state;
+        if let Some((was_released, mut next)) = next {
+            let is_released = was_released || next.is_released();
+            assert_eq!(is_released, state == State::Open);
+        }
+        state
+    });
+    assert_eq!(states, HashSet::from([State::Open, State::Closed]));
+}
+
+#[test]
 fn answer_that_begins_too_late_is_a_failure_before_or_after_the_success_of_another() {
     let streaks = ends(|| {
         let scene = Scene::closed(trips_at(2).trip(Trip::consecutive(2).slow_call(SECOND)));

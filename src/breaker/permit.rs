@@ -193,7 +193,8 @@ impl Permit {
     /// # async fn send() -> Result<(), std::io::Error> { Ok(()) }
     /// # async fn example() -> Result<(), tower_health::error::CircuitOpen> {
     /// let policy = Policy::new().trip(Trip::default().slow_call(Duration::from_secs(3)));
-    /// let mut permit = HealthCache::new(policy).provider("queue").admit()?;
+    /// let provider = HealthCache::new(policy).provider("queue");
+    /// let mut permit = provider.admit()?;
     /// match permit.run(send()).await? {
     ///     Ok(()) => permit.success(),
     ///     Err(error) => permit.failure(error.to_string()),
@@ -230,7 +231,7 @@ impl Permit {
         // First, because this call may be the one that opens the breaker.
         self.poll_overdue(cx);
         let watch = self.watch.as_mut().expect("watched");
-        ready!(watch.as_mut().poll_opened(self.hot_slot, self.ticket, cx));
+        ready!(watch.as_mut().poll_released(self.hot_slot, self.ticket, cx));
         let breaker = self.hot_slot.breaker(self.ticket);
         breaker.map_or(Poll::Pending, |breaker| Poll::Ready(breaker.release()))
     }

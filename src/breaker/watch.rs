@@ -21,7 +21,7 @@ use crate::util::{
 };
 
 pin_project! {
-    /// What a call waits for besides its answer, until the answer begins: its time limit, and the opening of its breaker.
+    /// The time limit of a call, and its registration for the breaker's opening, until its answer begins.
     ///
     /// Only the calls of a policy with a [time limit](crate::Trip::slow_call) or with
     /// [`release_on_open`](crate::Policy::release_on_open) have one.
@@ -55,7 +55,7 @@ impl Watch {
         self.started
     }
 
-    /// The time limit, if it has passed unnoticed.
+    /// Returns the limit if the call has exceeded it and is not yet counted as slow.
     pub(super) fn exceeded(&self) -> Option<Duration> {
         let limit = self.limit?;
         (self.started?.elapsed() >= limit).then_some(limit)
@@ -76,31 +76,35 @@ impl Watch {
         Poll::Ready(limit)
     }
 
-    /// Ready when the breaker opens for failures.
-    pub(super) fn poll_opened(
+    /// Ready when the call is released.
+    pub(super) fn poll_released(
         self: Pin<&mut Self>,
         hot_slot: &'static HotSlot,
         ticket: Ticket,
         cx: &mut Context<'_>,
     ) -> Poll<()> {
         let mut this = self.project();
-        let is_new = this.opened.is_none();
-        if is_new {
-            this.opened.set(hot_slot.opened());
-        }
-        let Some(opened) = this.opened.as_mut().as_pin_mut() else {
-            return Poll::Pending;
-        };
-        // The breaker may have opened before this call was registered. The fences, here and in `release_calls`, make sure that it
-        // either wakes the call or shows it the new state.
-        let has_opened = || {
-            fence(Ordering::SeqCst);
-            hot_slot.has_released(ticket)
-        };
-        if opened.poll(cx).is_ready() || is_new && has_opened() {
+        loop {
+            let is_new = this.opened.is_none();
+            if is_new {
+                this.opened.set(hot_slot.opened());
+            }
+            let Some(opened) = this.opened.as_mut().as_pin_mut() else {
+                return Poll::Pending;
+            };
+            let is_woken = opened.poll(cx).is_ready();
+            if is_new {
+                // With the fence in `wake_released`: the opening thread wakes this call, or this call sees that it is released.
+                fence(Ordering::SeqCst);
+            }
+            if hot_slot.has_released(ticket) {
+                return Poll::Ready(());
+            }
+            if !is_woken {
+                return Poll::Pending;
+            }
+            // Woken for the calls of another epoch: waits on.
             this.opened.set(None);
-            return Poll::Ready(());
         }
-        Poll::Pending
     }
 }

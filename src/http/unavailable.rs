@@ -155,7 +155,12 @@ impl<'a> Answer<'a> {
     }
 
     fn to_refusal(refusal: &'a CircuitOpen) -> Self {
-        let reason = Kind::CircuitOpen.as_str();
+        let kind = if refusal.is_released() {
+            Kind::Released
+        } else {
+            Kind::CircuitOpen
+        };
+        let reason = kind.as_str();
         let line = Line {
             provider: refusal.provider(),
             reason,

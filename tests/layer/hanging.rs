@@ -303,6 +303,27 @@ mod released {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn call_that_is_first_polled_when_the_breaker_is_half_open_again_is_released() {
+        let rig = Rig::new(releasing());
+        let mut call = Call::unpolled(&rig);
+        rig.trip();
+        rig.await_half_open().await;
+        let error = assert_ready_err!(call.future.poll());
+        assert!(error::find::<CircuitOpen>(&*error).unwrap().is_released());
+        rig.succeed();
+        assert_eq!(rig.state(), State::Closed);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn trial_that_follows_an_opening_is_not_released_by_it() {
+        let rig = Rig::half_open(releasing()).await;
+        let mut trial = Call::begin(&rig);
+        trial.assert_waits();
+        trial.answer(Ok("served")).unwrap();
+        assert_eq!(rig.state(), State::Closed);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn other_trials_are_released_when_one_fails() {
         let policy = releasing().trials(Trials::new(3));
         let rig = Rig::half_open(policy).await;

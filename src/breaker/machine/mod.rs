@@ -46,7 +46,10 @@ use crate::{
 const GRANT_PAUSE: Duration = Duration::from_secs(1);
 
 /// Successes after which a slow start ends, however many calls are in flight.
-const MOST_TO_START: u32 = 1_024;
+const MAX_START_SUCCESSES: u32 = 1_024;
+
+/// Maximum wait that a refusal of a slow start tells.
+const RETRY_IN_START: Duration = Duration::from_secs(1);
 
 /// Eviction treats a provider as unhealthy for this long after its open window has ended, if no trial follows.
 const HISTORY_AFTER: Duration = Duration::from_secs(60 * 60);
@@ -75,6 +78,8 @@ pub(crate) struct Breaker {
     has_served: bool,
     /// A live call has succeeded since the last check.
     proven_live: bool,
+    /// Calls have failed and opened the breaker.
+    must_release: bool,
     waits: WaitLevels,
     slots: Slots,
     outer: Outer,
@@ -100,6 +105,7 @@ impl Breaker {
             failed_checks: 0,
             has_served: false,
             proven_live: false,
+            must_release: false,
             waits: WaitLevels::default(),
             slots: Slots::default(),
             outer: Outer::default(),
@@ -157,9 +163,10 @@ impl Breaker {
 
     /// Failures in a row, without those too old to count.
     pub(crate) fn consecutive_failures(&self, now: Instant) -> u32 {
-        match self.phase {
-            Phase::Closed if self.streak.is_over(self.policy.trip.within, now) => 0,
-            _ => self.streak.failures(),
+        if self.counts_as_closed() && self.streak.is_over(self.policy.trip.within, now) {
+            0
+        } else {
+            self.streak.failures()
         }
     }
 
@@ -251,7 +258,12 @@ impl Breaker {
             }) => None,
             None => by_phase,
         };
-        at.filter(|at| *at > now).map(|at| at - now)
+        let wait = at.filter(|at| *at > now).map(|at| at - now);
+        // A slot of a slow start is free at the next success, and not only when the lease of a trial ends.
+        wait.map(|wait| match self.is_starting() && !self.is_forced() {
+            true => wait.min(RETRY_IN_START),
+            false => wait,
+        })
     }
 
     /// Whether failed calls or checks are the only reason for refusals, not a throttle, a requested wait or an override.
@@ -266,21 +278,9 @@ impl Breaker {
         has_failed && window.may_end(now) && !self.is_forced()
     }
 
-    /// Whether an opening now releases the calls in flight.
-    pub(crate) fn releases_calls(&self) -> bool {
-        let has_opened =
-            matches!(&self.phase, Phase::Open(window) if window.cause == Cause::Failures);
-        let Policy {
-            release_on_open,
-            observe_only,
-            ..
-        } = *self.policy;
-        has_opened && release_on_open && !observe_only && !self.is_forced()
-    }
-
-    /// Whether the phase in which the ticket was issued ended with an opening that releases its call.
-    pub(crate) fn has_released(&self, ticket: Ticket) -> bool {
-        ticket.epoch() + 1 == self.epoch && self.releases_calls()
+    /// Whether calls in flight are to be released, since this was last called.
+    pub(crate) fn take_release(&mut self) -> bool {
+        mem::take(&mut self.must_release)
     }
 
     /// The end of the override, if there is one.
@@ -507,16 +507,16 @@ impl Breaker {
     }
 
     pub(crate) fn mark_unhealthy(&mut self, reason: Reason, now: Instant) {
-        match &mut self.phase {
-            Phase::Closed => self.failed(reason, None, now),
-            Phase::Open(window) | Phase::HalfOpen(window, _) => {
-                if window.cause == Cause::Probe {
-                    window.cause = Cause::Failures;
-                }
-                self.note_failure(reason, None, now);
-                self.extend_open(now);
+        if self.counts_as_closed() {
+            return self.failed(reason, None, now);
+        }
+        if let Phase::Open(window) | Phase::HalfOpen(window, _) = &mut self.phase {
+            if window.cause == Cause::Probe {
+                window.cause = Cause::Failures;
             }
         }
+        self.note_failure(reason, None, now);
+        self.extend_open(now);
     }
 
     /// Ends an open window early for one trial. Returns false if it may not end now.
@@ -607,6 +607,12 @@ impl Breaker {
             // Not reached: no call that counts is admitted while the phase is open.
             Phase::Open(_) => {}
         }
+        let Policy {
+            release_on_open,
+            observe_only,
+            ..
+        } = *self.policy;
+        self.must_release = release_on_open && !observe_only && !self.is_forced();
     }
 
     fn throttled(
@@ -647,15 +653,21 @@ impl Breaker {
 
 /// Transitions.
 impl Breaker {
-    /// Closed → open: too many calls or checks failed.
+    /// Closed → open: too many calls or checks failed. Or half-open → open: too many checks failed in a slow start.
     fn trip(&mut self, cause: Cause, now: Instant) {
-        self.waits.forgive(now);
+        let trial_failed = match &self.phase {
+            Phase::HalfOpen(window, _) => window.trial_failed,
+            _ => {
+                self.waits.forgive(now);
+                false
+            }
+        };
         let requested = match cause {
             Cause::Failures => self.streak.requested_wait(now),
             _ => None,
         };
         let wait = self.waits.backoff(&self.policy);
-        self.open(cause, false, wait, requested, now);
+        self.open(cause, trial_failed, wait, requested, now);
     }
 
     /// Half-open → open: a trial failed, or too many calls of the slow start did.
@@ -727,7 +739,9 @@ impl Breaker {
             return;
         }
         let has_room = has_room && round.successes > round.full_until;
-        if !trials.slow_start || was_starting && (has_room || round.successes >= MOST_TO_START) {
+        if !trials.slow_start
+            || was_starting && (has_room || round.successes >= MAX_START_SUCCESSES)
+        {
             self.close(now);
         } else if !was_starting {
             self.clear_failures();

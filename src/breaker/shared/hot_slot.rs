@@ -42,6 +42,8 @@ global! {
 #[derive(Default)]
 pub(crate) struct HotSlot {
     state: AtomicU64,
+    /// Calls of earlier epochs than this are released.
+    released_before: AtomicU64,
     successes: SuccessCounter,
     lanes: Lanes,
     pub(crate) meters: SlotMeters,
@@ -148,16 +150,18 @@ impl HotSlot {
         Some(lane.opened.notified())
     }
 
-    /// Whether the breaker has opened since it issued this ticket, and releases its call.
+    /// Whether the call of this ticket is released. A waker of [`opened`](Self::opened) may be woken for other calls.
     pub(in crate::breaker) fn has_released(&self, ticket: Ticket) -> bool {
-        ticket.is_from_before(self.state().epoch())
-            && self
-                .breaker(ticket)
-                .is_some_and(|breaker| breaker.has_released(ticket))
+        ticket.is_from_before(self.released_before.load(Ordering::Acquire))
     }
 
-    /// Wakes the calls that wait for [`opened`](Self::opened).
-    pub(super) fn release_calls(&self) {
+    /// Releases the calls of earlier epochs. Called under the breaker's lock; afterwards, [`wake_released`](Self::wake_released)
+    /// must be called.
+    pub(super) fn release_before(&self, epoch: u64) {
+        self.released_before.store(epoch, Ordering::Release);
+    }
+
+    pub(super) fn wake_released(&self) {
         fence(Ordering::SeqCst);
         for lane in self.lanes.all() {
             // Wakers are foreign code. After a panic, those of the other lanes are still woken.

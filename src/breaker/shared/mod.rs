@@ -307,11 +307,6 @@ impl SharedBreaker {
         self.update(|breaker, _| breaker.answer_began(ticket));
     }
 
-    /// Whether the breaker has opened since it issued this ticket, and releases its call.
-    pub(crate) fn has_released(&self, ticket: Ticket) -> bool {
-        self.look(|breaker, _| breaker.has_released(ticket))
-    }
-
     /// Returns the error of a released call.
     pub(crate) fn release(&self) -> CircuitOpen {
         CircuitOpen::released(self.current_refusal())
@@ -372,9 +367,9 @@ impl SharedBreaker {
 
     /// Applies one event to the state machine, and notifies listeners of the changes.
     pub(crate) fn update<R>(&self, step: impl FnOnce(&mut Breaker, Instant) -> R) -> R {
-        let (result, admission_changed, override_changed, releases) =
+        let (result, admission_changed, override_changed) =
             self.with_current(|breaker, outbox, now| {
-                let (before, epoch) = (breaker.seen(), breaker.epoch());
+                let before = breaker.seen();
                 let (wait, change) = (breaker.retry_in(now), breaker.changes_at());
                 let was_forced = breaker.is_forced();
                 let result = step(breaker, now);
@@ -385,12 +380,8 @@ impl SharedBreaker {
                     result,
                     breaker.retry_in(now) != wait,
                     moved || was_forced != is_forced,
-                    breaker.epoch() != epoch && breaker.releases_calls(),
                 )
             });
-        if releases {
-            self.hot_slot().release_calls();
-        }
         if admission_changed || override_changed {
             self.admission_changed.notify_waiters();
         }
@@ -431,7 +422,14 @@ impl SharedBreaker {
         let must_send = outbox.start_sending();
         let open_seconds = open_time.take_seconds();
         self.show(breaker, refusal, now);
+        let must_release = breaker.take_release();
+        if must_release {
+            self.hot_slot.release_before(breaker.epoch());
+        }
         drop(locked);
+        if must_release {
+            self.hot_slot.wake_released();
+        }
         self.hot_slot().meters.open_for(open_seconds);
         if must_send {
             self.send_pending();

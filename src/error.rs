@@ -22,12 +22,12 @@ use crate::{
 ///
 /// The error is a [`CircuitOpen`] that is not [released](CircuitOpen::is_released), or a [`NoHealthyProvider`] of a chain that
 /// called no provider. An immediate retry would be refused too: `retry_in` of both errors is the time to wait. So a retry policy
-/// should not retry refusals:
+/// should retry neither refusals nor released calls:
 ///
 /// ```
 /// use std::future::{Ready, ready};
 /// use tower::{ServiceBuilder, retry::{Policy, RetryLayer}};
-/// use tower_health::{BoxError, HealthCache, HealthLayer, error};
+/// use tower_health::{BoxError, HealthCache, HealthLayer, error::{self, Kind}};
 ///
 /// #[derive(Clone)]
 /// struct UpTo(u32);
@@ -37,7 +37,7 @@ use crate::{
 ///
 ///     fn retry(&mut self, _: &mut Req, result: &mut Result<Res, BoxError>) -> Option<Ready<()>> {
 ///         let error = result.as_ref().err()?;
-///         if error::is_refusal(&**error) {
+///         if error::is_refusal(&**error) || Kind::of(&**error) == Some(Kind::Released) {
 ///             return None;
 ///         }
 ///         self.0 = self.0.checked_sub(1)?;

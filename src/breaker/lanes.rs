@@ -8,7 +8,7 @@ use crate::util::sync::{
     global, local, many_or_few,
 };
 
-/// The parts of a breaker that its calls write, once for each group of threads, so that threads do not contend.
+/// One lane per group of threads: a counter of successes and a list of wakers, so that threads do not contend.
 // Allocated at first use, because most breakers have neither a failure rate nor calls to release.
 #[derive(Default)]
 pub(super) struct Lanes(OnceLock<Box<[Lane; LANES]>>);

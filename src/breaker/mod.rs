@@ -23,6 +23,9 @@
 //! A healthy call loads the [`HotSlot`] twice and takes no lock. If its permit is dropped, the breaker does not change. A refused
 //! call gets its thread's copy of the refusal. A thread makes its copy under the lock, again after each change.
 //!
+//! A call of a policy with a time limit or with `release_on_open` has a `Watch` until its answer begins: a timer, and a waker in one of
+//! the breaker's `lanes`.
+//!
 //! `machine` is the state machine, without locks or clocks. `shared` has the lock and, with `success_counter`, the atomics. A
 //! [`Ticket`] holds the epoch in which the call was admitted. Each change of phase (the state without an override) begins a new
 //! epoch, and an outcome of an earlier epoch is late.
@@ -34,6 +37,7 @@
 //! | `SharedBreaker::show` (`refuses_until`): Release | `is_healthy_again`: Acquire | that time; after it, the reader takes the lock |
 //! | `SuccessCounter::restart` (`until`): Release | `count`: Acquire | the restarted counters |
 //! | `Counter::{restart, take}`: AcqRel | `Counter::{start, add_one}`: Acquire, AcqRel | each success in exactly one count |
+//! | `HotSlot::release_before`: Release, then a SeqCst fence and the wake-up | `has_released`: Acquire, after the registration and a SeqCst fence | that its call is released, or it is woken |
 //! | `mark_removed`, under the cache's lock: SeqCst | `unmeter_if_removed`: SeqCst | the removal. If it does not, the cache sees the new meters and removes them |
 
 mod lanes;

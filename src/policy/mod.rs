@@ -66,16 +66,19 @@ impl Policy {
 
     /// Returns a policy that fails over quickly and comes back gently, for the providers of a [chain](crate::FallbackChain).
     ///
-    /// `limit` is the time that a caller may wait for an answer to begin. Choose it well above what a healthy provider takes: a
-    /// call that takes longer is a failure.
+    /// A call without an answer after `limit` is a failure. Choose `limit` well above what a healthy provider takes. It is not a
+    /// timeout: a call that hangs alone waits on until the breaker opens, so keep a timeout inside the layer.
+    ///
+    /// A request may be processed by two providers, and when the breaker opens, the next provider gets all calls in flight at once. Use
+    /// this policy only for requests that may be sent twice, and not for the last provider of a chain, whose calls nobody else serves.
     ///
     /// | setting | reason |
     /// |---|---|
     /// | [`Trip::slow_call`], `limit` | Calls that hang open the breaker after `limit`, not after their timeout. |
-    /// | [`Trip::or_failure_rate`], 30 % in 5 s | A provider that fails now and then is worse than the next one. |
-    /// | [`release_on_open`](Self::release_on_open) | The calls that already wait are served by the next provider. |
-    /// | [`Backoff::exponential`], 1 s to 60 s, [`Jitter::Equal`] | While another provider serves, an early trial costs one call `limit`, and a short outage ends after seconds. |
-    /// | [`Trials::slow_start`] | A provider that comes back is not overwhelmed by all calls at once. |
+    /// | [`Trip::or_failure_rate`], 30 % in 5 s | A provider that hangs for every second call never fails twice in a row. |
+    /// | [`release_on_open`](Self::release_on_open) | When the breaker opens, the calls in flight go to the next provider. |
+    /// | [`Backoff::exponential`], 1 s to 60 s, [`Jitter::Equal`] | A failed trial delays one caller by about `limit`, so trials can come early. After a short outage, the provider is back within seconds. |
+    /// | [`Trials::slow_start`] | The provider that comes back does not get all calls at once. |
     ///
     /// ```
     /// use std::time::Duration;
@@ -135,12 +138,13 @@ impl Policy {
     /// A released call ends at once with a [`CircuitOpen`](crate::error::CircuitOpen) that
     /// [is released](crate::error::CircuitOpen::is_released), and its inner future is dropped. So a
     /// [chain](crate::FallbackChain) serves its caller from the next provider, instead of letting it wait for the timeout. The
-    /// provider may have processed the request, as after any timeout: set it only where a request may be sent twice.
+    /// provider may have processed the request, as after any timeout: set it only where a request may be sent twice. Do not set it
+    /// for the last provider of a chain, nor for one without a chain: calls that would have been answered become errors. A chain asks
+    /// its [rule](crate::Advance) about a released call, as about any error.
     ///
-    /// A call is released until its answer begins. Over HTTP that is the response that the layer receives: its headers, or, with
-    /// a [`PeekLayer`](crate::http::PeekLayer) inside, what that layer waits for. A call stays if the breaker opens for another
-    /// [cause](crate::error::CircuitOpen::cause) than failed calls: a throttle, failed checks, or an override. With
-    /// [`observe_only`](Self::observe_only), no call is released.
+    /// A call is released only until its answer begins. Over HTTP, the answer begins with the response headers. With a
+    /// [`PeekLayer`](crate::http::PeekLayer) inside, it begins when that layer returns the response. Throttles, failed checks and
+    /// overrides release no calls, nor does a policy with [`observe_only`](Self::observe_only).
     pub fn release_on_open(self, release_on_open: bool) -> Self {
         Self {
             release_on_open,

@@ -96,10 +96,14 @@ impl Trials {
 
     /// Brings the traffic back gradually, instead of all at once when the breaker closes. Default: off.
     ///
-    /// Where the breaker would close, it stays half-open, and each success adds a slot, as TCP's slow start does ([RFC 5681 §3.1]).
-    /// So the calls in flight are never more than twice the successes. The other calls are refused, and a
-    /// [chain](crate::FallbackChain) sends them to the next provider. From then on failures count as in a closed breaker, because
-    /// one random error must not undo the start: it opens again when [`Trip`](crate::Trip) says so.
+    /// When enough trials have succeeded, the breaker stays half-open instead of closing, and each success adds a slot, as TCP's slow
+    /// start does ([RFC 5681 §3.1]). So the calls that wait for the beginning of their answer are never more than twice the
+    /// successes, or [`new`](Self::new) if that is more. The other calls are refused, and a [chain](crate::FallbackChain) sends them to
+    /// the next provider. Without another provider, they are errors.
+    ///
+    /// During the start, failures count as in a closed breaker, because one random error must not undo the start: the breaker opens
+    /// again when [`Trip`](crate::Trip) says so. Set [`Trip::slow_call`](crate::Trip::slow_call) too, or a timeout inside the layer:
+    /// calls that hang keep their slots until their [lease](Self::lease) ends.
     ///
     /// It closes at a success while at least half of the slots are free, once as many calls have succeeded as were in flight when
     /// all slots were last in use; or after 1,024 successes. A passed check that would close the breaker starts this too.

@@ -148,10 +148,10 @@ impl Trip {
 
     /// Counts a call as a failure as soon as it has been without an answer for this long. Default: no limit.
     ///
-    /// So calls that hang open the breaker before their timeout. The call itself goes on, and what it results in is late; to end
-    /// it, see [`Policy::release_on_open`](crate::Policy::release_on_open). For a streamed response, the time ends when the
-    /// response begins: see [`Permit::release_slot`](crate::Permit::release_slot). A [`Permit`](crate::Permit) that is not
-    /// [run](crate::Permit::run) has no timer: its call is a failure if it succeeds too late.
+    /// So calls that hang open the breaker before their timeout. The call continues, and its later result is ignored. To end such
+    /// calls, use [`Policy::release_on_open`](crate::Policy::release_on_open). For a streamed response, the time ends when the
+    /// response begins: see [`Permit::release_slot`](crate::Permit::release_slot). Without [`Permit::run`](crate::Permit::run), a
+    /// [`Permit`](crate::Permit) has no timer: a success after the limit is recorded as a failure.
     ///
     /// # Panics
     ///

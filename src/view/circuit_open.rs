@@ -5,7 +5,8 @@ use tokio::time::Instant;
 use super::state::{Cause, State};
 use crate::{outcome::Reason, util::line::Line};
 
-/// The error of a call that a circuit breaker refused: it is open, or half-open with all trials in flight.
+/// The error of a call that a circuit breaker refused, or released when it opened. It refuses calls while it is open, or half-open
+/// with all trials in flight.
 ///
 /// The provider was not called, unless the call was [released](Self::is_released). [`find`](crate::error::find) finds this error
 /// inside the errors of other layers.

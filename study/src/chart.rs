@@ -86,7 +86,7 @@ pub(crate) fn draw_waits(path: &Path, runs: &[Run]) -> Drawn {
     let designs = [
         (BARE, "no breaker"),
         (PEER, "a circuit breaker"),
-        (FAILOVER_CHAIN, "tower-health"),
+        (FAILOVER_CHAIN, "chain, failover_after(3 s)"),
     ];
     for (panel, (design, title)) in panels.split_evenly((1, 3)).iter().zip(designs) {
         let Run { record, .. } = named(runs, design);

@@ -325,7 +325,7 @@ impl Breaker {
         at_once.min(Trial::MOST_AT_ONCE) as usize
     }
 
-    /// Whether the breaker is in its [slow start](crate::Trials::slow_start): it would be closed without.
+    /// Whether the breaker is in its [slow start](crate::Trials::slow_start). Without the setting, it would be closed already.
     fn is_starting(&self) -> bool {
         let trials = &self.policy.trials;
         trials.slow_start
@@ -726,7 +726,7 @@ impl Breaker {
         }
     }
 
-    /// Open or half-open → closed, once enough trials have succeeded. With a slow start, that begins the start.
+    /// Open or half-open → closed, once enough trials have succeeded. With `slow_start`, the start begins instead.
     fn trial_succeeded(&mut self, now: Instant) {
         self.half_open(false, now);
         let (was_starting, has_room) = (self.is_starting(), self.has_room());
@@ -748,7 +748,7 @@ impl Breaker {
         }
     }
 
-    /// Whether half of the slots are free, one of them just given back.
+    /// Whether half of the slots are free. The call that succeeded has given its slot back already, so it is added.
     fn has_room(&self) -> bool {
         2 * (self.slots.in_use() + 1) <= self.trials_at_once()
     }

@@ -34,7 +34,8 @@ pub(super) struct HalfOpenRound {
     /// The open window was cut short, for one trial only.
     pub(super) granted: bool,
     pub(super) successes: u32,
-    /// The number of successes up to which a [slow start](crate::Trials::slow_start) goes on: that of the calls which last used all slots.
+    /// A [slow start](crate::Trials::slow_start) goes on at least until this number of successes: those before all slots were last in
+    /// use, and one for each call that used them.
     pub(super) full_until: u32,
 }
 

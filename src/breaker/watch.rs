@@ -86,8 +86,8 @@ impl Watch {
         let mut this = self.project();
         loop {
             let is_new = this.opened.is_none();
-            if is_new {
-                this.opened.set(hot_slot.opened());
+            if is_new && hot_slot.state().releases() {
+                this.opened.set(hot_slot.lanes.opened());
             }
             let Some(opened) = this.opened.as_mut().as_pin_mut() else {
                 return Poll::Pending;
@@ -97,7 +97,7 @@ impl Watch {
                 // With the fence in `wake_released`: the opening thread wakes this call, or this call sees that it is released.
                 fence(Ordering::SeqCst);
             }
-            if hot_slot.has_released(ticket) {
+            if hot_slot.lanes.has_released(ticket) {
                 return Poll::Ready(());
             }
             if !is_woken {

@@ -11,7 +11,7 @@ use std::{
     sync::{Arc, PoisonError, Weak},
 };
 
-use tokio::{sync::futures::Notified, time::Instant};
+use tokio::time::Instant;
 
 use super::SharedBreaker;
 use crate::{
@@ -21,10 +21,9 @@ use crate::{
     },
     outcome::{Outcome, Reason},
     telemetry::{self, SlotMeters},
-    util::panics::catch,
     util::sync::{
         Mutex, MutexGuard,
-        atomic::{AtomicU64, Ordering, fence},
+        atomic::{AtomicU64, Ordering},
         global, many_or_few,
     },
 };
@@ -42,10 +41,8 @@ global! {
 #[derive(Default)]
 pub(crate) struct HotSlot {
     state: AtomicU64,
-    /// Calls of earlier epochs than this are released.
-    released_before: AtomicU64,
     successes: SuccessCounter,
-    lanes: Lanes,
+    pub(in crate::breaker) lanes: Lanes,
     pub(crate) meters: SlotMeters,
     owner: Mutex<Owner>,
 }
@@ -111,6 +108,10 @@ impl HotState {
         self.has(Self::ADMITS_UNWATCHED)
     }
 
+    pub(in crate::breaker) fn releases(self) -> bool {
+        self.has(Self::RELEASES)
+    }
+
     pub(in crate::breaker) fn is_timed(self) -> bool {
         self.has(Self::IS_TIMED)
     }
@@ -136,36 +137,10 @@ impl HotSlot {
     pub(super) fn show(&self, state: HotState) {
         // Written only if it changes, because each write takes the cache line from every reader.
         if self.state() != state {
-            if state.has(HotState::RELEASES) {
+            if state.releases() {
                 self.lanes.init();
             }
             self.state.store(state.0, Ordering::Release);
-        }
-    }
-
-    /// Completes when the breaker opens for failures. `None` if that releases no calls.
-    pub(in crate::breaker) fn opened(&'static self) -> Option<Notified<'static>> {
-        let releases = self.state().has(HotState::RELEASES);
-        let lane = self.lanes.own().filter(|_| releases)?;
-        Some(lane.opened.notified())
-    }
-
-    /// Whether the call of this ticket is released. A waker of [`opened`](Self::opened) may be woken for other calls.
-    pub(in crate::breaker) fn has_released(&self, ticket: Ticket) -> bool {
-        ticket.is_from_before(self.released_before.load(Ordering::Acquire))
-    }
-
-    /// Releases the calls of earlier epochs. Called under the breaker's lock; afterwards, [`wake_released`](Self::wake_released)
-    /// must be called.
-    pub(super) fn release_before(&self, epoch: u64) {
-        self.released_before.store(epoch, Ordering::Release);
-    }
-
-    pub(super) fn wake_released(&self) {
-        fence(Ordering::SeqCst);
-        for lane in self.lanes.all() {
-            // Wakers are foreign code. After a panic, those of the other lanes are still woken.
-            catch(|| lane.opened.notify_waiters());
         }
     }
 

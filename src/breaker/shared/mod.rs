@@ -424,11 +424,11 @@ impl SharedBreaker {
         self.show(breaker, refusal, now);
         let must_release = breaker.take_release();
         if must_release {
-            self.hot_slot.release_before(breaker.epoch());
+            self.hot_slot.lanes.release_before(breaker.epoch());
         }
         drop(locked);
         if must_release {
-            self.hot_slot.wake_released();
+            self.hot_slot.lanes.wake_released();
         }
         self.hot_slot().meters.open_for(open_seconds);
         if must_send {

@@ -157,8 +157,8 @@ mod bodies {
     #[tokio::test]
     async fn timeout_of_the_client_within_a_body_is_a_failure() {
         let builders = [
-            Client::builder().timeout(200 * MILLISECOND),
-            Client::builder().read_timeout(200 * MILLISECOND),
+            Client::builder().timeout(500 * MILLISECOND),
+            Client::builder().read_timeout(500 * MILLISECOND),
         ];
         for builder in builders {
             let server = Server::start(|_| Script::stream().chunk("from").hang());

@@ -45,7 +45,12 @@ pub async fn stream(client: &Client<OpenAIConfig>, text: &mut String) -> Result<
     Ok(())
 }
 
-fn question() -> Result<CreateChatCompletionRequest, OpenAIError> {
+/// What both of them ask.
+///
+/// # Errors
+///
+/// None: the question is complete.
+pub fn question() -> Result<CreateChatCompletionRequest, OpenAIError> {
     let message = ChatCompletionRequestUserMessage::from("Who are you?");
     CreateChatCompletionRequestArgs::default()
         .model("small")

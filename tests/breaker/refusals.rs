@@ -5,7 +5,7 @@ use std::thread;
 use tokio::time::advance;
 use tower_health::{Cause, HealthCache, Override, Policy, Provider, State, Trials, Trip};
 
-use crate::rig::{Rig, secs};
+use crate::rig::{Rig, secs, without_jitter};
 
 /// What a refusal of the provider's says now.
 fn refused(provider: &Provider) -> (String, Option<Cause>, String) {
@@ -71,7 +71,7 @@ async fn refusal_for_an_override_that_is_kept_still_reads_open() {
 #[tokio::test(start_paused = true)]
 async fn refusal_shows_every_change_of_an_open_breaker() {
     let policy = Policy::new().trip(Trip::consecutive(1));
-    let rig = Rig::new(policy);
+    let rig = Rig::new(without_jitter(policy));
     let in_flight = rig.call();
     rig.fail();
     let changes: [&dyn Fn(&Provider); 4] = [

@@ -43,8 +43,9 @@ use crate::{
 pub struct Permit {
     hot_slot: &'static HotSlot,
     ticket: Ticket,
-    /// Set if the ticket is watched. Never set otherwise, so that a healthy call need not drop it.
-    watch: Option<Pin<Box<Watch>>>,
+    /// Set only if the ticket is watched. Dropped by `Drop` alone: with drop glue of this field, every healthy call would keep its
+    /// permit in memory.
+    watch: ManuallyDrop<Option<Pin<Box<Watch>>>>,
 }
 
 impl Permit {
@@ -54,17 +55,27 @@ impl Permit {
         Self {
             hot_slot,
             ticket,
-            watch: None,
+            watch: ManuallyDrop::new(None),
         }
     }
 
     /// Creates the permit of a ticket that `breaker` has just issued.
+    #[inline]
     pub(crate) fn new(breaker: &SharedBreaker, ticket: Ticket) -> Self {
-        let watch = || Box::pin(Watch::start(breaker));
+        if ticket.is_watched() {
+            Self::watched(breaker, ticket)
+        } else {
+            Self::unwatched(breaker.hot_slot(), ticket)
+        }
+    }
+
+    #[inline(never)]
+    fn watched(breaker: &SharedBreaker, ticket: Ticket) -> Self {
+        let watch = Box::pin(Watch::start(breaker));
         Self {
+            watch: ManuallyDrop::new(Some(watch)),
             hot_slot: breaker.hot_slot(),
             ticket,
-            watch: ticket.is_watched().then(watch),
         }
     }
 
@@ -85,15 +96,27 @@ impl Permit {
         if permit.hot_slot.success_is_noop(permit.ticket) {
             permit.hot_slot.meters.success();
         } else {
-            ManuallyDrop::into_inner(permit).success_that_counts();
+            let (hot_slot, ticket, watch) = ManuallyDrop::into_inner(permit).into_parts();
+            Self::success_that_counts(hot_slot, ticket, watch);
         }
     }
 
-    // Out of line, to keep the code inlined into a healthy call small.
+    // Out of line, with the permit's parts as arguments: both keep the code inlined into a healthy call small.
     #[inline(never)]
-    fn success_that_counts(self) {
-        let (hot_slot, ticket, watch) = self.into_parts();
-        hot_slot.succeeded(ticket, watch.as_deref());
+    fn success_that_counts(
+        hot_slot: &'static HotSlot,
+        ticket: Ticket,
+        watch: Option<Pin<Box<Watch>>>,
+    ) {
+        let Some(watch) = watch else {
+            return hot_slot.succeeded(ticket);
+        };
+        if let Some(limit) = watch.exceeded() {
+            hot_slot.record(ticket, Outcome::failure(Reason::slow(limit)));
+        } else {
+            // Without the watch, the success may change nothing.
+            Self::unwatched(hot_slot, ticket.unwatched()).success();
+        }
     }
 
     /// Records that the provider failed.
@@ -128,7 +151,19 @@ impl Permit {
         if let Outcome::Success = outcome {
             return self.success();
         }
-        let (hot_slot, ticket, _) = self.into_parts();
+        let (hot_slot, ticket, watch) = self.into_parts();
+        Self::record_unless_success(hot_slot, ticket, watch, outcome);
+    }
+
+    // Out of line, with the permit's parts as arguments: both keep the code inlined into a healthy call small.
+    #[inline(never)]
+    fn record_unless_success(
+        hot_slot: &'static HotSlot,
+        ticket: Ticket,
+        watch: Option<Pin<Box<Watch>>>,
+        outcome: Outcome,
+    ) {
+        drop(watch);
         hot_slot.record(ticket, outcome);
     }
 
@@ -151,7 +186,7 @@ impl Permit {
         let permit = Self {
             hot_slot,
             ticket,
-            watch,
+            watch: ManuallyDrop::new(watch),
         };
         let outcome = outcome();
         permit.record(outcome);
@@ -224,10 +259,17 @@ impl Permit {
     }
 
     /// Ready if the breaker has opened and releases this call, which is still without an answer.
+    #[inline]
     pub(crate) fn poll_released(&mut self, cx: &mut Context<'_>) -> Poll<CircuitOpen> {
-        if !self.ticket.is_watched() {
-            return Poll::Pending;
+        if self.ticket.is_watched() {
+            self.poll_watch(cx)
+        } else {
+            Poll::Pending
         }
+    }
+
+    #[inline(never)]
+    fn poll_watch(&mut self, cx: &mut Context<'_>) -> Poll<CircuitOpen> {
         // First, because this call may be the one that opens the breaker.
         self.poll_overdue(cx);
         let watch = self.watch.as_mut().expect("watched");
@@ -238,7 +280,7 @@ impl Permit {
 
     /// Counts the call as a failure, if it has reached its time limit without an answer.
     pub(crate) fn poll_overdue(&mut self, cx: &mut Context<'_>) {
-        let Some(watch) = &mut self.watch else {
+        let Some(watch) = &mut *self.watch else {
             return;
         };
         if let Poll::Ready(limit) = watch.as_mut().poll_overdue(cx) {
@@ -262,10 +304,15 @@ impl Permit {
     /// The time that [`Trip::slow_call`](crate::Trip::slow_call) measures ends here, so a long stream is not a slow call.
     /// [`Policy::release_on_open`](crate::Policy::release_on_open) no longer releases the call. Calling this method again has no
     /// effect.
+    #[inline]
     pub fn release_slot(&mut self) {
-        if !self.must_record_answer() {
-            return;
+        if self.must_record_answer() {
+            self.record_answer();
         }
+    }
+
+    #[inline(never)]
+    fn record_answer(&mut self) {
         if let Some(watch) = self.watch.take() {
             if let Some(limit) = watch.exceeded() {
                 self.record_slow(limit);
@@ -285,7 +332,7 @@ impl Drop for Permit {
     #[inline]
     fn drop(&mut self) {
         if self.ticket.must_record_drop() {
-            self.dropped();
+            Self::dropped(self.hot_slot, self.ticket, self.watch.take());
         } else if !self.ticket.is_judged_elsewhere() {
             self.hot_slot.left_unjudged(self.ticket);
         }
@@ -293,11 +340,10 @@ impl Drop for Permit {
 }
 
 impl Permit {
-    // Out of line, to keep the code inlined into a healthy call small.
+    // Out of line, with the permit's parts as arguments: both keep the code inlined into a healthy call small.
     #[inline(never)]
-    fn dropped(&self) {
-        let started = self.watch.as_ref().and_then(|watch| watch.started());
-        self.hot_slot.dropped(self.ticket, started);
+    fn dropped(hot_slot: &'static HotSlot, ticket: Ticket, watch: Option<Pin<Box<Watch>>>) {
+        hot_slot.dropped(ticket, watch.and_then(|watch| watch.started()));
     }
 }
 

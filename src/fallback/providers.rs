@@ -48,7 +48,7 @@ impl Providers {
 
     #[inline]
     pub(super) fn are_admitting(&self) -> bool {
-        self.iter().all(reentrancy::is_admitting)
+        reentrancy::is_admitting(&self.own) && self.outer.iter().all(reentrancy::is_admitting)
     }
 
     /// Returns whether the error is a refusal by the breaker of one of them.

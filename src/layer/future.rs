@@ -77,6 +77,17 @@ impl<F, C> ResponseFuture<F, C> {
     }
 }
 
+impl<F, C> State<F, C> {
+    /// Drops the call. Its permit is neutral.
+    #[cold]
+    fn release(mut self: Pin<&mut Self>) {
+        if let StateProj::Called { permit, .. } = self.as_mut().project() {
+            permit.take().expect(COMPLETED).neutral();
+        }
+        self.set(Self::Refused { refusal: None });
+    }
+}
+
 impl<F, C, Res, E> Future for ResponseFuture<F, C>
 where
     F: Future<Output = Result<Res, E>>,
@@ -100,8 +111,7 @@ where
                 let Poll::Ready(result) = polled else {
                     let released = permit.as_mut().expect(COMPLETED).poll_released(cx);
                     let refusal = classifier.refused(ready!(released).into());
-                    permit.take().expect(COMPLETED).neutral();
-                    state.set(State::Refused { refusal: None });
+                    state.release();
                     return Poll::Ready(Err(refusal));
                 };
                 let permit = permit.take().expect(COMPLETED);

@@ -15,11 +15,8 @@ use tokio::time::Instant;
 
 use super::SharedBreaker;
 use crate::{
-    breaker::{
-        lanes::Lanes, machine::Breaker, success_counter::SuccessCounter, ticket::Ticket,
-        watch::Watch,
-    },
-    outcome::{Outcome, Reason},
+    breaker::{lanes::Lanes, machine::Breaker, success_counter::SuccessCounter, ticket::Ticket},
+    outcome::Outcome,
     telemetry::{self, SlotMeters},
     util::sync::{
         Mutex, MutexGuard,
@@ -167,19 +164,13 @@ impl HotSlot {
         state.success_is_noop() && ticket.is_plainly_of(state.epoch())
     }
 
-    /// Records a success that may change something, or that came too late.
-    // Out of line, to keep the code inlined into a healthy call small.
-    #[inline(never)]
-    pub(in crate::breaker) fn succeeded(&self, ticket: Ticket, watch: Option<&Watch>) {
-        if let Some(limit) = watch.and_then(Watch::exceeded) {
-            return self.record(ticket, Outcome::failure(Reason::slow(limit)));
-        }
-        let ticket = ticket.unwatched();
+    /// Records a success that may change something.
+    pub(in crate::breaker) fn succeeded(&self, ticket: Ticket) {
         let is_live = || {
             let state = self.state();
             state.has(HotState::SUCCESS_IS_COUNTED) && ticket.is_plainly_of(state.epoch())
         };
-        if self.success_is_noop(ticket) || self.successes.count(&self.lanes, is_live) {
+        if self.successes.count(&self.lanes, is_live) {
             self.meters.success();
         } else {
             self.record(ticket, Outcome::Success);

@@ -62,6 +62,10 @@ pub(crate) struct Seen {
 }
 
 #[derive(Debug)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "they are independent of each other"
+)]
 pub(crate) struct Breaker {
     policy: Arc<Policy>,
     /// The policy was set for this provider, so the cache's policy no longer applies.
@@ -260,10 +264,13 @@ impl Breaker {
         };
         let wait = at.filter(|at| *at > now).map(|at| at - now);
         // A slot of a slow start is free at the next success, and not only when the lease of a trial ends.
-        wait.map(|wait| match self.is_starting() && !self.is_forced() {
-            true => wait.min(RETRY_IN_START),
-            false => wait,
-        })
+        let is_starting = self.is_starting() && !self.is_forced();
+        let longest = if is_starting {
+            RETRY_IN_START
+        } else {
+            Duration::MAX
+        };
+        wait.map(|wait| wait.min(longest))
     }
 
     /// Whether failed calls or checks are the only reason for refusals, not a throttle, a requested wait or an override.
@@ -655,12 +662,11 @@ impl Breaker {
 impl Breaker {
     /// Closed → open: too many calls or checks failed. Or half-open → open: too many checks failed in a slow start.
     fn trip(&mut self, cause: Cause, now: Instant) {
-        let trial_failed = match &self.phase {
-            Phase::HalfOpen(window, _) => window.trial_failed,
-            _ => {
-                self.waits.forgive(now);
-                false
-            }
+        let trial_failed = if let Phase::HalfOpen(window, _) = &self.phase {
+            window.trial_failed
+        } else {
+            self.waits.forgive(now);
+            false
         };
         let requested = match cause {
             Cause::Failures => self.streak.requested_wait(now),

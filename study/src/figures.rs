@@ -38,7 +38,7 @@ impl Figures {
         Self {
             paid_the_timeout: count(calls, Call::paid_the_timeout),
             longest_wait: calls.iter().map(|call| call.took).max().unwrap_or_default(),
-            detected_after: kept_away.map(|began| began - OUTAGE.start),
+            detected_after: kept_away.map(|began| began.saturating_sub(OUTAGE.start)),
             recovered_after: last_end.saturating_sub(OUTAGE.end),
             in_its_first_second: let_in_again
                 .by_ref()

@@ -103,7 +103,9 @@ async fn last_resort_is_a_trial_of_account_and_model() {
     let [a] = stubs_of(&cache);
     let chain = chain_of([(&account, &a)]);
     for opened in [&[&account][..], &[&account, &a.provider()]] {
-        opened.iter().for_each(|it| open(it));
+        for it in opened {
+            open(it);
+        }
         assert_eq!(ask(&chain).await.unwrap(), "a");
         for provider in opened {
             assert_eq!(provider.health().state, State::Closed);

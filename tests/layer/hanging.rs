@@ -1,7 +1,7 @@
 //! Calls that hang: judged when their limit has passed, and released when the breaker opens.
 
 use std::{
-    future::{Future, pending, poll_fn},
+    future::{pending, poll_fn},
     io,
     pin::Pin,
     sync::{
@@ -38,9 +38,11 @@ fn releasing() -> Policy {
     Policy::new().release_on_open(true)
 }
 
+type Future = dyn std::future::Future<Output = Result<&'static str, BoxError>> + Send;
+
 /// A call in flight, which `answer` ends.
 struct Call {
-    future: Spawn<Pin<Box<dyn Future<Output = Result<&'static str, BoxError>> + Send>>>,
+    future: Spawn<Pin<Box<Future>>>,
     answer: Option<oneshot::Sender<io::Result<&'static str>>>,
 }
 

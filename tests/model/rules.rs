@@ -5,6 +5,7 @@ use std::time::Duration;
 use tower_health::{Backoff, Policy, Throttle, Trials, Trip};
 
 #[derive(Clone, Copy, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a setting")]
 pub(crate) struct Rules {
     pub(crate) trip: TripRule,
     pub(crate) exact: bool,

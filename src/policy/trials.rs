@@ -102,7 +102,7 @@ impl Trials {
     /// the next provider. Without another provider, they are errors.
     ///
     /// During the start, failures count as in a closed breaker, because one random error must not undo the start: the breaker opens
-    /// again when [`Trip`](crate::Trip) says so. Set [`Trip::slow_call`](crate::Trip::slow_call) too, or a timeout inside the layer:
+    /// again when [`Trip`](crate::Trip) says so. A check that fails while no call is in flight opens it at once. Set [`Trip::slow_call`](crate::Trip::slow_call) too, or a timeout inside the layer:
     /// calls that hang keep their slots until their [lease](Self::lease) ends.
     ///
     /// It closes at a success while at least half of the slots are free, once as many calls have succeeded as were in flight when

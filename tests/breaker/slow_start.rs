@@ -173,49 +173,6 @@ async fn failure_rate_opens_again_too() {
     assert_eq!(rig.state(), State::Open);
 }
 
-/// Not those of calls.
-#[tokio::test(start_paused = true)]
-async fn failed_check_and_mark_count_as_in_a_closed_breaker() {
-    let rig = Rig::half_open(slow_start()).await;
-    rig.succeed();
-    let failing = HealthProbe::new(&rig.cache).check(Rig::ID, || async { Err::<(), _>("down") });
-    failing.round().await;
-    failing.round().await;
-    assert_eq!(
-        rig.state(),
-        State::HalfOpen,
-        "a call has succeeded before the first"
-    );
-    rig.mark_unhealthy("reported");
-    assert_eq!(rig.state(), State::HalfOpen);
-    failing.round().await;
-    assert_eq!(rig.state(), State::Open);
-    assert_eq!(rig.health().cause, Some(tower_health::Cause::Probe));
-}
-
-#[tokio::test(start_paused = true)]
-async fn failures_far_apart_are_not_in_a_row() {
-    let rig = Rig::half_open(slow_start()).await;
-    rig.succeed();
-    rig.fail();
-    advance(secs(301)).await;
-    rig.fail();
-    assert_eq!(rig.state(), State::HalfOpen);
-    rig.fail();
-    assert_eq!(rig.state(), State::Open);
-}
-
-/// A slot is free at the next success, not only at the end of a lease.
-#[tokio::test(start_paused = true)]
-async fn refusal_names_a_second_at_most() {
-    let rig = Rig::half_open(slow_start()).await;
-    rig.succeed();
-    let calls = all_admitted(&rig);
-    assert_eq!(rig.wait(), secs(1));
-    assert_eq!(rig.admit().unwrap_err().retry_in(), secs(1));
-    drop(calls);
-}
-
 #[tokio::test(start_paused = true)]
 async fn throttle_and_fatal_failure_open_at_once() {
     let throttled: fn(Permit) = |call| call.throttled(Some(secs(5)), "slow down");

@@ -239,14 +239,7 @@ impl Model {
         times.extend(self.slots.iter().map(|slot| slot.until));
         times.retain(|time| *time >= self.now && self.admits(*time));
         let soonest = times.into_iter().min().expect("rule 3: a way out");
-        let wait = soonest - self.now;
-        let is_starting = self.is_starting() && self.forced.is_none();
-        let most = if is_starting {
-            Duration::from_secs(1)
-        } else {
-            Duration::MAX
-        };
-        Some(wait.min(most)).filter(|wait| !wait.is_zero())
+        Some(soonest - self.now).filter(|wait| !wait.is_zero())
     }
 
     /// Whether a call is admitted then, if nothing happens before.
@@ -309,7 +302,8 @@ impl Model {
     /// Rule 5. An outage keeps the streak that it began with.
     fn consecutive_failures(&self) -> u32 {
         let (failures, last) = self.streak;
-        let is_over = self.is_as_closed() && self.now - last > self.rules.within;
+        let is_over =
+            matches!(self.beneath, Beneath::Closed) && self.now - last > self.rules.within;
         if is_over { 0 } else { failures }
     }
 
@@ -620,7 +614,7 @@ impl Model {
     }
 
     pub(crate) fn mark_unhealthy(&mut self, reason: Reason) {
-        if self.is_as_closed() {
+        if matches!(self.beneath, Beneath::Closed) {
             return self.failed(reason, None);
         }
         self.note_failure(reason, None);
@@ -696,9 +690,8 @@ impl Model {
             self.last_error = Some("check failed".into());
         }
         match &self.beneath {
-            Beneath::Closed if passes => self.failed_checks = 0,
-            _ if !passes && self.is_as_closed() && is_outranked => self.failed_checks = 0,
-            _ if !passes && self.is_as_closed() => {
+            Beneath::Closed if passes || is_outranked => self.failed_checks = 0,
+            Beneath::Closed => {
                 self.failed_checks += 1;
                 if self.failed_checks >= self.rules.trip.consecutive().unwrap_or(2) {
                     self.trip(Cause::Probe);

@@ -73,21 +73,18 @@ impl Breaker {
     }
 
     fn check_failed(&mut self, proven_live: bool, now: Instant) {
-        if self.counts_as_closed() {
-            // A live call that succeeded meanwhile proves more.
-            let failed_checks = if proven_live {
-                0
-            } else {
-                self.failed_checks.saturating_add(1)
-            };
-            self.failed_checks = failed_checks;
-            if failed_checks >= self.policy.trip.failed_checks() {
-                self.trip(Cause::Probe, now);
+        match &self.phase {
+            // A live call succeeded meanwhile, which proves more.
+            Phase::Closed if proven_live => self.failed_checks = 0,
+            Phase::Closed => {
+                self.failed_checks = self.failed_checks.saturating_add(1);
+                if self.failed_checks >= self.policy.trip.failed_checks() {
+                    self.trip(Cause::Probe, now);
+                }
             }
-        } else if self.is_half_open() && self.slots.has_trial_of(self.epoch) {
             // The trial in flight decides.
-        } else {
-            self.extend_open(now);
+            Phase::HalfOpen(..) if self.slots.has_trial_of(self.epoch) => {}
+            Phase::Open(_) | Phase::HalfOpen(..) => self.extend_open(now),
         }
     }
 

@@ -48,9 +48,6 @@ const GRANT_PAUSE: Duration = Duration::from_secs(1);
 /// Successes after which a slow start ends, however many calls are in flight.
 const MAX_START_SUCCESSES: u32 = 1_024;
 
-/// Maximum wait that a refusal of a slow start tells.
-const RETRY_IN_START: Duration = Duration::from_secs(1);
-
 /// Eviction treats a provider as unhealthy for this long after its open window has ended, if no trial follows.
 const HISTORY_AFTER: Duration = Duration::from_secs(60 * 60);
 
@@ -167,10 +164,9 @@ impl Breaker {
 
     /// Failures in a row, without those too old to count.
     pub(crate) fn consecutive_failures(&self, now: Instant) -> u32 {
-        if self.counts_as_closed() && self.streak.is_over(self.policy.trip.within, now) {
-            0
-        } else {
-            self.streak.failures()
+        match self.phase {
+            Phase::Closed if self.streak.is_over(self.policy.trip.within, now) => 0,
+            _ => self.streak.failures(),
         }
     }
 
@@ -262,15 +258,7 @@ impl Breaker {
             }) => None,
             None => by_phase,
         };
-        let wait = at.filter(|at| *at > now).map(|at| at - now);
-        // A slot of a slow start is free at the next success, and not only when the lease of a trial ends.
-        let is_starting = self.is_starting() && !self.is_forced();
-        let longest = if is_starting {
-            RETRY_IN_START
-        } else {
-            Duration::MAX
-        };
-        wait.map(|wait| wait.min(longest))
+        at.filter(|at| *at > now).map(|at| at - now)
     }
 
     /// Whether failed calls or checks are the only reason for refusals, not a throttle, a requested wait or an override.
@@ -514,16 +502,16 @@ impl Breaker {
     }
 
     pub(crate) fn mark_unhealthy(&mut self, reason: Reason, now: Instant) {
-        if self.counts_as_closed() {
-            return self.failed(reason, None, now);
-        }
-        if let Phase::Open(window) | Phase::HalfOpen(window, _) = &mut self.phase {
-            if window.cause == Cause::Probe {
-                window.cause = Cause::Failures;
+        match &mut self.phase {
+            Phase::Closed => self.failed(reason, None, now),
+            Phase::Open(window) | Phase::HalfOpen(window, _) => {
+                if window.cause == Cause::Probe {
+                    window.cause = Cause::Failures;
+                }
+                self.note_failure(reason, None, now);
+                self.extend_open(now);
             }
         }
-        self.note_failure(reason, None, now);
-        self.extend_open(now);
     }
 
     /// Ends an open window early for one trial. Returns false if it may not end now.
@@ -660,20 +648,15 @@ impl Breaker {
 
 /// Transitions.
 impl Breaker {
-    /// Closed → open: too many calls or checks failed. Or half-open → open: too many checks failed in a slow start.
+    /// Closed → open: too many calls or checks failed.
     fn trip(&mut self, cause: Cause, now: Instant) {
-        let trial_failed = if let Phase::HalfOpen(window, _) = &self.phase {
-            window.trial_failed
-        } else {
-            self.waits.forgive(now);
-            false
-        };
+        self.waits.forgive(now);
         let requested = match cause {
             Cause::Failures => self.streak.requested_wait(now),
             _ => None,
         };
         let wait = self.waits.backoff(&self.policy);
-        self.open(cause, trial_failed, wait, requested, now);
+        self.open(cause, false, wait, requested, now);
     }
 
     /// Half-open → open: a trial failed, or too many calls of the slow start did.

@@ -5,7 +5,7 @@ mod reference;
 mod rules;
 mod side_by_side;
 
-use std::cell::Cell;
+use std::{cell::Cell, thread};
 
 use operation::Step;
 use proptest::{
@@ -14,15 +14,26 @@ use proptest::{
     test_runner::{Config, FileFailurePersistence, TestCaseError, TestRunner},
 };
 
-/// A million steps and more.
-const CASES: u32 = 600;
+const CASES_PER_THREAD: u32 = 300;
+const THREADS: usize = 2;
 const MOST_STEPS: usize = 4_000;
 
 #[test]
 fn crate_and_model_agree_after_every_step() {
+    let threads = [(); THREADS].map(|()| thread::spawn(run_random_steps));
+    let steps: usize = threads.map(|thread| thread.join().unwrap()).iter().sum();
+    assert!(steps >= 1_000_000);
+}
+
+/// Runs random steps, and returns how many.
+///
+/// # Panics
+///
+/// At the first disagreement, with the shortest steps to it that were found.
+fn run_random_steps() -> usize {
     let regressions = FileFailurePersistence::WithSource("proptest-regressions");
     let mut runner = TestRunner::new(Config {
-        cases: CASES,
+        cases: CASES_PER_THREAD,
         max_shrink_iters: 100_000,
         source_file: Some(file!()),
         failure_persistence: Some(Box::new(regressions)),
@@ -34,7 +45,6 @@ fn crate_and_model_agree_after_every_step() {
         taken.set(taken.get() + steps.len());
         side_by_side::run(&steps).map_err(TestCaseError::fail)
     });
-    println!("{} steps", taken.get());
     agreed.unwrap_or_else(|disagreement| panic!("{disagreement}"));
-    assert!(taken.get() >= 1_000_000);
+    taken.get()
 }

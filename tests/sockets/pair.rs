@@ -161,6 +161,13 @@ where
     (provider, BoxCloneSyncService::new(stack))
 }
 
+/// Of clients that use no proxy, whatever the environment says.
+pub(crate) fn reqwest_builder() -> reqwest::ClientBuilder {
+    // The gateway, which the same build may contain, enables TLS without its cryptography.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().no_proxy()
+}
+
 pub(crate) fn client_of(server: &Server) -> impl HttpClient<Incoming> + use<> {
     let origin = format!("http://{}", server.address());
     client(HttpConnector::new(), &origin)

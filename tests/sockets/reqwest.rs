@@ -22,7 +22,7 @@ use tower_health::{
 };
 
 use crate::{
-    pair::{MILLISECOND, SECOND, exhausted, first_token, shown},
+    pair::{MILLISECOND, SECOND, exhausted, first_token, reqwest_builder, shown},
     server::{Script, Server},
 };
 
@@ -157,13 +157,13 @@ mod bodies {
     #[tokio::test]
     async fn timeout_of_the_client_within_a_body_is_a_failure() {
         let builders = [
-            Client::builder().timeout(500 * MILLISECOND),
-            Client::builder().read_timeout(500 * MILLISECOND),
+            reqwest_builder().timeout(500 * MILLISECOND),
+            reqwest_builder().read_timeout(500 * MILLISECOND),
         ];
         for builder in builders {
             let server = Server::start(|_| Script::stream().chunk("from").hang());
             let provider = struck();
-            let client = builder.no_proxy().build().unwrap();
+            let client = builder.build().unwrap();
             let guarded = HealthLayer::reqwest(provider.clone()).layer(client);
 
             let response = guarded.oneshot(get_from(&server)).await.unwrap();
@@ -291,7 +291,7 @@ mod errors {
     #[tokio::test]
     async fn timeout_is_a_timeout() {
         let server = Server::start(|_| Script::default().hang());
-        let client = Client::builder().timeout(100 * MILLISECOND).no_proxy();
+        let client = reqwest_builder().timeout(100 * MILLISECOND);
         let kind = kind_of(client.build().unwrap(), get_from(&server)).await;
         assert_eq!(kind, Some(Kind::Timeout));
     }
@@ -604,9 +604,8 @@ fn trip(provider: &Provider) {
     }
 }
 
-/// Whatever the environment says.
 fn client() -> Client {
-    Client::builder().no_proxy().build().unwrap()
+    reqwest_builder().build().unwrap()
 }
 
 fn url(server: &Server) -> Url {

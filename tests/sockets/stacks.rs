@@ -59,6 +59,8 @@ use tower_health::{
 };
 use tower_http::{follow_redirect::FollowRedirectLayer, trace::TraceLayer};
 
+use crate::pair::reqwest_builder;
+
 // Clients.
 
 #[tokio::test]
@@ -80,7 +82,7 @@ async fn hyper_client_over_rustls() {
 async fn reqwest_client() {
     let upstream = Upstream::start().await;
     let layer = HealthLayer::reqwest(upstream.provider.clone());
-    let stack = layer.layer(reqwest_over_no_proxy());
+    let stack = layer.layer(reqwest_builder().build().unwrap());
     let ask = async || -> Result<String, BoxError> {
         let request = reqwest::Request::new(reqwest::Method::GET, upstream.uri("/").parse()?);
         Ok(stack.clone().oneshot(request).await?.text().await?)
@@ -163,7 +165,7 @@ async fn upload_that_its_caller_breaks_off_is_no_failure_of_a_tonic_channel() {
 async fn refused_connection_of_reqwest_is_a_connect() {
     let uri = format!("http://{}/", unused_address().await);
     let provider = with_a_strike();
-    let stack = HealthLayer::new(provider.clone()).layer(reqwest_over_no_proxy());
+    let stack = HealthLayer::new(provider.clone()).layer(reqwest_builder().build().unwrap());
 
     let request = reqwest::Request::new(reqwest::Method::GET, uri.parse().unwrap());
     stack.oneshot(request).await.unwrap_err();
@@ -175,7 +177,7 @@ async fn refused_connection_of_reqwest_is_a_connect() {
 #[tokio::test]
 async fn requests_that_reqwest_will_not_send_are_no_failures() {
     let provider = with_a_strike();
-    let stack = HealthLayer::new(provider.clone()).layer(reqwest_over_no_proxy());
+    let stack = HealthLayer::new(provider.clone()).layer(reqwest_builder().build().unwrap());
     for url in ["ftp://127.0.0.1/", "file:///x", "nonsense:thing"] {
         let request = reqwest::Request::new(reqwest::Method::GET, url.parse().unwrap());
         let error = stack.clone().oneshot(request).await.unwrap_err();
@@ -462,11 +464,6 @@ impl Body for BreaksOff {
             Ok(Frame::data(Bytes::from_static(b"\0\0\0\0\x01x")))
         }))
     }
-}
-
-/// Whatever the environment says.
-fn reqwest_over_no_proxy() -> reqwest::Client {
-    reqwest::Client::builder().no_proxy().build().unwrap()
 }
 
 /// Two routes, each of which asks the upstream.

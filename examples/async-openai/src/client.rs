@@ -35,6 +35,17 @@ pub struct Limits {
     pub silence: Duration,
 }
 
+/// Returns a client for HTTP and HTTPS that uses no proxy, whatever the environment says.
+///
+/// # Errors
+///
+/// If the system's certificates cannot be read.
+pub fn http_client() -> reqwest::Result<reqwest::Client> {
+    // An error says that another is installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().no_proxy().build()
+}
+
 /// Returns a client whose requests go to the first of `endpoints` that is healthy and answers.
 ///
 /// It does not retry, as the client would with its default service: the next provider does that.

@@ -5,7 +5,7 @@ mod judge;
 mod upstream;
 
 pub use self::{
-    client::{Endpoint, Limits, client},
+    client::{Endpoint, Limits, client, http_client},
     upstream::{Condition, Upstream},
 };
 

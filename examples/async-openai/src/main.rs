@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use async_openai_client::{Condition, Limits, Upstream, ask, client, stream};
+use async_openai_client::{Condition, Limits, Upstream, ask, client, http_client, stream};
 use tower_health::{BoxError, HealthCache, Reason};
 
 const LIMITS: Limits = Limits {
@@ -15,7 +15,7 @@ const LIMITS: Limits = Limits {
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
-    let http = reqwest::Client::builder().no_proxy().build()?;
+    let http = http_client()?;
     let openai = Upstream::start("openai", Condition::Well).await?;
 
     println!("groq                 | answer      | stream         | groq's breaker");

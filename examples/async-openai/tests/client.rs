@@ -7,7 +7,9 @@ use async_openai::{
     config::OpenAIConfig,
     error::{OpenAIError, StreamError},
 };
-use async_openai_client::{Condition, Limits, Upstream, ask, client, question, stream};
+use async_openai_client::{
+    Condition, Limits, Upstream, ask, client, http_client, question, stream,
+};
 use tokio::time::sleep;
 use tokio_stream::StreamExt;
 use tower_health::{
@@ -41,7 +43,7 @@ impl Pair {
             answer: LIMIT,
             silence: LIMIT,
         };
-        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let http = http_client().unwrap();
         let endpoints = [groq.endpoint(), openai.endpoint()];
         Self {
             provider,

@@ -40,7 +40,7 @@ use crate::{
         panics::{has_timers, with_safe_waker},
         sync::{
             Mutex, MutexGuard,
-            atomic::{AtomicU8, AtomicU64, Ordering},
+            atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering},
         },
         time::{MonotonicNanos, after},
     },
@@ -57,8 +57,8 @@ pub(crate) struct SharedBreaker {
     locked: Mutex<Locked>,
     /// [`MonotonicNanos::bits`] of the time until which calls are refused. Unused while every call is admitted.
     refuses_until: AtomicU64,
-    /// [`Trip::slow_call`](crate::Trip::slow_call) in nanoseconds; zero if there is no limit.
-    slow_call: AtomicU64,
+    /// [`Trip::slow_call`](crate::Trip::slow_call) in milliseconds; zero if there is no limit.
+    slow_call: AtomicU32,
     /// The id of the refusal that calls get without the lock; [`NO_REFUSAL`] if they need the lock.
     refusal_id: AtomicU64,
     /// Notified when the time of the next admission changes, or when an override starts, changes or is lifted early.
@@ -87,7 +87,7 @@ impl SharedBreaker {
         let hot_slot = SlotGuard::new();
         let breaker = Breaker::new(policy, hot_slot.state().epoch(), Instant::now());
         hot_slot.show(HotState::of(&breaker));
-        let slow_call = AtomicU64::new(in_nanos(breaker.policy().trip.slow_call));
+        let slow_call = AtomicU32::new(in_millis(breaker.policy().trip.slow_call));
         let breaker = Arc::new(Self {
             id,
             hot_slot,
@@ -177,8 +177,8 @@ impl SharedBreaker {
     }
 
     pub(crate) fn slow_call(&self) -> Option<Duration> {
-        let nanos = self.slow_call.load(Ordering::Relaxed);
-        (nanos > 0).then(|| Duration::from_nanos(nanos))
+        let millis = self.slow_call.load(Ordering::Relaxed);
+        (millis > 0).then(|| Duration::from_millis(millis.into()))
     }
 
     /// Whether a call would be admitted now.
@@ -496,7 +496,7 @@ impl SharedBreaker {
             breaker.add_counted(self.hot_slot.restart_counting(until));
             breaker.start_counting(now);
         }
-        let slow_call = in_nanos(breaker.policy().trip.slow_call);
+        let slow_call = in_millis(breaker.policy().trip.slow_call);
         if slow_call != self.slow_call.load(Ordering::Relaxed) {
             self.slow_call.store(slow_call, Ordering::Relaxed);
         }
@@ -509,10 +509,10 @@ impl SharedBreaker {
     }
 }
 
-fn in_nanos(limit: Option<Duration>) -> u64 {
-    limit.map_or(0, |limit| {
-        u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX)
-    })
+/// Rounds up, as Tokio's timers do.
+fn in_millis(limit: Option<Duration>) -> u32 {
+    let millis = limit.map_or(0, |limit| limit.as_nanos().div_ceil(1_000_000));
+    u32::try_from(millis).unwrap_or(u32::MAX)
 }
 
 impl fmt::Debug for SharedBreaker {

@@ -50,7 +50,7 @@ impl HealthLayer<StatusClassifier> {
     /// # is_service(defaults);
     /// # is_service(customized);
     /// # Ok::<_, reqwest::Error>(())
-    /// ```
+    /// ```no_run
     pub fn reqwest(provider: Provider) -> Self {
         HealthLayer::http(provider)
     }

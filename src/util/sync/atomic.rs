@@ -9,6 +9,7 @@ use loom::sync::atomic::{self, AtomicBool};
 pub(crate) use loom::sync::atomic::{Ordering, fence};
 
 pub(crate) type AtomicU8 = InTurn<atomic::AtomicU8>;
+pub(crate) type AtomicU32 = InTurn<atomic::AtomicU32>;
 pub(crate) type AtomicU64 = InTurn<atomic::AtomicU64>;
 pub(crate) type AtomicUsize = InTurn<atomic::AtomicUsize>;
 

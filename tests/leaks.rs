@@ -133,10 +133,10 @@ fn id(number: usize) -> String {
 /// Runs `step` a thousand times, then `times` more, and asserts that these keep no memory.
 #[track_caller]
 fn takes_nothing(times: usize, mut step: impl FnMut(usize)) {
+    const FIRST: usize = 1_000;
     static ALONE: Mutex<()> = Mutex::new(());
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
 
-    const FIRST: usize = 1_000;
     (0..FIRST).for_each(&mut step);
     let taken = measure(|| (FIRST..FIRST + times).for_each(&mut step));
     println!("{taken:?}");

@@ -382,6 +382,15 @@ impl HealthCache {
         }
     }
 
+    /// [Removes](Self::remove) all providers but those whose id `keep` returns true for.
+    pub fn retain(&self, mut keep: impl FnMut(&str) -> bool) {
+        for provider in self.providers() {
+            if !keep(provider.id()) {
+                self.remove(provider.id());
+            }
+        }
+    }
+
     pub(crate) fn providers(&self) -> impl Iterator<Item = Provider> + use<> {
         self.breakers().into_iter().map(Provider::new)
     }

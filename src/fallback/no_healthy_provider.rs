@@ -45,6 +45,12 @@ impl Attempt {
         attempt
     }
 
+    /// Returns whether the provider was called. If not, it was skipped: its breaker refused the call, or it was not eligible.
+    #[must_use]
+    pub fn was_called(&self) -> bool {
+        self.is_eligible() && self.reason != Self::REFUSED
+    }
+
     fn is_eligible(&self) -> bool {
         self.reason != Self::NOT_ELIGIBLE
     }
@@ -75,6 +81,18 @@ pub struct ServedBy {
     /// Providers that were skipped or called and did not serve, in order. They precede the provider that served; with
     /// [`FallbackChain::last_answer`](crate::FallbackChain::last_answer), later ones can be included too.
     pub attempts: Vec<Attempt>,
+}
+
+impl ServedBy {
+    /// Returns the number of calls that the request took, the one that served included.
+    #[must_use]
+    pub fn calls(&self) -> usize {
+        1 + calls(&self.attempts)
+    }
+}
+
+fn calls(attempts: &[Attempt]) -> usize {
+    attempts.iter().filter(|it| it.was_called()).count()
 }
 
 /// Error of a [chain](crate::FallbackChain) that was exhausted, or whose deadline passed, without a response.
@@ -110,6 +128,12 @@ impl NoHealthyProvider {
             (false, true) => Some(Kind::CircuitOpen),
             (false, false) => Some(Kind::Request),
         }
+    }
+
+    /// Returns the number of calls that the request took.
+    #[must_use]
+    pub fn calls(&self) -> usize {
+        calls(&self.attempts)
     }
 
     /// Returns whether every eligible provider is unavailable only because it throttles.

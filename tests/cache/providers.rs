@@ -210,6 +210,16 @@ async fn provider_with_has_rules_of_its_own_and_keeps_what_is_known() {
     assert_eq!(cache.provider("a").policy(), slow);
 }
 
+#[test]
+fn retain_removes_all_others() {
+    let cache = HealthCache::default();
+    for id in ["a", "a/large", "b"] {
+        let _ = cache.provider(id);
+    }
+    cache.retain(|id| id.starts_with('a'));
+    assert_eq!(ids(&cache.snapshot()), ["a", "a/large"]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn removed_provider_is_unknown_and_new_when_asked_for_again() {
     let rig = Rig::open(Policy::new());

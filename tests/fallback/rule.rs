@@ -53,10 +53,12 @@ async fn rule_gives_its_own_reason_and_is_told_who_served() {
         }
 
         fn served(&self, response: &mut String, served_by: impl FnOnce() -> ServedBy) {
+            let served_by = served_by();
+            let calls = served_by.calls();
             let ServedBy {
                 provider, attempts, ..
-            } = served_by();
-            *response = format!("{provider} after {:?}", lines(&attempts));
+            } = served_by;
+            *response = format!("{provider} after {:?}, {calls} calls", lines(&attempts));
         }
     }
     let [a, b, c] = stubs();
@@ -70,7 +72,7 @@ async fn rule_gives_its_own_reason_and_is_told_who_served() {
 
     assert_eq!(
         chain.oneshot(()).await.unwrap(),
-        r#"c after ["`a`: circuit open", "`b`: 503"]"#
+        r#"c after ["`a`: circuit open", "`b`: 503"], 2 calls"#
     );
 }
 

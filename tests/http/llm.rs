@@ -1,16 +1,20 @@
 //! Judges for the APIs of language models.
 
-use std::{convert::Infallible, time::Duration};
+use std::{
+    convert::Infallible,
+    io::{self, ErrorKind},
+    time::Duration,
+};
 
 use bytes::Bytes;
-use http::{Request, Response};
-use http_body_util::Full;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_health::{
-    Outcome, Reason,
+    BoxError, HealthCache, HealthLayer, Outcome, Reason, State,
     http::{
         Content, ErrorVerdict, ReadErrorsLayer, StreamVerdict,
-        llm::{self, ApiError},
+        llm::{self, AccountClassifier, ApiError, EventBody},
         sse::Parser,
     },
 };
@@ -211,4 +215,98 @@ fn identifiers_of_an_error_contain_no_text() {
     assert_eq!(error.message(), Some("No room"));
     assert_eq!(error.reason().label(), "provider error");
     assert_eq!(ApiError::in_body(r#"{"errors":[]}"#), None);
+}
+
+/// What a client reads of a response with these headers and this body.
+async fn delivered(media_type: &str, coding: &str, body: &'static str) -> Bytes {
+    let response = Response::builder()
+        .header("content-type", media_type)
+        .header("content-encoding", coding)
+        .body(Full::new(Bytes::from_static(body.as_bytes())));
+    let body = EventBody::wrap(response.unwrap()).into_body();
+    body.collect().await.unwrap().to_bytes()
+}
+
+#[tokio::test]
+async fn stream_that_breaks_off_ends_with_an_error_event_for_its_client() {
+    let error = "data: {\"error\":{\"code\":\"stream_broken_off\"";
+    let broken_off = "data: {\"choices\":[]}\n\ndata: {\"cho";
+    let read = delivered("text/event-stream; charset=utf-8", "identity", broken_off).await;
+    let rest = read.strip_prefix(b"data: {\"choices\":[]}\n\n").unwrap();
+    assert!(rest.starts_with(error.as_bytes()), "{read:?}");
+
+    let whole = "data: {\"choices\":[]}\n\ndata: [DONE]\n\n";
+    assert_eq!(
+        delivered("text/event-stream", "identity", whole).await,
+        whole
+    );
+}
+
+#[tokio::test]
+async fn what_is_no_event_stream_or_compressed_is_delivered_unchanged() {
+    for (media_type, coding) in [
+        ("application/json", "identity"),
+        ("text/event-stream", "br"),
+    ] {
+        assert_eq!(
+            delivered(media_type, coding, "data: {\"cho").await,
+            "data: {\"cho"
+        );
+    }
+}
+
+/// What the breaker of an account records of a call with this result.
+async fn account_after(result: Result<(u16, &'static str), ErrorKind>) -> (State, u32) {
+    let client = service_fn(move |_: Request<()>| async move {
+        let (status, body) = result.map_err(io::Error::from)?;
+        let body = Full::new(Bytes::from_static(body.as_bytes()));
+        Ok::<_, BoxError>(Response::builder().status(status).body(body).unwrap())
+    });
+    let account = HealthCache::default().provider("account");
+    account.mark_unhealthy("a strike");
+    let layer = HealthLayer::new(account.clone()).classify(AccountClassifier);
+    let stack = layer.layer(ReadErrorsLayer::new(llm::error_body).layer(client));
+    let _ = stack.oneshot(Request::new(())).await;
+    let health = account.health();
+    (health.state, health.consecutive_failures)
+}
+
+#[tokio::test]
+async fn account_fails_only_by_what_concerns_all_its_models() {
+    let unpaid = r#"{"error":{"code":"insufficient_quota","message":"You exceeded your quota"}}"#;
+    for refused in [(401, ""), (402, ""), (403, ""), (429, unpaid)] {
+        assert_eq!(
+            account_after(Ok(refused)).await.0,
+            State::Open,
+            "{refused:?}"
+        );
+    }
+    let unreachable = account_after(Err(ErrorKind::ConnectionRefused)).await;
+    assert_eq!(unreachable, (State::Open, 2), "the second failure");
+    for concerns_a_model in [(200, ""), (400, ""), (404, ""), (429, ""), (500, "")] {
+        let after = account_after(Ok(concerns_a_model)).await;
+        assert_eq!(after, (State::Closed, 0), "{concerns_a_model:?}");
+    }
+    let slow = account_after(Err(ErrorKind::TimedOut)).await;
+    assert_eq!(slow, (State::Closed, 1), "neutral");
+}
+
+#[test]
+fn rejection_keeps_status_and_code_and_hides_the_text() {
+    let body = br#"{"error":{"code":"content_filter","message":"org-secret"}}"#;
+    let hidden = llm::rejected_response(StatusCode::BAD_REQUEST, body, false);
+    let error = ApiError::in_body(hidden.body()).unwrap();
+    assert_eq!(
+        (hidden.status(), error.code()),
+        (StatusCode::BAD_REQUEST, Some("content_filter"))
+    );
+    assert!(!hidden.body().contains("org-secret"));
+
+    let shown = llm::rejected_response(StatusCode::BAD_REQUEST, body, true);
+    assert_eq!(shown.body().as_bytes(), body);
+    let unread = llm::rejected_response(StatusCode::NOT_FOUND, b"\xff", false);
+    assert_eq!(
+        ApiError::in_body(unread.body()).unwrap().code(),
+        Some("rejected")
+    );
 }

@@ -1,23 +1,26 @@
-//! The access log: a line for each request, once its answer has ended.
+//! The access log: a line for each request, once its answer has ended or its client has left.
 
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
 use http_body::{Body, Frame};
-use reqwest::Response;
+use reqwest::{Response, StatusCode};
 use tower_health::{
     BoxError, ServedBy,
     error::{NoHealthyProvider, find},
 };
 
+/// Written when dropped.
 #[derive(Debug)]
 pub(crate) struct Access {
     alias: String,
-    pub(crate) served_by: String,
-    pub(crate) attempts: usize,
+    pub(crate) served_by: Option<Arc<str>>,
+    pub(crate) calls: usize,
+    pub(crate) status: Option<StatusCode>,
     started: Instant,
     first_token: Option<Duration>,
     is_complete: bool,
@@ -27,30 +30,25 @@ impl Access {
     pub(crate) fn start(alias: &str) -> Self {
         Self {
             alias: alias.into(),
-            served_by: String::new(),
-            attempts: 0,
+            served_by: None,
+            calls: 0,
+            status: None,
             started: Instant::now(),
             first_token: None,
             is_complete: false,
         }
     }
 
-    /// Notes who served, and how many were called.
-    pub(crate) fn served(&mut self, result: &Result<Response, BoxError>) {
-        let past = match result {
-            Ok(answer) => answer.extensions().get().map(
-                |ServedBy {
-                     provider, attempts, ..
-                 }| {
-                    self.served_by = provider.to_string();
-                    self.attempts = 1;
-                    attempts
-                },
-            ),
-            Err(failed) => find(&**failed).map(|NoHealthyProvider { attempts, .. }| attempts),
-        };
-        let past = past.into_iter().flatten();
-        self.attempts += past.filter(|it| !it.elapsed.is_zero()).count();
+    /// Notes who served, and how many calls it took.
+    pub(crate) fn note(&mut self, result: &Result<Response, BoxError>) {
+        match result {
+            Ok(answer) => {
+                let served_by = answer.extensions().get::<ServedBy>();
+                self.served_by = served_by.map(|it| Arc::clone(&it.provider));
+                self.calls = served_by.map_or(0, ServedBy::calls);
+            }
+            Err(failed) => self.calls = find(&**failed).map_or(0, NoHealthyProvider::calls),
+        }
     }
 }
 
@@ -81,8 +79,9 @@ impl Drop for Access {
         tracing::info!(
             target: "gateway::access",
             alias = self.alias,
-            served_by = self.served_by,
-            attempts = self.attempts,
+            status = self.status.map(|it| it.as_u16()),
+            served_by = self.served_by.as_deref(),
+            attempts = self.calls,
             first_token_ms = self.first_token.map(|it| it.as_millis()),
             total_ms = self.started.elapsed().as_millis(),
             is_complete = self.is_complete,

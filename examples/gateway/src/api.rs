@@ -1,6 +1,6 @@
 //! The API of OpenAI, for clients.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
@@ -14,26 +14,29 @@ use axum::{
     routing::{get, post},
 };
 use serde_json::{Value, json};
+use tokio::time::timeout;
 use tower::ServiceExt;
-use tower_health::http::llm::{EventBody, error_response, unavailable_response};
+use tower_health::http::llm::{EventBody, error_response, rejected_response, unavailable_response};
 
 use crate::{
     access::{Access, Logged},
-    answer::rejected,
     call::{Call, Prompt},
-    config::Server,
     gateway::Gateway,
 };
 
 /// Prompts may contain images.
-const LONGEST_BODY: usize = 32 * 1024 * 1024;
+const LONGEST_REQUEST: usize = 32 * 1024 * 1024;
+const LONGEST_ERROR: usize = 64 * 1024;
 
 pub(crate) fn router() -> Router<Arc<Gateway>> {
+    // Nested, so that a request has the path that follows a provider's base URL.
+    let v1 = Router::new()
+        .route("/chat/completions", post(serve))
+        .route("/completions", post(serve))
+        .route("/embeddings", post(serve))
+        .route("/models", get(models));
     Router::new()
-        .route("/v1/chat/completions", post(serve))
-        .route("/v1/completions", post(serve))
-        .route("/v1/embeddings", post(serve))
-        .route("/v1/models", get(models))
+        .nest("/v1", v1)
         .fallback(async || error(StatusCode::NOT_FOUND, "unknown_url", "Unknown URL."))
 }
 
@@ -47,68 +50,64 @@ async fn models(State(gateway): State<Arc<Gateway>>) -> Json<Value> {
 
 async fn serve(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
     let (head, body) = request.into_parts();
-    let Ok(body) = to_bytes(body, LONGEST_BODY).await else {
-        return error(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "request_too_large",
-            "The body is too large.",
-        );
+    let Ok(body) = to_bytes(body, LONGEST_REQUEST).await else {
+        let message = "The body is too large.";
+        return error(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", message);
     };
     let Some(prompt) = Prompt::read(&body) else {
         let message = "The body must be a JSON object with a `model`.";
         return error(StatusCode::BAD_REQUEST, "invalid_json", message);
     };
-    let (alias, routes) = (&*prompt.alias, gateway.routes());
+    let (alias, routes) = (&prompt.alias, gateway.routes());
     let Some(chain) = routes.aliases.get(alias).cloned() else {
         let message =
             format!("The model `{alias}` does not exist or you do not have access to it.");
         return error(StatusCode::NOT_FOUND, "model_not_found", &message);
     };
     let mut access = Access::start(alias);
-    let call = Call::from_parts(head, Arc::new(prompt));
-    let result = chain.oneshot(call).await;
-    access.served(&result);
-    let by = [
-        ("x-served-by", HeaderValue::try_from(&*access.served_by)),
-        ("x-attempts", Ok(access.attempts.into())),
-    ];
+    let result = chain
+        .oneshot(Call::from_parts(head, Arc::new(prompt)))
+        .await;
+    access.note(&result);
+
+    let shows_errors = routes.server.show_provider_errors;
     let mut response = match result {
-        Ok(answer) if answer.status().is_success() => deliver(answer, access, &routes.server),
-        Ok(answer) => rejected(answer, routes.server.show_provider_errors)
-            .await
-            .map(Body::new),
+        Ok(answer) if answer.status().is_success() => delivered(answer, shows_errors),
+        Ok(answer) => rejected(answer, shows_errors).await,
         Err(failed) => {
             unavailable_response(&*failed, routes.server.longest_retry_after.0).map(Body::new)
         }
     };
-    let known = by
-        .into_iter()
-        .filter_map(|(name, value)| Some((name, value.ok()?)));
-    for (name, value) in known.filter(|(_, value)| !value.is_empty()) {
-        response.headers_mut().insert(name, value);
+    let headers = response.headers_mut();
+    headers.insert("x-attempts", access.calls.into());
+    if let Some(Ok(served_by)) = access.served_by.as_deref().map(HeaderValue::from_str) {
+        headers.insert("x-served-by", served_by);
     }
-    response
+    access.status = Some(response.status());
+    response.map(|body| Body::new(Logged { body, access }))
 }
 
-/// Passes an answer on, with none of the headers that tell of the provider's account.
-fn deliver(answer: reqwest::Response, access: Access, server: &Server) -> Response {
-    let mut response = Response::default();
-    *response.status_mut() = answer.status();
-    for name in [CONTENT_TYPE, CONTENT_ENCODING] {
-        if let Some(value) = answer.headers().get(&name) {
-            response.headers_mut().insert(name, value.clone());
-        }
-    }
-    let media_type = response.headers().get(CONTENT_TYPE);
-    let is_events = media_type.is_some_and(|it| it.as_bytes().starts_with(b"text/event-stream"));
-    let is_compressed = response.headers().contains_key(CONTENT_ENCODING);
-    let body = reqwest::Body::from(answer);
-    let body = if is_events && !is_compressed {
-        Body::new(EventBody::new(body).show_errors(server.show_provider_errors))
-    } else {
-        Body::new(body)
-    };
-    response.map(|_: Body| Body::new(Logged { body, access }))
+/// An answer with none of the headers that tell of the provider's account.
+fn delivered(answer: reqwest::Response, shows_errors: bool) -> Response {
+    let (head, body) = axum::http::Response::from(answer).into_parts();
+    let mut response = Response::new(body);
+    *response.status_mut() = head.status;
+    let known = head
+        .headers
+        .into_iter()
+        .filter_map(|(name, value)| Some((name?, value)));
+    let kept = known.filter(|(name, _)| [CONTENT_TYPE, CONTENT_ENCODING].contains(name));
+    response.headers_mut().extend(kept);
+    EventBody::wrap(response).map(|body| Body::new(body.show_errors(shows_errors)))
+}
+
+/// The answer of a provider that finds the request at fault.
+async fn rejected(answer: reqwest::Response, shows_text: bool) -> Response {
+    let status = answer.status();
+    let body = to_bytes(Body::new(reqwest::Body::from(answer)), LONGEST_ERROR);
+    let body = timeout(Duration::from_secs(1), body).await;
+    let body = body.ok().and_then(Result::ok).unwrap_or_default();
+    rejected_response(status, &body, shows_text).map(Body::new)
 }
 
 fn error(status: StatusCode, code: &str, message: &str) -> Response {

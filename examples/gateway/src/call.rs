@@ -51,13 +51,11 @@ impl Prompt {
 
 /// Whether a target is for this call. `x-provider` pins one of its alias's providers.
 pub(crate) fn is_for(target: &Target, call: &Call) -> bool {
-    let pinned = call.headers().get("x-provider");
-    let prompt = call.body();
-    pinned.is_none_or(|provider| *provider == *target.provider)
-        && target
-            .longest_prompt
-            .is_none_or(|longest| prompt.length() <= longest)
-        && target
-            .stream
-            .is_none_or(|stream| prompt.is_stream() == stream)
+    let (headers, prompt) = (call.headers(), call.body());
+    let is_pinned = headers
+        .get("x-provider")
+        .is_none_or(|it| *it == *target.provider);
+    let is_short = target.longest_prompt.is_none_or(|it| prompt.length() <= it);
+    let is_streamed = target.stream.is_none_or(|it| prompt.is_stream() == it);
+    is_pinned && is_short && is_streamed
 }

@@ -14,22 +14,19 @@ use std::{
 
 use axum::http::HeaderValue;
 use reqwest::Url;
-use serde::{
-    Deserialize, Deserializer,
-    de::{DeserializeSeed, Error as _},
-};
+use serde::{Deserialize, de::DeserializeSeed};
+use toml::Table;
 use tower_health::{BoxError, ChainOptions, Policy};
 
 use crate::upstream::{Upstream, classifier};
 
-/// A configuration that was read, but not yet resolved.
+/// A configuration, with the keys that it names.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     #[serde(default)]
     pub(crate) server: Server,
-    #[serde(default)]
-    limits: Limits,
+    limits: Table,
     #[serde(default)]
     pub(crate) chain: ChainOptions,
     #[serde(default)]
@@ -44,33 +41,26 @@ pub struct Config {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Server {
     pub(crate) listen: SocketAddr,
-    admin_token_env: Option<String>,
+    pub(crate) admin_token_env: Option<Bearer>,
     pub(crate) state_file: Option<PathBuf>,
     pub(crate) shutdown_limit: Limit,
     pub(crate) longest_retry_after: Limit,
     pub(crate) show_provider_errors: bool,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Limits {
-    pub(crate) head: Limit,
-    pub(crate) first_token: Limit,
-    pub(crate) idle: Limit,
-    pub(crate) answer: Limit,
-}
-
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Provider {
-    base_url: String,
-    key_env: Option<String>,
-    check: Option<Check>,
-    limits: Option<Limits>,
+pub(crate) struct Provider {
+    pub(crate) base_url: Url,
+    pub(crate) key_env: Option<Bearer>,
+    pub(crate) check: Option<Check>,
+    /// Read over the settings of all providers.
     #[serde(default)]
-    policy: toml::Table,
+    limits: Table,
     #[serde(default)]
-    classifier: toml::Table,
+    policy: Table,
+    #[serde(default)]
+    classifier: Table,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -78,6 +68,15 @@ struct Provider {
 pub(crate) struct Check {
     pub(crate) path: String,
     pub(crate) interval: Limit,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Limits {
+    pub(crate) head: Limit,
+    pub(crate) first_token: Limit,
+    pub(crate) idle: Limit,
+    pub(crate) answer: Limit,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -96,9 +95,7 @@ impl Config {
     ///
     /// Names the setting that is wrong.
     pub fn read(path: &Path) -> Result<Self, BoxError> {
-        let text =
-            fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-        text.parse()
+        named(path.display(), fs::read_to_string(path))?.parse()
     }
 
     /// Returns the address to listen on.
@@ -107,71 +104,53 @@ impl Config {
         self.server.listen
     }
 
-    /// Resolves everything that can be wrong, keys of the environment included.
+    /// Returns the providers that the aliases name.
     pub(crate) fn upstreams(&self) -> Result<BTreeMap<&str, Arc<Upstream>>, BoxError> {
+        let mut targets = BTreeSet::new();
+        for (alias, target) in self.targets() {
+            let (provider, id) = (&target.provider, target.id());
+            if !self.providers.contains_key(provider) {
+                return Err(format!("aliases.{alias}: unknown provider `{provider}`").into());
+            }
+            if !targets.insert((alias, id)) {
+                return Err(format!("aliases.{alias}: `{}` twice", target.id()).into());
+            }
+        }
+        let _: Limits = named("limits", self.limits.clone().try_into())?;
         let upstreams = self.providers.iter().map(|(name, provider)| {
             let upstream = self.upstream(name, provider);
             let upstream = upstream.map_err(|error| format!("providers.{name}.{error}"))?;
             Ok((&**name, Arc::new(upstream)))
         });
-        let upstreams: BTreeMap<_, _> = upstreams.collect::<Result<_, BoxError>>()?;
-        for (alias, targets) in &self.aliases {
-            let mut seen = BTreeSet::new();
-            for Target {
-                provider, model, ..
-            } in targets
-            {
-                if !upstreams.contains_key(&**provider) {
-                    return Err(format!("aliases.{alias}: unknown provider `{provider}`").into());
-                }
-                if !seen.insert((provider, model)) {
-                    return Err(format!("aliases.{alias}: `{provider}/{model}` twice").into());
-                }
-            }
-        }
-        Ok(upstreams)
+        upstreams.collect()
+    }
+
+    /// Returns whether this is the id of an account or of a model.
+    pub(crate) fn names(&self, id: &str) -> bool {
+        self.providers.contains_key(id) || self.targets().any(|(_, target)| target.id() == id)
+    }
+
+    fn targets(&self) -> impl Iterator<Item = (&str, &Target)> {
+        self.aliases
+            .iter()
+            .flat_map(|(alias, targets)| targets.iter().map(move |it| (&**alias, it)))
     }
 
     fn upstream(&self, name: &str, provider: &Provider) -> Result<Upstream, BoxError> {
-        let base_url = named("base_url", Url::parse(&provider.base_url))?;
-        let limits = provider.limits.unwrap_or(self.limits);
+        let mut limits = self.limits.clone();
+        limits.extend(provider.limits.clone());
+        let limits: Limits = named("limits", limits.try_into())?;
         let classifier = classifier().idle_timeout(limits.idle.0);
         let classifier = classifier.deserialize(provider.classifier.clone());
         let policy = self.policy.deserialize(provider.policy.clone());
         Ok(Upstream {
             name: name.into(),
-            base_url: base_url.as_str().trim_end_matches('/').into(),
-            bearer: named("key_env", bearer(provider.key_env.as_deref()))?,
+            provider: provider.clone(),
             limits,
             classifier: named("classifier", classifier)?,
             policy: named("policy", policy)?,
-            check: provider.check.clone(),
         })
     }
-}
-
-impl Server {
-    /// What operators send in `Authorization`. Without it, nobody is an operator.
-    pub(crate) fn admin_bearer(&self) -> Result<Option<HeaderValue>, BoxError> {
-        let bearer = bearer(self.admin_token_env.as_deref());
-        named("server.admin_token_env", bearer)
-    }
-}
-
-fn named<T, E: Display>(setting: &str, read: Result<T, E>) -> Result<T, BoxError> {
-    read.map_err(|error| format!("{setting}: {}", error.to_string().trim_end()).into())
-}
-
-/// Reads a key from the environment, into a value that `Debug` does not print.
-fn bearer(variable: Option<&str>) -> Result<Option<HeaderValue>, String> {
-    let Some(variable) = variable else {
-        return Ok(None);
-    };
-    let key = env::var(variable).map_err(|error| format!("{variable}: {error}"))?;
-    let bearer = HeaderValue::try_from(format!("Bearer {key}"));
-    let mut bearer = bearer.map_err(|_| format!("{variable}: must be visible ASCII"))?;
-    bearer.set_sensitive(true);
-    Ok(Some(bearer))
 }
 
 impl FromStr for Config {
@@ -182,19 +161,8 @@ impl FromStr for Config {
     }
 }
 
-/// A duration longer than zero.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Limit(pub(crate) Duration);
-
-impl<'de> Deserialize<'de> for Limit {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let duration = humantime::parse_duration(&text).ok();
-        let duration = duration.filter(|duration| !duration.is_zero());
-        let must =
-            || format!("must be longer than zero, with a unit, such as \"60s\", got {text:?}");
-        duration.map(Self).ok_or_else(|| D::Error::custom(must()))
-    }
+fn named<T, E: Display>(setting: impl Display, read: Result<T, E>) -> Result<T, BoxError> {
+    read.map_err(|error| format!("{setting}: {}", error.to_string().trim_end()).into())
 }
 
 impl Default for Server {
@@ -210,14 +178,43 @@ impl Default for Server {
     }
 }
 
-impl Default for Limits {
-    fn default() -> Self {
-        let seconds = |seconds| Limit(Duration::from_secs(seconds));
-        Self {
-            head: seconds(20),
-            first_token: seconds(30),
-            idle: seconds(30),
-            answer: seconds(300),
-        }
+impl Target {
+    /// The id of the model's breaker.
+    pub(crate) fn id(&self) -> String {
+        format!("{}/{}", self.provider, self.model)
+    }
+}
+
+/// A duration longer than zero.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct Limit(pub(crate) Duration);
+
+impl TryFrom<String> for Limit {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let duration = humantime::parse_duration(&text)
+            .ok()
+            .filter(|it| !it.is_zero());
+        let must =
+            || format!("must be longer than zero, with a unit, such as \"60s\", got {text:?}");
+        duration.map(Self).ok_or_else(must)
+    }
+}
+
+/// An `Authorization` with a key from the environment. `Debug` does not print it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct Bearer(pub(crate) HeaderValue);
+
+impl TryFrom<String> for Bearer {
+    type Error = BoxError;
+
+    fn try_from(variable: String) -> Result<Self, BoxError> {
+        let key = named(&variable, env::var(&variable))?;
+        let mut bearer = named(&variable, HeaderValue::try_from(format!("Bearer {key}")))?;
+        bearer.set_sensitive(true);
+        Ok(Self(bearer))
     }
 }

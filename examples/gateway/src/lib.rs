@@ -9,12 +9,12 @@
 
 mod access;
 mod admin;
-mod answer;
 mod api;
 mod call;
 mod config;
 pub mod demo;
 mod gateway;
+mod routes;
 mod server;
 mod upstream;
 

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use axum::http::{
-    HeaderMap, HeaderValue,
+    self, HeaderMap, Uri,
     header::{AUTHORIZATION, CONTENT_TYPE},
 };
-use reqwest::{Client, Response};
+use reqwest::{Body, Client, Response, Url};
 use tokio::time::timeout;
 use tower::{ServiceBuilder, util::BoxCloneSyncService};
 use tower_health::{
     BoxError, Check, HealthLayer, HealthProbe, Policy, Provider,
     http::{
-        PeekLayer, ReadErrorsLayer, StatusClassifier,
+        HttpCheck, PeekLayer, ReadErrorsLayer, StatusClassifier,
         llm::{self, AccountClassifier},
     },
 };
@@ -30,12 +30,10 @@ pub(crate) type Stack = BoxCloneSyncService<Call, Response, BoxError>;
 #[derive(Debug)]
 pub(crate) struct Upstream {
     pub(crate) name: String,
-    pub(crate) base_url: String,
-    pub(crate) bearer: Option<HeaderValue>,
+    pub(crate) provider: config::Provider,
     pub(crate) limits: Limits,
     pub(crate) classifier: StatusClassifier,
     pub(crate) policy: Policy,
-    pub(crate) check: Option<config::Check>,
 }
 
 impl Upstream {
@@ -47,12 +45,12 @@ impl Upstream {
         name: &str,
         client: &Client,
     ) -> Stack {
+        let (client, name) = (client.clone(), name.to_owned());
         let Limits {
             first_token,
             answer,
             ..
         } = self.limits;
-        let (client, name) = (client.clone(), name.to_owned());
         let stack = ServiceBuilder::new()
             .layer(HealthLayer::new(account.clone()).classify(AccountClassifier))
             .layer(HealthLayer::new(model.clone()).classify(self.classifier.clone()))
@@ -72,42 +70,44 @@ impl Upstream {
         let prompt = call.body();
         // No other header of the client's: `Accept-Encoding` would hide events from those who judge them.
         let request = client
-            .post(format!("{}{}", self.base_url, call.uri().path()))
+            .post(self.url(call.uri().path()))
             .headers(self.credentials())
             .header(CONTENT_TYPE, "application/json")
             .body(prompt.body_for(&model)?);
         // An answer that is not streamed has its head when it is complete.
-        let limit = if prompt.is_stream() {
-            self.limits.head
-        } else {
-            self.limits.answer
-        };
+        let Limits { head, answer, .. } = self.limits;
+        let limit = if prompt.is_stream() { head } else { answer };
         Ok(timeout(limit.0, request.send()).await??)
     }
 
     /// Adds the account's check, if it has one.
     pub(crate) fn checked_by(&self, probe: HealthProbe, client: &Client) -> HealthProbe {
-        let Some(config::Check { path, interval }) = &self.check else {
+        let Some(config::Check { path, interval }) = &self.provider.check else {
             return probe;
         };
-        let (client, headers) = (client.clone(), self.credentials());
-        let url = format!("{}{path}", self.base_url);
-        let check = Check::new(move || {
-            let request = client.get(&url).headers(headers.clone());
-            async move {
-                let answer = request.send().await?;
-                if answer.status().is_server_error() {
-                    answer.error_for_status()?;
-                }
-                Ok::<_, reqwest::Error>(())
-            }
-        });
-        probe.check_with(&*self.name, check.interval(interval.0))
+        let uri = Uri::try_from(self.url(path).as_str()).expect("a URL is a URI");
+        let client = ServiceBuilder::new()
+            .map_request(|it: http::Request<Body>| {
+                reqwest::Request::try_from(it).expect("a URI with a host")
+            })
+            .map_response(http::Response::<Body>::from)
+            .service(client.clone());
+        let mut check = HttpCheck::get(client, uri);
+        for (name, value) in &self.credentials() {
+            check = check.header(name.clone(), value.clone());
+        }
+        probe.check_with(&*self.name, Check::from(check).interval(interval.0))
     }
 
     fn credentials(&self) -> HeaderMap {
-        let bearer = self.bearer.iter().cloned();
-        bearer.map(|bearer| (AUTHORIZATION, bearer)).collect()
+        let key = self.provider.key_env.iter();
+        key.map(|it| (AUTHORIZATION, it.0.clone())).collect()
+    }
+
+    fn url(&self, path: &str) -> Url {
+        let mut url = self.provider.base_url.clone();
+        url.set_path(&format!("{}{path}", url.path().trim_end_matches('/')));
+        url
     }
 }
 

@@ -18,7 +18,7 @@ use crate::rig::{
 
 const DOWN: Behavior = Fails(503, "overloaded");
 
-/// What `alpha` and `beta` do in each trouble. Only where both are down may a client see an error.
+/// How `alpha` and `beta` behave in each trouble. Only where both are down may a client see an error.
 const TROUBLES: [(Behavior, Behavior); 11] = [
     (Hangs, Serves),
     (Serves, Hangs),
@@ -101,8 +101,9 @@ async fn client_sees_no_error_in_an_hour_of_trouble_unless_all_providers_are_dow
         assert_eq!(error["status"], 503, "{error}");
         assert!(took < 0.1, "{error}");
         if let Some(wait) = error["wait"].as_str() {
+            // Zero if the window ended while the chain was on its way to the last provider.
             let wait = Duration::from_millis(wait.parse().unwrap());
-            assert!(!wait.is_zero() && wait <= WINDOW, "{error}");
+            assert!(wait <= WINDOW, "{error}");
         }
     }
     assert!(!errors.is_empty(), "the script has both down for a while");

@@ -74,7 +74,11 @@ async fn reload_keeps_state_and_ends_requests_on_the_old_chain() {
 async fn wrong_file_is_refused_by_the_name_of_the_setting_and_changes_nothing() {
     let rig = Rig::from_file("wrong", &config()).await;
     for (right, wrong, said) in [
-        ("idle = \"300ms\"", "idle = \"0s\"", "idle = \"0s\""),
+        (
+            "idle = \"300ms\"",
+            "idle = \"0s\"",
+            "limits: must be longer than zero, with a unit, such as \"60s\", got \"0s\"\nin `idle`",
+        ),
         (
             "model = \"small\"",
             "model = \"small\", longest = 5",
@@ -88,12 +92,12 @@ async fn wrong_file_is_refused_by_the_name_of_the_setting_and_changes_nothing() 
         (
             "beta.base_url = \"",
             "beta.key_env = \"NOT_SET\"\nbeta.base_url = \"",
-            "providers.beta.key_env: NOT_SET: environment variable not found",
+            "NOT_SET: environment variable not found",
         ),
         (
             "beta.base_url = \"http",
             "beta.base_url = \"htt p",
-            "providers.beta.base_url: ",
+            "beta.base_url = \"htt p",
         ),
         (
             "beta.base_url = \"",

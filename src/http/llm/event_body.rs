@@ -1,24 +1,23 @@
 use std::{
-    convert::Infallible,
     fmt,
     pin::Pin,
     task::{Context, Poll, ready},
 };
 
-use ::http::StatusCode;
+use ::http::{Response, StatusCode};
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame};
 use pin_project_lite::pin_project;
 
 use super::{api_error::ApiError, judges::is_last, unavailable::document};
-use crate::http::sse::Parser;
+use crate::http::sse::{self, Parser};
 
 pin_project! {
     /// A stream of events on its way to a client. If it breaks off, it ends with an error event.
     ///
     /// Clients of language models take a stream that ends without its last event for a complete answer. This body ends such a
     /// stream, and one that fails, with an event in the shape of OpenAI's errors, code `stream_broken_off`. It puts the same
-    /// event in the place of an error event of the provider, whose text may name the account.
+    /// event in the place of an error event of the provider, whose text may name the account. A stream of events never fails.
     ///
     /// An event is passed on once it is whole, so that the error event does not continue a part of one. The body must not be
     /// compressed.
@@ -43,7 +42,8 @@ pin_project! {
     pub struct EventBody<B> {
         #[pin]
         inner: B,
-        events: Events,
+        // `None`: passes everything on.
+        events: Option<Events>,
     }
 }
 
@@ -63,33 +63,44 @@ impl<B> EventBody<B> {
     pub fn new(inner: B) -> Self {
         Self {
             inner,
-            events: Events::default(),
+            events: Some(Events::default()),
         }
+    }
+
+    /// Passes a response on. Only the body of an event stream that is not compressed is changed.
+    pub fn wrap(response: Response<B>) -> Response<Self> {
+        let events = sse::is_readable(response.headers()).then(Events::default);
+        response.map(|inner| Self { inner, events })
     }
 
     /// Sets whether error events of the provider are passed on. Default: false.
     pub fn show_errors(mut self, show: bool) -> Self {
-        self.events.shows_errors = show;
+        if let Some(events) = &mut self.events {
+            events.shows_errors = show;
+        }
         self
     }
 }
 
 impl<B: Body<Data = Bytes>> Body for EventBody<B> {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = B::Error;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let mut this = self.project();
-        while !this.events.is_over {
+        let Some(events) = this.events else {
+            return this.inner.poll_frame(cx);
+        };
+        while !events.is_over {
             let passed = match ready!(this.inner.as_mut().poll_frame(cx)) {
                 // Trailers mean nothing to an event stream.
                 Some(Ok(frame)) => frame
                     .into_data()
-                    .map_or(Bytes::new(), |data| this.events.pass(&data)),
-                Some(Err(_)) | None => this.events.end(),
+                    .map_or(Bytes::new(), |data| events.pass(&data)),
+                Some(Err(_)) | None => events.end(),
             };
             if !passed.is_empty() {
                 return Poll::Ready(Some(Ok(Frame::data(passed))));
@@ -146,7 +157,6 @@ impl<B: fmt::Debug> fmt::Debug for EventBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EventBody")
             .field("inner", &self.inner)
-            .field("is_over", &self.events.is_over)
             .finish_non_exhaustive()
     }
 }

@@ -58,5 +58,5 @@ pub use self::{
     api_error::ApiError,
     event_body::EventBody,
     judges::{error_body, first_token, to_last_event},
-    unavailable::{error_response, unavailable_response},
+    unavailable::{error_response, rejected_response, unavailable_response},
 };

@@ -6,6 +6,7 @@ use ::http::{
 };
 use serde_json::{Value, json};
 
+use super::api_error::ApiError;
 use crate::{error::Kind, http::unavailable};
 
 /// Returns the response of a gateway for a call that failed with `error`, in the shape of OpenAI's errors.
@@ -60,6 +61,30 @@ pub fn unavailable_response(
         }
     }
     response
+}
+
+/// Returns the response of a gateway for a request that a provider rejected, in the shape of OpenAI's errors.
+///
+/// Keeps the status, and the code that `body`, the provider's response, names. Its text may name the account, so it is passed on
+/// only if `shows_text`.
+///
+/// ```
+/// use http::StatusCode;
+/// use tower_health::http::llm;
+///
+/// let body = br#"{"error": {"code": "content_filter", "message": "Organization 42 does not allow this."}}"#;
+/// let response = llm::rejected_response(StatusCode::BAD_REQUEST, body, false);
+/// assert!(response.body().contains("content_filter"));
+/// assert!(!response.body().contains("42"));
+/// ```
+#[must_use]
+pub fn rejected_response(status: StatusCode, body: &[u8], shows_text: bool) -> Response<String> {
+    let text = std::str::from_utf8(body).unwrap_or_default();
+    let error = ApiError::in_body(text);
+    let code = error.as_ref().and_then(ApiError::code);
+    let message = "The provider of this model rejects the request.";
+    let response = error_response(status, code.unwrap_or("rejected"), message);
+    response.map(|own| if shows_text { text.to_owned() } else { own })
 }
 
 /// Returns an error in the shape of OpenAI's.

@@ -13,7 +13,7 @@ use tower_health::{
     },
 };
 
-/// What a client gets.
+/// The answer that a client gets.
 #[derive(Debug, Default)]
 pub struct Answer {
     /// The text, or the code of an error after its status.

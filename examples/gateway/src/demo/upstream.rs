@@ -16,13 +16,14 @@ use axum::{
         header::{CONTENT_TYPE, RETRY_AFTER},
     },
     response::{IntoResponse, Response},
+    routing::any,
 };
 use bytes::Bytes;
 use http_body_util::channel::{Channel, Sender};
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, time::sleep};
 
-/// What a provider does with a call.
+/// How a provider treats a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Behavior {
     /// Answers.
@@ -77,9 +78,13 @@ impl Upstream {
             state: Arc::new(Mutex::new(state)),
         };
         let answering = upstream.clone();
-        let router = Router::new().fallback(move |headers: HeaderMap, body: Bytes| {
-            answering.clone().answer(headers, body)
-        });
+        let answer =
+            any(move |headers: HeaderMap, body: Bytes| answering.clone().answer(headers, body));
+        let router = Router::new()
+            .route("/v1/chat/completions", answer.clone())
+            .route("/v1/completions", answer.clone())
+            .route("/v1/embeddings", answer.clone())
+            .route("/v1/models", answer);
         tokio::spawn(async move { axum::serve(listener, router).await });
         Ok(upstream)
     }

@@ -1,0 +1,59 @@
+//! A chain for each alias, over the breakers of the cache.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use reqwest::Client;
+use tower_health::{BoxError, FallbackChain, HealthCache, HealthProbe, ProbeHandle};
+
+use crate::{
+    call::{Call, is_for},
+    config::{Config, Server},
+    upstream::{Stack, classifier},
+};
+
+#[derive(Debug)]
+pub(crate) struct Routes {
+    pub(crate) server: Server,
+    pub(crate) aliases: BTreeMap<String, Stack>,
+    /// Dropped with the routes, which ends it.
+    _probe: ProbeHandle,
+}
+
+impl Routes {
+    /// Changes nothing if there is an error.
+    pub(crate) fn build(
+        config: &Config,
+        cache: &HealthCache,
+        client: &Client,
+    ) -> Result<Self, BoxError> {
+        let upstreams = config.upstreams()?;
+        cache.retain(|id| config.names(id));
+        let mut probe = HealthProbe::new(cache);
+        for upstream in upstreams.values() {
+            let account = cache.provider(&*upstream.name);
+            account.set_policy(config.account.clone());
+            probe = upstream.checked_by(probe, client);
+        }
+        let chains = config.aliases.iter().map(|(alias, targets)| {
+            let mut chain = FallbackChain::new()
+                .advance(classifier())
+                .options(&config.chain);
+            for target in targets {
+                let upstream = Arc::clone(&upstreams[&*target.provider]);
+                let account = cache.provider(&*upstream.name);
+                let model = cache.provider(target.id());
+                model.set_policy(upstream.policy.clone());
+                let stack = upstream.stack(&account, &model, &target.model, client);
+                let target = target.clone();
+                let is_for = move |call: &Call| is_for(&target, call);
+                chain = chain.entry_if([account, model], stack, is_for);
+            }
+            (alias.clone(), Stack::new(chain))
+        });
+        Ok(Self {
+            server: config.server.clone(),
+            aliases: chains.collect(),
+            _probe: probe.spawn(),
+        })
+    }
+}

@@ -214,12 +214,17 @@ impl Parser {
 impl Fields {
     /// Adds a line of data, up to the limit.
     fn add_data(&mut self, line: &str, is_cut: bool, up_to: usize) {
-        if !self.is_truncated {
-            let room = up_to.saturating_sub(self.data.len());
-            let fitting = prefix(line, room);
-            self.data.extend([fitting, "\n"]);
-            self.is_truncated = is_cut || fitting.len() < line.len();
+        if self.is_truncated {
+            return;
         }
+        // The line feed of the line before it is now part of the event's data.
+        let Some(room) = up_to.checked_sub(self.data.len()) else {
+            self.is_truncated = true;
+            return;
+        };
+        let fitting = prefix(line, room);
+        self.data.extend([fitting, "\n"]);
+        self.is_truncated = is_cut || fitting.len() < line.len();
     }
 
     fn clear(&mut self) {
@@ -299,6 +304,19 @@ mod tests {
         assert_eq!(parse("data: 1\ndata: 2\n\n"), [message("1\n2")]);
         assert_eq!(parse("data: 1\ndata:\ndata: 3\n\n"), [message("1\n\n3")]);
         assert_eq!(parse("data\ndata\n\n"), [message("\n")]);
+    }
+
+    #[test]
+    fn empty_lines_of_data_count_towards_the_limit() {
+        for (empty, is_truncated) in [(6, false), (7, true)] {
+            let stream = format!("data: ab\n{}\n", "data:\n".repeat(empty));
+            let mut parser = Parser::new().up_to(8);
+            let event = parser.read(&mut stream.as_bytes()).unwrap();
+            assert_eq!(
+                (event.data, event.is_truncated),
+                ("ab\n\n\n\n\n\n", is_truncated)
+            );
+        }
     }
 
     #[test]

@@ -71,6 +71,32 @@ async fn reload_keeps_state_and_ends_requests_on_the_old_chain() {
 }
 
 #[tokio::test]
+async fn check_asks_the_provider_with_its_key() {
+    let beta = "beta.base_url";
+    let check = "beta.check = { path = \"/models\", interval = \"1h\" }";
+    let key = "beta.key_env = \"CARGO_PKG_NAME\"";
+    let rig = Rig::with(&CONFIG.replace(beta, &format!("{check}\n{key}\n{beta}"))).await;
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while rig.beta.requests().is_empty() {
+        assert!(Instant::now() < deadline, "no check");
+        sleep(Duration::from_millis(10)).await;
+    }
+    let (headers, _) = &rig.beta.requests()[0];
+    assert_eq!(headers[OPERATOR.0], OPERATOR.1);
+}
+
+#[tokio::test]
+async fn limit_of_one_provider_is_read_over_the_limits_of_all() {
+    let alpha = "alpha.base_url";
+    let config = CONFIG.replace(alpha, &format!("alpha.limits.head = \"10ms\"\n{alpha}"));
+    let rig = Rig::with(&config.replace("head = \"300ms\"", "head = \"1h\"")).await;
+    rig.alpha.now(Behavior::Hangs);
+    rig.stream("chat")
+        .await
+        .assert("beta/large", 2, "Hello from beta");
+}
+
+#[tokio::test]
 async fn wrong_file_is_refused_by_the_name_of_the_setting_and_changes_nothing() {
     let rig = Rig::from_file("wrong", &config()).await;
     for (right, wrong, said) in [

@@ -19,7 +19,7 @@ impl HealthLayer<StatusClassifier> {
     /// Only the type of the response matters. A service that turns other requests into `reqwest::Response`, such as one for
     /// async-openai's middleware, is guarded in the same way: see the package `examples/async-openai`.
     ///
-    /// ```
+    /// ```no_run
     /// use std::time::Duration;
     /// use tower::ServiceBuilder;
     /// use tower_health::{
@@ -50,7 +50,7 @@ impl HealthLayer<StatusClassifier> {
     /// # is_service(defaults);
     /// # is_service(customized);
     /// # Ok::<_, reqwest::Error>(())
-    /// ```no_run
+    /// ```
     pub fn reqwest(provider: Provider) -> Self {
         HealthLayer::http(provider)
     }
@@ -69,7 +69,7 @@ impl<S> FallbackChain<S, Request, StatusClassifier> {
     /// need the request. It is then sent to nobody. Bodies made of text or bytes are not streams, and clones share their
     /// data.
     ///
-    /// ```
+    /// ```no_run
     /// use reqwest::{Method, Request, Url};
     /// use tower::{ServiceBuilder, ServiceExt};
     /// use tower_health::{BoxError, FallbackChain, HealthCache, ServedBy, http::StatusClassifier};

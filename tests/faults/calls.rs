@@ -72,7 +72,7 @@ async fn panic_in_the_clone_of_the_service_costs_no_more_than_its_call() {
     .await;
 }
 
-/// More layers than a thread keeps track of.
+/// More layers than a thread tracks without an allocation.
 #[tokio::test(start_paused = true)]
 async fn panic_beneath_many_layers_leaves_none_of_them_behind() {
     let cache = HealthCache::default();

@@ -17,13 +17,13 @@ const BETWEEN_CALLS: Duration = Duration::from_millis(5);
 /// What callers and the provider saw.
 pub(crate) struct Record {
     pub(crate) calls: Vec<Call>,
-    /// In the order in which they began.
+    /// In order of their starts.
     pub(crate) visits: Vec<Visit>,
 }
 
 /// A call as its caller saw it.
 pub(crate) struct Call {
-    /// Since the start of the simulation.
+    /// The time since the start of the simulation.
     pub(crate) began: Duration,
     pub(crate) took: Duration,
     /// The provider that answered, if any.

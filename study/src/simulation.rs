@@ -14,7 +14,7 @@ use crate::world::{Client, Source, TIMEOUT, Trouble, Visit, World};
 pub(crate) const LASTS: Duration = Duration::from_secs(600);
 const BETWEEN_CALLS: Duration = Duration::from_millis(5);
 
-/// What callers and the provider saw.
+/// The calls as seen by the callers and by the provider.
 pub(crate) struct Record {
     pub(crate) calls: Vec<Call>,
     /// In order of their starts.

@@ -30,9 +30,9 @@ pub(crate) enum Source {
 /// What happens to a call that reaches the provider during the outage.
 #[derive(Clone, Copy)]
 pub(crate) enum Trouble {
-    /// It hangs, even after the outage.
+    /// Calls hang, even after the outage.
     Hang,
-    /// It fails at once.
+    /// Calls fail at once.
     Errors,
     /// Every second call hangs.
     BrownOut,

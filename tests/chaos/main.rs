@@ -4,7 +4,7 @@
 //! | promise | asserted |
 //! |---|---|
 //! | no answer is wrong, or mixed from two | for each frame |
-//! | nobody waits past the deadline, or for an idle body | for each call and each frame |
+//! | no caller waits past the deadline, or for an idle body | for each call and each frame |
 //! | a call has one outcome, and asks no provider twice | when it ends; when all have ended |
 //! | no more trials are in flight than allowed | for each trial, below the layer |
 //! | memory is bounded | by the number of tasks: small each second, and back to the servers' at the end |

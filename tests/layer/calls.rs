@@ -515,7 +515,6 @@ async fn call_of_a_provider_that_is_gone_is_not_around_the_calls_of_the_next() {
     assert!(!cache.is_healthy("inner"));
 }
 
-/// However many layers are between them.
 #[tokio::test(start_paused = true)]
 async fn layer_knows_that_it_is_inside_another_at_any_depth() {
     type Boxed = BoxCloneSyncService<&'static str, &'static str, BoxError>;

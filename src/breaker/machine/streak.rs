@@ -38,7 +38,7 @@ impl Streak {
         self.failures
     }
 
-    /// Whether the last failure is too old to count, or there is none.
+    /// Returns whether the last failure is too old to count, or there is none.
     pub(super) fn is_over(&self, within: Duration, now: Instant) -> bool {
         self.last_failure
             .is_none_or(|last| MonotonicNanos::of(now).since(last) > within)

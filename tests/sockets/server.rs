@@ -26,7 +26,7 @@ pub(crate) struct Server {
     accepting: JoinHandle<()>,
 }
 
-/// What a server does after the head of a request. At the end of the script it closes the connection.
+/// The actions of a server after the head of a request. After the last one it closes the connection.
 #[derive(Clone, Default)]
 pub(crate) struct Script(Vec<Act>);
 

@@ -36,7 +36,7 @@ const TROUBLE: Duration = Duration::from_secs(2);
 /// Time between outages, in which both serve. It exceeds the longest time for which an outage keeps a breaker open.
 const PAUSE: Duration = Duration::from_millis(1_500);
 
-/// How long a breaker stays open.
+/// The time for which a breaker stays open.
 const WINDOW: Duration = Duration::from_millis(500);
 
 fn now() -> f64 {

@@ -8,7 +8,7 @@ use crate::{
     view::Cause,
 };
 
-/// How much a passed check proves.
+/// The depth of a check, which decides what its success proves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Depth {
     Reachability,

@@ -17,7 +17,7 @@ pub struct Attempt {
     pub reason: Reason,
     /// The duration of the call; zero if the provider was skipped.
     pub elapsed: Duration,
-    /// The breaker's refusal, as of the end of the chain. `None` if it would admit a call, or if the provider was not
+    /// Why the breaker refuses calls, as of the end of the chain. `None` if it would admit a call, or if the provider was not
     /// eligible.
     pub cause: Option<Cause>,
     /// Time until the breaker admits a call. `None` in the same cases as `cause`.

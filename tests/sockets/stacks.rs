@@ -586,7 +586,7 @@ impl Upstream {
         Self::serve("http", None).await
     }
 
-    /// Also returns the root certificates to trust.
+    /// Starts a server with TLS, and returns the root certificates to trust.
     async fn start_with_tls() -> (Self, RootCertStore) {
         let CertifiedKey { cert, signing_key } =
             generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();

@@ -27,11 +27,11 @@ pub struct Endpoint {
 /// Limits on the time of an answer.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Until the head of a response.
+    /// Time until the head of a response.
     pub head: Duration,
-    /// From there to the first event of a stream, or to the end of an answer that is not streamed.
+    /// Time from there to the first event of a stream, or to the end of an answer that is not streamed.
     pub answer: Duration,
-    /// Between two pieces of a stream.
+    /// Time between two pieces of a stream.
     pub silence: Duration,
 }
 
@@ -48,7 +48,7 @@ pub fn http_client() -> reqwest::Result<reqwest::Client> {
 
 /// Returns a client whose requests go to the first of `endpoints` that is healthy and answers.
 ///
-/// It does not retry, as the client would with its default service, because the chain tries the next provider.
+/// The client does not retry, as it would with its default service, because the chain tries the next provider.
 #[must_use]
 pub fn client(
     cache: &HealthCache,

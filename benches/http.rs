@@ -1,10 +1,9 @@
-//! What the crate costs over HTTP: a hyper client on loopback, bare and in a stack, side by side,
-//! each body read to its end: `cargo bench -p benches --bench http`, 5 minutes.
+//! The cost of the crate over HTTP: a hyper client on loopback, bare and in a stack, each body read to its end:
+//! `cargo bench -p benches --bench http`, 5 minutes.
 //!
-//! The client has one thread and the server another. Rounds of the two take turns, `bare, stack,
-//! stack, bare` and so on, and each ratio is that of two rounds next to each other, so that what else
-//! the machine does falls on both. What it leaves of that shows in the ratios of the bare rounds that
-//! are next to each other.
+//! The client has one thread and the server another. Rounds take turns (`bare, stack, stack, bare` and so on), and each
+//! ratio compares two adjacent rounds, so that other load on the machine affects both. The ratios of adjacent bare rounds
+//! show the noise that remains.
 
 use std::{
     fs,
@@ -50,19 +49,19 @@ fn main() {
     }
 }
 
-/// What is asked of a client in one round.
+/// The calls of one round.
 struct Load {
     call: Call,
-    /// Of each answer, in bytes.
+    /// The size of each answer's body, in bytes.
     body: usize,
-    /// So many callers make one call after the other.
+    /// The number of callers, each of which makes one call after the other.
     in_flight: usize,
 }
 
-/// What a client did in one round.
+/// The result of one round.
 struct Round {
     calls_a_second: f64,
-    /// Of the client's thread, in seconds.
+    /// CPU time of the client's thread per call, in seconds.
     cpu_a_call: f64,
     latencies: Vec<Duration>,
 }
@@ -70,7 +69,7 @@ struct Round {
 async fn compare(load: &Load) {
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
-    // One client, and so the same connections for all.
+    // One client, so that all share its connections.
     let client = Client::builder(TokioExecutor::new()).build(connector);
     let cache = HealthCache::default();
     let [first, second] = ["first", "second"].map(|id| cache.provider(id));
@@ -88,7 +87,7 @@ async fn compare(load: &Load) {
     print_row("chain", load, &take_turns(&client, &chain, load).await);
 }
 
-/// What a chain cannot do without: the request is kept, the client is a clone, and the response tells whose it is.
+/// The minimum that a chain must do: keep the request, clone the client, and name the provider in the response.
 async fn by_hand<S: Service<Call, Response = Response<B>>, B>(
     mut client: S,
     call: Call,
@@ -99,7 +98,7 @@ async fn by_hand<S: Service<Call, Response = Response<B>>, B>(
     Ok(answer)
 }
 
-/// Rounds of each, in the order in which they were run.
+/// Runs rounds of both in turn, and returns them in order.
 async fn take_turns<S, B>(
     bare: &Client<HttpConnector, Full<Bytes>>,
     stack: &S,
@@ -110,7 +109,7 @@ where
     S: Clone + Send + 'static,
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
 {
-    // They connect, and it counts for nothing.
+    // Rounds that open the connections; not counted.
     load.round(bare).await;
     load.round(stack).await;
     let (mut of_bare, mut of_stack) = (Vec::new(), Vec::new());
@@ -161,7 +160,7 @@ impl Load {
     }
 }
 
-/// One call after the other, each to the end of its body, and how long each took.
+/// Makes one call after the other, each read to the end of its body, and returns their times.
 async fn calls<S, B>(mut client: S, call: Call, body: usize, ends: Instant) -> Vec<Duration>
 where
     S: Service<Call, Response = Response<B>, Error: Into<BoxError>>,
@@ -186,9 +185,9 @@ where
     }
 }
 
-/// How long this thread has run; not a number where the system is not Linux.
+/// Returns the CPU time of this thread, or NaN if the system is not Linux.
 fn cpu_seconds() -> f64 {
-    // Or the count would be that of the last tick of the scheduler.
+    // Otherwise the count would be that of the scheduler's last tick.
     thread::yield_now();
     let counts = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     let nanos = counts
@@ -202,7 +201,7 @@ fn print_row(name: &str, load: &Load, [bare, stack]: &[Vec<Round>; 2]) {
     let speed = |round: &Round| round.calls_a_second;
     let cpu = |round: &Round| round.cpu_a_call * 1e6;
     let ratio = |(round, to): (&Round, &Round)| speed(round) / speed(to);
-    // The first bare round has no other beside it: `bare, stack, stack, bare, bare, stack`.
+    // The first bare round is adjacent to no other: `bare, stack, stack, bare, bare, stack`.
     let neighbours = bare[1..].chunks_exact(2).map(|pair| (&pair[0], &pair[1]));
     println!(
         "| {} B | {} | {name} | {:.0} | {} | {} | {} | {} | {:.2} → {:.2} |",
@@ -218,7 +217,7 @@ fn print_row(name: &str, load: &Load, [bare, stack]: &[Vec<Round>; 2]) {
     );
 }
 
-/// The median, and the quartiles around it.
+/// Formats the median and the quartiles.
 fn spread(ratios: impl Iterator<Item = f64>) -> String {
     let ratios = sorted(ratios);
     let [low, median, high] = [25, 50, 75].map(|percent| percentile(&ratios, percent));
@@ -229,7 +228,7 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
     percentile(&sorted(values), 50)
 }
 
-/// In microseconds, of all calls of these rounds.
+/// Formats a percentile of all calls of these rounds, in microseconds.
 fn latency(rounds: &[Round], percent: usize) -> String {
     let all = rounds.iter().flat_map(|round| &round.latencies);
     let micros = sorted(all.map(|latency| latency.as_secs_f64() * 1e6));
@@ -246,7 +245,7 @@ fn percentile(sorted: &[f64], percent: usize) -> f64 {
     sorted[(sorted.len() - 1) * percent / 100]
 }
 
-/// A server on a thread of its own, which answers every call with this body.
+/// Starts a server on its own thread, which answers every call with this body.
 fn serve(body: Bytes) -> SocketAddr {
     let (tell_address, address) = mpsc::channel();
     thread::spawn(move || {

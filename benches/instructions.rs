@@ -1,16 +1,16 @@
-//! How many instructions a call takes: a guard that fails when the number has grown.
+//! The number of instructions in a call: fails if it has grown.
 //!
-//! Unlike a time it is the same on a busy machine. Valgrind counts, on Linux; `.ci/run` installs it, and
-//! the runner of gungraun's version in `Cargo.lock`. Run with:
+//! Unlike times, the number is the same on a busy machine. Valgrind counts, on Linux; `.ci/run` installs it, and the runner
+//! of the gungraun version in `Cargo.lock`. Run with:
 //!
 //! ```text
 //! cargo bench -p benches --bench instructions
 //! ```
 //!
-//! Where a change has made a call cheaper, or is worth what it costs, the number printed becomes the
-//! figure at `one_call`. The figures are of rustc 1.95 on x86-64, without `RUSTFLAGS`.
+//! After a change that makes a call cheaper, or is worth its cost, put the printed number at `one_call`. The figures are
+//! for rustc 1.95 on x86-64, without `RUSTFLAGS`.
 
-// Nothing that gungraun's macros make has any.
+// Items that gungraun's macros generate have no docs.
 #![allow(missing_docs)]
 
 use std::{
@@ -56,8 +56,8 @@ fn one_call<F: FnMut()>(call: &'static mut F) {
     call();
 }
 
-/// Fails at more than `instructions` and 3 % of them: what another patch of the compiler, of tokio or of the
-/// C library may add. A lock taken is some 30, a read of the clock 50, an allocation 160.
+/// Fails above `instructions` plus 3 %, which another patch release of the compiler, tokio or the C library may add. A lock
+/// takes some 30 instructions, a clock read 50, an allocation 160.
 fn figure(instructions: u64) -> LibraryBenchmarkConfig {
     let limit = instructions + instructions * 3 / 100;
     let mut callgrind = Callgrind::with_args(["cache-sim=no"]);
@@ -69,7 +69,7 @@ fn figure(instructions: u64) -> LibraryBenchmarkConfig {
     config
 }
 
-/// The first call makes what later ones find. Leaked, so that no drop is counted.
+/// Makes the first call, which sets up state for later ones. Leaked, so that its drop is not counted.
 fn warmed_up<F: FnMut()>(mut call: F) -> &'static mut F {
     call();
     Box::leak(Box::new(call))
@@ -81,14 +81,14 @@ fn closed() -> impl FnMut() {
 }
 
 fn closed_by_rate() -> impl FnMut() {
-    // So long that no bucket of the window ends between two calls.
+    // Long enough that no bucket of the window ends between two calls.
     let window = Duration::from_secs(60 * 60);
     let policy = Policy::new().trip(Trip::failure_rate(0.5, window));
     let mut service = service(HealthCache::new(policy).provider("backend"));
     move || call(&mut service).unwrap()
 }
 
-/// To the end of the body.
+/// A call to the end of its body.
 fn closed_over_http() -> impl FnMut() {
     type Body = Empty<&'static [u8]>;
     let inner = service_fn(|()| ready(Ok::<_, io::Error>(Response::new(Body::new()))));
@@ -114,7 +114,7 @@ fn not_admitted() -> impl FnMut() {
     move || assert!(provider.admit().is_err())
 }
 
-/// The first of two providers is well, and serves.
+/// A chain whose first provider serves.
 fn chain() -> impl FnMut() {
     let cache = HealthCache::default();
     let (first, second) = (cache.provider("first"), cache.provider("second"));
@@ -126,7 +126,7 @@ fn chain() -> impl FnMut() {
 
 type Request = http::Request<Full<Bytes>>;
 
-/// Answers without asking anybody, and is as much to clone as a client that does.
+/// Answers without a network, but costs as much to clone as a real client.
 #[derive(Clone)]
 struct Client {
     _real: legacy::Client<HttpConnector, Full<Bytes>>,
@@ -183,7 +183,7 @@ fn layered_client() -> impl FnMut() {
     over_http(layered(HealthCache::default().provider("backend")))
 }
 
-/// What a chain cannot do without: the request is kept, the service is a clone, and the response tells whose it is.
+/// The minimum that a chain must do: keep the request, clone the service, and name the provider in the response.
 fn by_hand() -> impl FnMut() {
     let provider = HealthCache::default().provider("backend");
     let id: Arc<str> = provider.id().into();
@@ -234,7 +234,7 @@ fn call<S: Service<()>>(service: &mut S) -> Result<S::Response, S::Error> {
     at_once(service.call(()))
 }
 
-/// Drives a future by hand: an executor's instructions would be counted too.
+/// Polls by hand: an executor's instructions would be counted too.
 fn at_once<F: Future>(future: F) -> F::Output {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => output,

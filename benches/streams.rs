@@ -1,5 +1,5 @@
-//! What following a body to its end costs: streams of 100 chunks over loopback, through one hyper
-//! client, with the layer and without.
+//! The cost of following a body to its end: streams of 100 chunks over loopback, through one hyper client, with and without
+//! the layer.
 
 use std::{
     convert::Infallible,
@@ -30,7 +30,7 @@ const CHUNKS: u64 = 100;
 const CHUNK: &[u8] = &[b'x'; 1024];
 
 fn streams(criterion: &mut Criterion) {
-    // One thread, so that no scheduler's whims are measured.
+    // One thread, so that scheduling is not measured.
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     let address = runtime.block_on(serve());
     let uri: Uri = format!("http://{address}/").parse().unwrap();
@@ -83,7 +83,7 @@ async fn serve() -> SocketAddr {
     address
 }
 
-/// A body of so many chunks, each ready when it is asked for.
+/// A body of this many chunks, each ready at once.
 struct Chunks {
     left: u64,
 }

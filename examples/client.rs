@@ -57,7 +57,7 @@ async fn main() -> Result<(), BoxError> {
     Ok(())
 }
 
-/// Retries once, but not what the breaker refused: it would refuse again.
+/// Retries once, but not after a refusal by the breaker: it would refuse again.
 #[derive(Clone)]
 struct OnceMore {
     is_spent: bool,

@@ -117,7 +117,7 @@ impl Kind {
 }
 
 impl CircuitOpen {
-    /// Whether the breaker that owns this `Arc` of an id refused the call. The pointer is compared, not the text.
+    /// Returns whether the breaker that owns this `Arc` of an id refused the call. The pointer is compared, not the text.
     pub(crate) fn is_within(error: &(dyn Error + 'static), id: &Arc<str>) -> bool {
         chain(error).any(|error| {
             let refusal = by_value_or_pointer::<Self>(error);

@@ -1,4 +1,4 @@
-//! What calls and providers take of memory: the budgets.
+//! The memory budgets of calls and providers.
 
 use std::{
     future::ready,
@@ -25,7 +25,7 @@ fn a_success_allocates_nothing() {
     assert_eq!(three_calls.count_total, 0);
 }
 
-/// Section 9, to the end of the body.
+/// Section 9, up to the end of the body.
 #[cfg(feature = "http")]
 #[test]
 fn a_success_over_http_allocates_nothing() {
@@ -44,7 +44,7 @@ fn a_success_over_http_allocates_nothing() {
     assert_eq!(one_call.count_total, 0);
 }
 
-/// What is allocated is the box of the error, and its text if it differs from the thread's last one.
+/// The allocations: the error's box, and its text unless it equals the thread's last one.
 #[test]
 fn a_failure_below_the_trip_allocates_once_or_twice() {
     let policy = Policy::new().trip(Trip::consecutive(5));
@@ -57,7 +57,7 @@ fn a_failure_below_the_trip_allocates_once_or_twice() {
     assert!(provider.is_healthy());
 }
 
-/// Section 9: what is allocated is the box of the error, and for a thread's first refusal its copy.
+/// Section 9. The allocations: the error's box, and the copy that a thread keeps of its first refusal.
 #[test]
 fn a_refusal_allocates_once() {
     let provider = HealthCache::default().provider("groq");
@@ -83,7 +83,7 @@ fn a_chain_over_a_well_provider_allocates_nothing() {
     assert_eq!(one_call.count_total, 0);
 }
 
-/// Section 9; the handles of a provider's series come on top.
+/// Section 9; with metrics, the handles of the provider's series are extra.
 #[test]
 fn a_provider_takes_at_most_512_bytes() {
     const PROVIDERS: i64 = 10_000;
@@ -117,7 +117,7 @@ where
     at_once(service.call(()))
 }
 
-/// Drives a future by hand: an executor would allocate too.
+/// Polls by hand: an executor would allocate.
 fn at_once<F: Future>(future: F) -> F::Output {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => output,

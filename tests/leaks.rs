@@ -1,6 +1,6 @@
-//! However often breakers trip, and however many providers come and go: what is kept does not grow.
+//! Memory use does not grow, however often breakers trip and however many providers come and go.
 //!
-//! In a binary of its own, since all breakers of a process share their hot slots.
+//! In a binary of its own, because all breakers of a process share their hot slots.
 
 mod rig;
 
@@ -20,7 +20,7 @@ use tower_health::{
     Trip,
 };
 
-/// With a listener that has long since stopped listening.
+/// With a subscriber that never reads.
 #[test]
 fn hundred_thousand_flaps() {
     let cache = HealthCache::new(flappy());
@@ -42,7 +42,7 @@ fn providers_that_come_and_go() {
     });
 }
 
-/// The first of them makes the hot slots and success counters that all others use.
+/// The first crowd creates the hot slots and success counters that all later ones reuse.
 #[test]
 fn crowds_that_come_and_go() {
     let trip = Trip::failure_rate(0.5, secs(30));
@@ -57,7 +57,7 @@ fn crowds_that_come_and_go() {
     });
 }
 
-/// Every other of them is ill.
+/// Every second provider is unhealthy.
 #[test]
 fn keyed_providers_beyond_their_bound() {
     let cache = HealthCache::default();
@@ -102,12 +102,12 @@ fn rounds_of_a_probe() {
     takes_nothing(10_000, |_| runtime.block_on(probe.round()));
 }
 
-/// Panics without a word.
+/// Panics without printing a message.
 fn strike() -> Result<(), BoxError> {
     resume_unwind(Box::new("a fault"))
 }
 
-/// Open for a moment after each failure.
+/// A policy that opens for a nanosecond after each failure.
 fn flappy() -> Policy {
     Policy::new()
         .trip(Trip::consecutive(1))
@@ -115,7 +115,7 @@ fn flappy() -> Policy {
         .trials(Trials::new(1).pause(MOMENT))
 }
 
-/// The next trial; the clock is that of the system, and a moment later it is time.
+/// Returns the next trial. The clock is real, so a window of one nanosecond has soon ended.
 fn trial(provider: &Provider) -> Permit {
     loop {
         if let Ok(permit) = provider.admit() {
@@ -125,12 +125,12 @@ fn trial(provider: &Provider) -> Permit {
     }
 }
 
-/// Of the same length, so that each takes as much.
+/// An id of fixed length, so that each takes the same memory.
 fn id(number: usize) -> String {
     format!("{number:06}")
 }
 
-/// Runs `step` a thousand times, then `times` more, and asserts that these keep no memory.
+/// Runs `step` a thousand times, then `times` more, and asserts that the latter keep no memory.
 #[track_caller]
 fn takes_nothing(times: usize, mut step: impl FnMut(usize)) {
     const FIRST: usize = 1_000;

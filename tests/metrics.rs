@@ -1,4 +1,4 @@
-//! Feature `metrics`: what a Prometheus exporter shows of it.
+//! Feature `metrics`: what a Prometheus exporter shows.
 
 use std::{
     fmt::Display,
@@ -38,7 +38,7 @@ fn exported<F: Future>(test: impl FnOnce(Exporter) -> F) -> F::Output {
 struct Exporter(PrometheusHandle);
 
 impl Exporter {
-    /// The value of a series; `None`: there is no such.
+    /// Returns the value of a series, or `None` if it does not exist.
     fn value(&self, series: impl Display) -> Option<u32> {
         let begin = format!("{series} ");
         let text = self.0.render();
@@ -70,7 +70,7 @@ impl Exporter {
         })
     }
 
-    /// Closed, open and half-open.
+    /// Returns the values of closed, open and half-open.
     fn states(&self, provider: &str) -> [u32; 3] {
         ["closed", "open", "half-open"].map(|state| {
             let labels = format!(r#"{{provider="{provider}",state="{state}"}}"#);
@@ -200,7 +200,7 @@ fn state_is_one_hot_all_the_way_round() {
     });
 }
 
-/// A rate over a series that begins with 1 is 0.
+/// A counter starts at 0, because the rate of a series that starts at 1 is 0.
 #[test]
 fn transitions_and_ends_of_chains_are_shown_before_there_are_any() {
     exported(async |exporter| {
@@ -356,7 +356,7 @@ fn fallbacks_tell_from_whom_to_whom_and_why() {
     });
 }
 
-/// A call that is made all the same is counted as any other.
+/// A call that fails open is counted like any other.
 #[test]
 fn calls_of_a_chain_that_fails_open_are_counted() {
     exported(async |exporter| {
@@ -373,7 +373,7 @@ fn calls_of_a_chain_that_fails_open_are_counted() {
             chain.call(()).await.unwrap_err();
         }
         exporter.assert([
-            // Two that tripped, and five that were made all the same.
+            // Two calls that tripped, and five that failed open.
             (r#"calls_total{provider="a",outcome="failure"}"#, 7),
             (r#"calls_total{provider="a",outcome="refused"}"#, 0),
             ("exhausted_total", 5),
@@ -437,7 +437,7 @@ fn series_of_a_cache_that_is_gone_end() {
     });
 }
 
-/// Their names are those of requests, of which there is no end.
+/// Their ids come from requests and are unbounded, so they must not become labels.
 #[test]
 fn providers_of_keyed_layers_share_their_series() {
     exported(async |exporter| {

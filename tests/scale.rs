@@ -1,4 +1,4 @@
-//! What grows with the number of providers grows no faster than it. Times are in `benches/scale`.
+//! Costs that grow with the number of providers grow no faster than it. For times, see `benches/scale`.
 
 use std::{
     convert::Infallible,
@@ -30,11 +30,11 @@ fn snapshot_allocates_no_more_for_each_of_many() {
         let cache = filled(providers);
         measure(|| drop(cache.snapshot())).count_total
     };
-    // A vector of them all, and one of their rows.
+    // A vector of the providers, and one of their rows.
     assert_eq!(allocations(10_000), allocations(1_000));
 }
 
-/// Section 9; what a provider adds to the series that all of them share comes on top.
+/// Section 9; with metrics, the provider's part of the shared series is extra.
 #[test]
 fn provider_of_a_key_takes_at_most_512_bytes() {
     const PROVIDERS: i64 = 10_000;

@@ -26,7 +26,7 @@ impl Write for Log {
 }
 
 impl Log {
-    /// What was written since this was last asked.
+    /// Returns the lines written since the last call of this method.
     fn lines(&self) -> Vec<String> {
         let bytes = std::mem::take(&mut *self.0.lock().unwrap());
         let text = String::from_utf8(bytes).unwrap();
@@ -138,7 +138,7 @@ fn attempts_of_a_chain_are_events_in_the_span_of_its_caller() {
     });
 }
 
-/// Rule 8; scenario 11: a writer that reads the breaker, and panics.
+/// Rule 8; scenario 11: a writer that reads the breaker and panics.
 #[test]
 fn rule_8_subscriber_may_read_the_breaker_and_panic() {
     struct Reads(HealthCache);

@@ -1,6 +1,6 @@
-//! The clock on the wall may be set back: here it is so by half a century, and then stands still.
+//! The system clock may be set back: here by half a century, after which it stands still.
 //!
-//! In a binary of its own, since the system's clock is replaced for all of a process.
+//! In a binary of its own, because the system clock is replaced for the whole process.
 #![cfg(all(unix, feature = "http"))]
 
 mod rig;
@@ -39,7 +39,7 @@ async fn date_is_measured_by_that_of_its_provider() {
     rig.await_half_open().await;
 }
 
-/// Scenario 35: by our clock it is half a century away.
+/// Scenario 35: by this machine's clock, the date is half a century ahead.
 #[tokio::test(start_paused = true)]
 async fn date_of_a_provider_that_does_not_tell_its_own_is_waited_for_no_longer_than_an_hour() {
     let _guard = set_back();
@@ -56,7 +56,7 @@ fn set_back() -> SimClocksGuard {
     guard
 }
 
-/// Calls a provider that asks for a pause.
+/// Calls a provider that throttles with these headers.
 async fn throttle(rig: &Rig, headers: &[(HeaderName, &'static str)]) {
     let mut response = Response::builder().status(StatusCode::TOO_MANY_REQUESTS);
     for (name, value) in headers {

@@ -1,4 +1,4 @@
-//! Breakers that look at the rate of failures: of the last 30 s, or of the last hundred calls.
+//! Breakers that trip by failure rate: over the last 30 s, or over the last hundred calls.
 
 use std::time::Duration;
 
@@ -41,8 +41,7 @@ fn reclosed_at(rate: f32, inner: Backend) -> Reclosed {
     Reclosed::new(rules.build(), inner)
 }
 
-/// By count: its window of time walks through every call that it holds, at each call, so that
-/// there is no one number to show.
+/// Uses a window of calls. A window of time is walked through at each call, so its cost has no single figure.
 pub(crate) fn resilience(inner: Backend) -> CircuitBreaker<Backend, DefaultClassifier> {
     CircuitBreakerLayer::builder()
         .failure_rate_threshold(RATE.into())

@@ -1,7 +1,7 @@
-//! What a breaker costs a call, beside its peers, in one run: `cargo bench -p benches --bench peers`.
+//! The cost of a breaker for each call, compared with its peers in one run: `cargo bench -p benches --bench peers`.
 //!
-//! The inner service is always ready and answers at once, so that all above `bare` is the breaker.
-//! Times are those of one call, from `poll_ready` to the answer.
+//! The inner service is always ready and answers at once, so everything above `bare` is the breaker's cost. Times are of
+//! one call, from `poll_ready` to the answer.
 
 mod by_rate;
 mod in_a_row;
@@ -42,11 +42,11 @@ criterion_group! {
     targets = closed, waiting, failure_rate, failing, refused, a_permit_alone, references
 }
 
-/// How a service is called again and again.
+/// How a service is called repeatedly.
 #[derive(Clone, Copy)]
 enum Caller {
     One,
-    /// On two threads at once, each with its own clone of the one service.
+    /// On two threads at once, each with its own clone of the service.
     Two,
     /// With a clone for each call, as in `oneshot`.
     OneCloning,
@@ -75,13 +75,13 @@ fn closed(criterion: &mut Criterion) {
         table.row("bare", WELL);
         table.row("tower-health", in_a_row::health(2, WELL));
         table.row("failsafe", in_a_row::failsafe(2, WELL));
-        // It knows only the rate of the last hundred calls.
+        // It supports only the rate of the last hundred calls.
         table.row("recloser", by_rate::recloser(WELL));
         table.row("tower-resilience", in_a_row::resilience(2, WELL));
     }
 }
 
-/// Closed, and the answer comes at the second poll.
+/// Closed; the answer comes at the second poll.
 fn waiting(criterion: &mut Criterion) {
     for caller in [Caller::One, Caller::Two] {
         let mut table = Table::new(criterion, "waiting", caller);
@@ -106,7 +106,7 @@ fn failure_rate(criterion: &mut Criterion) {
     }
 }
 
-/// Each call fails, and no number of failures trips.
+/// Each call fails, but the breaker never trips.
 fn failing(criterion: &mut Criterion) {
     let mut table = Table::new(criterion, "failing", Caller::One);
     table.row("bare", ILL);
@@ -132,11 +132,11 @@ fn refused(criterion: &mut Criterion) {
             matches!(error, recloser::Error::Rejected)
         });
         table.row("recloser", recloser);
-        // Not tower-resilience: while its breaker is open, a clone of its service is not ready.
+        // Not tower-resilience: a clone of its service is not ready while its breaker is open.
     }
 }
 
-/// Without a service around it: one question and one answer.
+/// A permit without a service: one admission and one outcome.
 fn a_permit_alone(criterion: &mut Criterion) {
     let mut table = criterion.benchmark_group("a permit alone");
     let health = in_a_row::health(2, WELL);
@@ -154,7 +154,7 @@ fn a_permit_alone(criterion: &mut Criterion) {
     });
 }
 
-/// What may keep a breaker alive until a call has ended; see the module.
+/// Ways to keep a breaker alive until a call has ended; see the module.
 fn references(criterion: &mut Criterion) {
     for caller in Caller::ALL {
         let mut table = Table::new(criterion, "references", caller);
@@ -192,7 +192,7 @@ impl<'a> Table<'a> {
     }
 }
 
-/// How long the slowest of so many threads takes for so many calls, all starting together.
+/// Returns the time of the slowest of `threads`, which start together and each make `calls`.
 fn on_threads<S>(
     threads: usize,
     service: &S,
@@ -203,7 +203,7 @@ where
     S: Clone + Send,
 {
     let start = Barrier::new(threads);
-    // For their timers.
+    // For the breakers' timers.
     let runtime = Runtime::new().expect("a runtime");
     let calls_of = |mut service: S| {
         let _timers = runtime.enter();
@@ -234,7 +234,7 @@ fn is_clone_ok<S: Service<(), Error: Debug> + Clone>(service: &mut S) -> bool {
     call(&mut service.clone()).is_ok()
 }
 
-/// Fails until the breaker is open.
+/// Calls the service until its breaker is open.
 fn opened<S>(mut service: S, is_refusal: impl Fn(&S::Error) -> bool) -> S
 where
     S: Service<(), Error: Debug>,
@@ -243,13 +243,13 @@ where
     service
 }
 
-// In line, so that no answer is moved about: that would be measured too.
+// Inlined, because moving the answer would be measured too.
 #[inline]
 fn call<S>(service: &mut S) -> Result<S::Response, S::Error>
 where
     S: Service<(), Error: Debug>,
 {
-    // Or the compiler would see through the bare service, and leave nothing of it.
+    // Otherwise the compiler would optimize the bare service away.
     let service = hint::black_box(service);
     let mut context = Context::from_waker(Waker::noop());
     let Poll::Ready(Ok(())) = service.poll_ready(&mut context) else {
@@ -260,7 +260,7 @@ where
         if let Poll::Ready(result) = response.as_mut().poll(&mut context) {
             return result;
         }
-        // Only what waits gets here, and tower-resilience, whose lock is an asynchronous one.
+        // Only pending services get here, and tower-resilience, because its lock is asynchronous.
         hint::spin_loop();
     }
 }

@@ -1,7 +1,7 @@
-//! How a call may find its breaker again when it ends: what was tried before signs were leaked.
+//! Ways in which a call can find its breaker when it ends: the alternatives to leaking hot slots.
 //!
-//! Each service reads one word when it is called and one when the call is done, which is the least
-//! that a breaker does. Only what keeps that word alive meanwhile is another.
+//! Each service reads one word at the start of a call and one at its end, the least that a breaker does. They differ only
+//! in how the word is kept alive meanwhile.
 
 use std::{
     array,
@@ -19,7 +19,7 @@ use std::{
 
 use tower::Service;
 
-/// On a cache line of its own.
+/// A word on a cache line of its own.
 #[repr(align(64))]
 #[derive(Default)]
 pub(crate) struct Word(AtomicU64);
@@ -30,15 +30,15 @@ impl Word {
     }
 }
 
-/// What a service holds.
+/// The reference that a service holds.
 pub(crate) trait Reference: Clone {
-    /// What a call holds.
+    /// The reference that a call holds.
     type Held: Deref<Target = Word> + Unpin;
 
     fn hold(&self) -> Self::Held;
 }
 
-/// Never freed.
+/// A reference to a word that is never freed.
 #[derive(Clone, Copy)]
 pub(crate) struct Leaked(&'static Word);
 
@@ -56,7 +56,7 @@ impl Reference for Leaked {
     }
 }
 
-/// One reference count for all.
+/// A single reference count for all services and calls.
 #[derive(Clone, Default)]
 pub(crate) struct Shared(Arc<Word>);
 
@@ -68,7 +68,7 @@ impl Reference for Shared {
     }
 }
 
-/// A count of its own, around the one that keeps the word.
+/// A separate reference count, around the one that keeps the word alive.
 #[derive(Clone, Default)]
 pub(crate) struct Counted(Arc<Line>);
 
@@ -110,7 +110,7 @@ impl Reference for PerClone {
 
 const STRIPES: usize = 8;
 
-/// A few counts, of which each thread uses one.
+/// Several reference counts; each thread uses one of them.
 #[derive(Clone)]
 pub(crate) struct Striped(Arc<[Counted; STRIPES]>);
 
@@ -129,7 +129,7 @@ impl Reference for Striped {
     }
 }
 
-/// That of this thread.
+/// Returns this thread's stripe.
 fn stripe() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local! {

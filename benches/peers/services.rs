@@ -1,7 +1,7 @@
-//! The inner service, and what makes services of the breakers.
+//! The inner service, and the adapters that make tower services of the breakers.
 //!
-//! failsafe and recloser have futures but no tower services. Theirs here are the least that makes
-//! one of them: the breaker's own future around the inner service's, and nothing in `poll_ready`.
+//! failsafe and recloser have futures but no tower services. The adapters are minimal: the breaker's own future around
+//! that of the inner service, and nothing in `poll_ready`.
 
 use std::{
     error::Error,
@@ -23,12 +23,12 @@ use tower_health::{Backoff, Health, HealthCache, HealthLayer, Policy, Trip};
 /// Longer than any measurement takes.
 pub(crate) const OPEN_FOR: Duration = Duration::from_secs(600);
 
-/// The inner service when it is well.
+/// The inner service when it is healthy.
 pub(crate) const WELL: Backend = Backend(Ok(()));
-/// The inner service when it is ill.
+/// The inner service when it fails.
 pub(crate) const ILL: Backend = Backend(Err(Down));
 
-/// Ready at all times, and its answer too.
+/// A service that is always ready and answers at once.
 #[derive(Clone, Copy)]
 pub(crate) struct Backend(Result<(), Down>);
 
@@ -46,7 +46,7 @@ impl Service<()> for Backend {
     }
 }
 
-/// Like [`WELL`], but its answer is not there when it is first asked for.
+/// Like [`WELL`], but the answer comes at the second poll.
 #[derive(Clone, Copy)]
 pub(crate) struct Waits;
 
@@ -114,7 +114,7 @@ impl<P: FailurePolicy> Failsafe<P> {
     }
 }
 
-/// By hand: the policy is shared, and need not be `Clone`.
+/// By hand, because the policy is shared and need not be `Clone`.
 impl<P> Clone for Failsafe<P> {
     fn clone(&self) -> Self {
         Self {

@@ -1,4 +1,4 @@
-//! Calls through a layer that has to find the provider of each.
+//! Calls through a layer that finds the provider of each.
 
 use std::{fmt::Debug, hint::black_box, sync::Barrier, thread};
 
@@ -41,7 +41,7 @@ pub(crate) fn print() {
     }
 }
 
-/// Of so many threads together, each of which makes [`CALLS`].
+/// Returns the calls of all threads together, in millions a second; each makes [`CALLS`].
 fn rate(threads: usize, calls: impl Fn() + Sync) -> f64 {
     let time = median(|| {
         let start = Barrier::new(threads);

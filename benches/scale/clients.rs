@@ -23,7 +23,7 @@ pub(crate) fn client(cache: &HealthCache) -> Client {
         .layer(Echo)
 }
 
-/// Calls so many providers, each of which the layer makes.
+/// Calls `size` providers, each of which the layer creates.
 pub(crate) fn make_by_key(cache: &HealthCache, size: usize) {
     let mut client = client(cache);
     for id in &IDS[..size] {
@@ -35,7 +35,7 @@ pub(crate) fn call<S, Req>(service: &mut S, request: Req) -> Result<S::Response,
 where
     S: Service<Req>,
 {
-    // Or the compiler would see through it.
+    // Otherwise the compiler would optimize the service away.
     let service = black_box(service);
     let mut context = Context::from_waker(Waker::noop());
     assert!(service.poll_ready(&mut context).is_ready());
@@ -45,7 +45,7 @@ where
     }
 }
 
-/// Answers at once, with the request.
+/// Answers at once with the request.
 #[derive(Clone)]
 pub(crate) struct Echo;
 

@@ -6,7 +6,7 @@ pub(crate) const SIZES: [usize; 3] = [1_000, 10_000, MOST_PROVIDERS];
 
 pub(crate) const MOST_PROVIDERS: usize = 100_000;
 
-/// As [`per_authority`](tower_health::HealthLayer::per_authority) makes them, in no order.
+/// Ids as [`per_authority`](tower_health::HealthLayer::per_authority) makes them, in no order.
 pub(crate) static IDS: LazyLock<Vec<String>> = LazyLock::new(|| {
     let numbers = scattered(MOST_PROVIDERS);
     numbers
@@ -14,8 +14,8 @@ pub(crate) static IDS: LazyLock<Vec<String>> = LazyLock::new(|| {
         .collect()
 });
 
-/// The numbers below `count`, each once and far from the one before, where that is a power of ten:
-/// memory that is walked through in order flatters.
+/// Returns the numbers below `count`, a power of ten, each once and far from the one before: memory in order would be too
+/// fast.
 pub(crate) fn scattered(count: usize) -> impl Iterator<Item = usize> + Clone {
     (0..count).map(move |number| number * 7919 % count)
 }

@@ -1,7 +1,6 @@
-//! How the cost of one thing grows with the number of all: `cargo bench -p benches --bench scale`.
+//! How the cost of one item grows with the number of items: `cargo bench -p benches --bench scale`.
 //!
-//! Each figure is that of one item, and the median of some runs: what is linear as a whole stays level
-//! from left to right.
+//! Each figure is for one item, and the median of several runs: a linear total stays level from left to right.
 
 mod calls;
 mod clients;

@@ -12,14 +12,14 @@ use crate::{
     table::{Table, count, timed},
 };
 
-/// Makes so many providers in a cache.
+/// Creates this many providers in a cache.
 type Fill = fn(&HealthCache, usize);
 
 const KINDS: [(&str, Fill); 2] = [("by name", make_by_name), ("by key", make_by_key)];
 
 pub(crate) fn print() {
     let table = Table::new("a provider, of", SIZES);
-    // First: what the process keeps of providers that are gone is used again, and not counted.
+    // Measured first: later providers reuse the memory of removed ones, which would not be counted.
     for (kind, fill) in KINDS {
         table.row(&format!("{kind}: bytes"), |size| bytes(size, fill));
     }
@@ -86,7 +86,7 @@ fn remove(size: usize, fill: Fill) -> Duration {
     })
 }
 
-/// With checks that return at once.
+/// A probe whose checks return at once.
 fn probe(size: usize) -> (HealthCache, HealthProbe) {
     let cache = HealthCache::default();
     let none = HealthProbe::new(&cache);

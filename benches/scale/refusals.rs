@@ -1,5 +1,5 @@
-//! How long a refusal takes where many tasks on two threads are refused at once: while the breaker is left
-//! alone, and while two more threads move its deadline as often as they can.
+//! The time of a refusal when many tasks on two threads are refused at once: with an unchanging breaker, and while two more
+//! threads move its deadline as often as they can.
 
 use std::{
     iter::repeat_with,

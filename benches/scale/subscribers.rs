@@ -1,4 +1,4 @@
-//! Many who hear of each transition.
+//! Many subscribers to each transition.
 
 use std::{
     iter,
@@ -33,7 +33,7 @@ fn subscribe(size: usize) -> Duration {
     timed(|| -> Vec<_> { iter::repeat_with(|| cache.subscribe()).take(size).collect() })
 }
 
-/// How long after its beginning.
+/// Times since the start of a transition.
 struct Transition {
     caused: Duration,
     heard: Duration,
@@ -52,7 +52,7 @@ fn transition(subscribers: usize) -> Transition {
                 heard.fetch_add(1, Ordering::Relaxed);
             }));
         }
-        // After the first, all are waiting for the next.
+        // After the first transition, all subscribers wait for the next.
         let trip = |provider: &Provider| (0..2).for_each(|_| provider.mark_unhealthy("down"));
         let _ = announce(|| trip(&provider), &heard, subscribers).await;
         announce(|| provider.mark_healthy(), &heard, subscribers).await

@@ -1,4 +1,4 @@
-//! Tables of figures, and how they are measured.
+//! Tables of figures, and their measurement.
 
 use std::{
     array, iter,
@@ -19,13 +19,13 @@ impl<const COLUMNS: usize> Table<COLUMNS> {
         Self { sizes }
     }
 
-    /// A figure for each size.
+    /// Prints a figure for each size.
     pub(crate) fn row(&self, what: &str, figure: impl FnMut(usize) -> f64) {
         let figures = self.sizes.map(figure);
         print_line(what, figures.map(|figure| format!("{figure:.1}")));
     }
 
-    /// Nanoseconds an item, where `run` tells the time of all of them.
+    /// Prints nanoseconds per item, where `run` returns the time of all items.
     pub(crate) fn nanos(&self, what: &str, mut run: impl FnMut(usize) -> Duration) {
         self.row(what, |size| nanos(median(|| run(size))) / count(size));
     }

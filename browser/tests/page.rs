@@ -109,7 +109,7 @@ async fn states_change_without_a_reload() {
     browser.close().await;
 }
 
-/// A closing has no cause: the cause is of the opening before it.
+/// A transition to closed has no cause of its own. Only the opening before it has one.
 #[tokio::test]
 async fn closing_does_not_read_as_a_failure() {
     let browser = Browser::start(Device::Desktop).await;
@@ -370,7 +370,7 @@ async fn page_reconnects_after_a_server_restart() {
             .is("!document.body.classList.contains('stale')")
             .await
     );
-    // The history is that of the new server.
+    // The page shows the history of the new server.
     assert!(
         browser
             .is("document.querySelector('#changes').children.length === 0")

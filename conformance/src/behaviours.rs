@@ -1,4 +1,4 @@
-//! What is judged: each behaviour once, for whichever breaker.
+//! The behaviours under test, each written once for all breakers.
 
 mod answers;
 mod probes;
@@ -18,7 +18,7 @@ const DAY: Duration = Duration::from_secs(24 * 3_600);
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3_600);
 
 pub(crate) struct Behaviour {
-    /// By which it is known.
+    /// The row of the table.
     pub(crate) row: &'static str,
     pub(crate) is: &'static str,
     pub(crate) judge: fn(&Clock) -> Judgement,

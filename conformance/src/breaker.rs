@@ -1,4 +1,4 @@
-//! What is asked of every breaker, whoever wrote it.
+//! The interface to the breakers under test.
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
@@ -8,48 +8,48 @@ use crate::work::Work;
 
 pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 pub(crate) type Service = BoxCloneService<Work, (), BoxError>;
-/// Told of each new state.
+/// Called with each new state.
 pub(crate) type Listener = Arc<dyn Fn(State) + Send + Sync>;
 pub(crate) type Check = Arc<dyn Fn() -> BoxFuture<bool> + Send + Sync>;
 
 /// A breaker of one crate, set up and used as its documentation says.
 ///
-/// What a crate has no means for it [`Lacks`]: that is neither to its credit nor against it.
+/// A method returns [`Lacks`] if the crate has no such feature. That counts neither for nor against the crate.
 pub(crate) trait Breaker: Send + Sync + Sized + 'static {
     const NAME: &'static str;
 
     const CAUSES: &'static [Cause];
 
-    /// Panics where the crate refuses such rules.
+    /// Panics if the crate refuses such rules.
     fn new(rules: Rules) -> Result<Self, Lacks>;
 
-    /// A call, which asks the breaker when it is first polled.
+    /// Makes a call, which asks the breaker at its first poll.
     fn call(&self, work: Work) -> BoxFuture<()>;
 
-    /// A call to a group of providers of this crate's own breakers, all of which refuse it.
+    /// Makes a call to a group of the crate's own breakers, all of which refuse it.
     fn call_refusing_group(&self) -> BoxFuture<()>;
 
-    /// A call that is answered with a stream of events, read as this says.
+    /// Makes a call that is answered with a stream of events, read as `reading` specifies.
     fn stream(&self, _reading: Reading) -> Result<BoxFuture<()>, Lacks> {
         Err(Lacks("judges a call by its response, without the body"))
     }
 
-    /// Closes, and forgets what was heard.
+    /// Closes the breaker and clears its history.
     fn reset(&self) -> Result<(), Lacks> {
         Err(Lacks("cannot be reset"))
     }
 
-    /// For so long, where it can be told.
+    /// Forces the breaker open, for `ttl` if the crate has such a limit.
     fn force_open(&self, _ttl: Duration) -> Result<(), Lacks> {
         Err(Lacks("cannot be forced"))
     }
 
-    /// By each view of its state that it offers: would a call be admitted?
+    /// Returns whether a call would be admitted, according to each view of the state that the crate offers.
     fn views(&self) -> Result<Vec<bool>, Lacks> {
         Err(Lacks("reports no state"))
     }
 
-    /// Whether each gauge of a state that the crate itself publishes reads 1.
+    /// Returns whether each state gauge that the crate publishes reads 1.
     fn gauges(&self) -> Result<Vec<bool>, Lacks> {
         Err(Lacks("publishes no gauges"))
     }
@@ -58,12 +58,12 @@ pub(crate) trait Breaker: Send + Sync + Sized + 'static {
         Err(Lacks("is not a tower service"))
     }
 
-    /// What the same layer makes of another service.
+    /// Applies the same layer to another service.
     fn layered_again(&self) -> Result<Self, Lacks> {
         Err(Lacks("has no layer"))
     }
 
-    /// The breaker of another provider, of this name.
+    /// Returns the breaker of another provider.
     fn named(&self, _id: &str) -> Result<Self, Lacks> {
         Err(Lacks("keeps no list of providers"))
     }
@@ -76,7 +76,7 @@ pub(crate) trait Breaker: Send + Sync + Sized + 'static {
         Err(Lacks("keeps no list of providers"))
     }
 
-    /// Starts to check providers in the background. Panics where the crate refuses it.
+    /// Starts to check providers in the background. Panics if the crate refuses the settings.
     fn probe(&self, _probing: Probing) -> Result<Box<dyn Probe>, Lacks> {
         Err(Lacks("has no probe"))
     }
@@ -86,31 +86,31 @@ pub(crate) trait Probe {
     fn stop(&self) -> BoxFuture<()>;
 }
 
-/// What in a crate's source makes it fail in some rows.
+/// Rows in which a crate fails, and the cause in its source.
 pub(crate) type Cause = (&'static [&'static str], &'static str);
 
-/// Why a crate cannot be asked for something.
+/// The reason why a test does not apply to a crate.
 pub(crate) struct Lacks(pub(crate) &'static str);
 
 pub(crate) struct Rules {
     pub(crate) trip: Trip,
     pub(crate) open_for: Duration,
-    /// So many calls may try a half-open provider, and as many must succeed to close.
+    /// The number of trials that a half-open breaker admits, and of successes that close it.
     pub(crate) trials: u32,
     pub(crate) listener: Option<Listener>,
 }
 
-/// How many failures are too many.
+/// The failures that trip a breaker.
 #[derive(Clone, Copy)]
 pub(crate) enum Trip {
     InARow(u32),
-    /// Such a share of the calls of the last `window`, of which there are `at_least` so many.
+    /// This share of the calls in the last `window`, if there are `at_least` so many.
     RateInTime {
         share: f32,
         window: Duration,
         at_least: u32,
     },
-    /// Such a share of the last so many calls.
+    /// This share of the last `calls` calls.
     RateOfCalls {
         share: f32,
         calls: u32,
@@ -139,10 +139,10 @@ impl Rules {
     }
 }
 
-/// How many failures in a row trip by default.
+/// The default number of failures in a row that trip.
 pub(crate) const FAILURES: u32 = 5;
 
-/// Five failures in a row trip, for a minute, after which one trial decides.
+/// Trips at five failures in a row, for a minute. Then one trial decides.
 impl Default for Rules {
     fn default() -> Self {
         Self::new(Trip::InARow(FAILURES))
@@ -156,23 +156,23 @@ pub(crate) enum State {
     HalfOpen,
 }
 
-/// How the body of an answer comes to its end.
+/// The end of a response body.
 #[derive(Clone, Copy)]
 pub(crate) enum Reading {
     /// The reader hangs up after the last event.
     ToTheLastEvent,
-    /// The body ends before it has the length that it announced.
+    /// The body ends before its announced length.
     ToAnEndTooSoon,
 }
 
 pub(crate) struct Probing {
     pub(crate) every: Duration,
     pub(crate) timeout: Duration,
-    /// The first is of the breaker's own provider, each other of one more.
+    /// The first check belongs to the breaker's own provider, each other one to another provider.
     pub(crate) checks: Vec<Check>,
-    /// So many at most, where it can be told.
+    /// The maximum number of concurrent checks, if the crate has such a limit.
     pub(crate) at_once: usize,
-    /// Only those that are not closed, where it can be told.
+    /// Only providers that are not closed are checked, if the crate can do that.
     pub(crate) suspects_only: bool,
 }
 
@@ -185,7 +185,7 @@ impl Probing {
     }
 }
 
-/// Nothing is checked, every 30 s.
+/// Checks nothing, every 30 s.
 impl Default for Probing {
     fn default() -> Self {
         Self {

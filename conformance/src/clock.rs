@@ -1,4 +1,4 @@
-//! Time that passes when it is told to, for every crate.
+//! A manual clock for every crate.
 
 use std::time::{Duration, Instant};
 
@@ -7,11 +7,11 @@ use tokio::{
     time::{self, advance, sleep},
 };
 
-/// A paused clock of tokio's, which that of the system follows.
+/// Tokio's paused clock, which the system clock follows.
 pub(crate) struct Clock(Runtime);
 
 impl Clock {
-    /// [`mad_turmoil`] must have been set going.
+    /// Requires that [`mad_turmoil`] has been started.
     pub(crate) fn new() -> Self {
         let runtime = runtime::Builder::new_current_thread()
             .enable_time()
@@ -33,17 +33,17 @@ impl Clock {
         );
     }
 
-    /// What is done meanwhile, in this thread, is done at this clock's time.
+    /// Makes this thread use the clock until the guard is dropped.
     pub(crate) fn enter(&self) -> EnterGuard<'_> {
         self.0.enter()
     }
 
-    /// Lets time pass, and tasks do what they do then.
+    /// Lets time pass while tasks run.
     pub(crate) fn pass(&self, time: Duration) {
         self.0.block_on(sleep(time));
     }
 
-    /// The same at once, however long it is: nothing happens in between.
+    /// Advances the clock at once, by any time. No task runs in between.
     pub(crate) fn leap(&self, time: Duration) {
         self.0.block_on(advance(time));
     }

@@ -1,4 +1,4 @@
-//! What each crate does.
+//! The results of each crate.
 
 use std::{
     panic::{self, catch_unwind},
@@ -15,7 +15,7 @@ use crate::{
     rig::{Judgement, Objection},
 };
 
-/// Of one crate.
+/// The results of one crate.
 pub(crate) struct Findings {
     pub(crate) name: &'static str,
     pub(crate) causes: &'static [Cause],
@@ -23,9 +23,9 @@ pub(crate) struct Findings {
 }
 
 pub(crate) fn all() -> [Findings; 4] {
-    // The peers go by the clock of the system, which is that of tokio's paused runtimes as long as this is held.
+    // The peers use the system clock, which follows tokio's paused runtimes while this guard is held.
     let _guard = SimClocksGuard::init();
-    // Some listeners and checks are made to panic.
+    // Some listeners and checks panic on purpose.
     let hook = panic::take_hook();
     panic::set_hook(Box::new(|_| {}));
     let crates = [
@@ -53,7 +53,7 @@ impl Findings {
         }
     }
 
-    /// The rows in which it fails, each with what was seen.
+    /// The rows that fail, each with the observed behaviour.
     pub(crate) fn failures(&self) -> Vec<(&'static str, &str)> {
         let rows = self.judgements.iter();
         rows.filter_map(|(behaviour, judgement)| match judgement {
@@ -63,7 +63,7 @@ impl Findings {
         .collect()
     }
 
-    /// The rows that say nothing of it, each with what it lacks for them.
+    /// The rows that do not apply, each with the missing feature.
     pub(crate) fn not_applicable(&self) -> Vec<(&'static str, &'static str)> {
         let rows = self.judgements.iter();
         rows.filter_map(|(behaviour, judgement)| match judgement {
@@ -73,7 +73,7 @@ impl Findings {
         .collect()
     }
 
-    /// What makes it fail in a row, or nothing where that is not known.
+    /// The cause of a failed row; empty if unknown.
     pub(crate) fn cause(&self, row: &str) -> &'static str {
         let known = self.causes.iter().find(|(rows, _)| rows.contains(&row));
         known.map_or("", |(_, cause)| cause)

@@ -1,8 +1,8 @@
-//! Which circuit breaker does what, when the same is asked of each.
+//! Compares circuit breakers: runs the same tests on each.
 //!
 //! Run with: `cargo run --manifest-path conformance/Cargo.toml`
 //!
-//! Prints what `docs/conformance.md` tells of it.
+//! Prints the results that `docs/conformance.md` contains.
 
 mod behaviours;
 mod breaker;

@@ -1,4 +1,4 @@
-//! The crates under judgement, each in its own words.
+//! The crates under test, each behind the same interface.
 
 mod failsafe;
 mod gauges;

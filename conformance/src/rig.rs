@@ -1,4 +1,4 @@
-//! A breaker under judgement, whose calls are begun and answered by hand.
+//! A breaker under test, whose calls are started and answered by hand.
 
 use std::{
     fmt::Display,
@@ -14,13 +14,13 @@ use crate::{
     work::{Answer, Backend, Problem, work},
 };
 
-/// Nothing, where a breaker does as it should.
+/// `Ok` if the breaker behaves correctly.
 pub(crate) type Judgement = Result<(), Objection>;
 
 pub(crate) enum Objection {
-    /// What was seen instead.
+    /// The observed behaviour.
     Fails(String),
-    /// What the crate lacks to be judged by.
+    /// The feature that the crate lacks.
     NotApplicable(&'static str),
 }
 
@@ -30,7 +30,7 @@ pub(crate) struct Rig<'a, B> {
     open_for: Duration,
 }
 
-/// One that was not refused at once.
+/// A call that was not refused at once.
 pub(crate) struct Call {
     future: BoxFuture<()>,
     backend: Backend,
@@ -44,7 +44,7 @@ pub(crate) fn ensure(holds: bool, seen_otherwise: impl Display) -> Judgement {
     }
 }
 
-/// All that was seen instead, where there are several ways to fail.
+/// Combines the failures of several judgements.
 pub(crate) fn all_of(judgements: impl IntoIterator<Item = Judgement>) -> Judgement {
     let mut seen = Vec::new();
     for judgement in judgements {
@@ -74,7 +74,7 @@ impl<'a, B: Breaker> Rig<'a, B> {
         })
     }
 
-    /// Was well for ten calls, has tripped, and its time is over.
+    /// A breaker after ten successes, a trip, and the end of the open window.
     pub(crate) fn half_open(clock: &'a Clock, rules: Rules) -> Result<Self, Objection> {
         let rig = Self::new(clock, rules)?;
         rig.succeed(10);
@@ -83,7 +83,7 @@ impl<'a, B: Breaker> Rig<'a, B> {
         Ok(rig)
     }
 
-    /// The same with another breaker.
+    /// The same rig with another breaker.
     pub(crate) fn with(&self, breaker: B) -> Self {
         Self {
             breaker: Arc::new(breaker),
@@ -91,7 +91,7 @@ impl<'a, B: Breaker> Rig<'a, B> {
         }
     }
 
-    /// A call, unless it is refused at once.
+    /// Starts a call; `None` if it is refused at once.
     pub(crate) fn begin(&self) -> Option<Call> {
         let (work, backend) = work();
         let future = self.breaker.call(work);
@@ -99,7 +99,7 @@ impl<'a, B: Breaker> Rig<'a, B> {
         call.poll().is_pending().then_some(call)
     }
 
-    /// A call, if it is admitted at once.
+    /// Starts a call; `None` if it is not admitted at once.
     pub(crate) fn call(&self) -> Option<Call> {
         self.begin().filter(|call| call.backend.is_reached())
     }
@@ -109,24 +109,24 @@ impl<'a, B: Breaker> Rig<'a, B> {
         self.call().ok_or_else(refused)
     }
 
-    /// So many that are under way at once, or fewer.
+    /// Starts up to `number` concurrent calls.
     pub(crate) fn calls(&self, number: u32) -> Vec<Call> {
         (0..number).filter_map(|_| self.call()).collect()
     }
 
-    /// Whether a call is admitted now; it is given up at once.
+    /// Returns whether a call is admitted now. The call is dropped.
     pub(crate) fn admits(&self) -> bool {
         self.call().is_some()
     }
 
-    /// Whether it takes more than two failures to open it. Half-open, the first is enough for most, and the
-    /// second for those that want one more result than there are trials.
+    /// Returns whether two failures do not open the breaker. Most half-open breakers open at the first; those that
+    /// require one result more than there are trials open at the second.
     pub(crate) fn is_closed(&self) -> bool {
         self.fail(2);
         self.admits()
     }
 
-    /// So many calls, one after the other, all answered so; gives back how many were admitted.
+    /// Makes this number of calls in sequence, answers each, and returns how many were admitted.
     pub(crate) fn answer(&self, number: u32, answer: &Answer) -> usize {
         let calls = (0..number).filter_map(|_| self.call());
         calls.map(|call| call.end(answer.clone())).count()
@@ -140,7 +140,7 @@ impl<'a, B: Breaker> Rig<'a, B> {
         self.answer(number, &down())
     }
 
-    /// Fails until a call is refused.
+    /// Makes failed calls until one is refused.
     pub(crate) fn trip(&self) -> Judgement {
         let trips = (0..1_000).any(|_| self.fail(1) == 0);
         ensure(trips, "it does not trip")
@@ -166,7 +166,7 @@ pub(crate) fn down() -> Answer {
     Err(Problem::Down("down".to_owned()))
 }
 
-/// Drives by hand what has nothing to wait for.
+/// Polls once a future that never waits.
 pub(crate) fn at_once<F: Future>(future: F) -> F::Output {
     match poll(pin!(future)) {
         Poll::Ready(output) => output,

@@ -1,11 +1,11 @@
-//! The findings as Markdown.
+//! The results as Markdown.
 
 use crate::{
     findings::Findings,
     rig::{Judgement, Objection},
 };
 
-/// Who does what, and then why not, crate by crate.
+/// Formats the table of all crates, and then the failures of each crate with their causes.
 pub(crate) fn of(crates: &[Findings]) -> String {
     let names: Vec<_> = crates.iter().map(|one| one.name).collect();
     let mut lines = vec![

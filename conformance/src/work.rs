@@ -1,4 +1,4 @@
-//! What the provider does for a call: it waits to be told how to answer.
+//! The simulated work of a provider, which waits until the test chooses the answer.
 
 use std::{
     error::Error,
@@ -19,18 +19,18 @@ pub(crate) type Answer = Result<(), Problem>;
 pub(crate) enum Problem {
     /// The provider failed.
     Down(String),
-    /// The provider failed, and to judge that takes from one meeting at the barrier to the next.
+    /// The provider failed. The classification of the failure waits at the barrier twice.
     SlowToJudge(Arc<Barrier>),
-    /// The provider answered that the caller did, as with a 400 or a 404.
+    /// The provider answered that the request is at fault, as with a 400 or a 404.
     BadRequest,
-    /// The provider did not process the request, and says so, as with a graceful GOAWAY.
+    /// The provider reported that it did not process the request, as with a graceful GOAWAY.
     Unprocessed,
-    /// Breakers beneath refused the call.
+    /// Inner breakers refused the call.
     Refused,
 }
 
 impl Problem {
-    /// What its breaker is told of it.
+    /// Returns whether it counts as a failure.
     pub(crate) fn is_failure(&self) -> bool {
         match self {
             Self::Down(_) => true,
@@ -58,13 +58,13 @@ impl fmt::Display for Problem {
 
 impl Error for Problem {}
 
-/// Given to a breaker, which runs it or not.
+/// The work of a call, which a breaker runs or refuses.
 pub(crate) struct Work {
     reached: Arc<AtomicBool>,
     answer: oneshot::Receiver<Answer>,
 }
 
-/// The provider's end of it.
+/// The provider's end of a call.
 pub(crate) struct Backend {
     reached: Arc<AtomicBool>,
     answer: oneshot::Sender<Answer>,
@@ -85,14 +85,14 @@ pub(crate) fn work() -> (Work, Backend) {
 }
 
 impl Backend {
-    /// Whether the call has come this far.
+    /// Returns whether the call has reached the provider.
     pub(crate) fn is_reached(&self) -> bool {
         self.reached.load(Relaxed)
     }
 
-    /// Tells whether the call has come this far, even afterwards.
+    /// Answers the call. The returned flag shows whether the call has reached the provider, now or later.
     pub(crate) fn answer(self, answer: Answer) -> Arc<AtomicBool> {
-        // Where nobody waits for it any more, it does not matter.
+        // Fails if the call was dropped, which does not matter.
         let _ = self.answer.send(answer);
         self.reached
     }

@@ -18,7 +18,7 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
-    /// Prints the help and ends the process where that is asked for.
+    /// Parses the command line. `--help` prints the help and exits.
     pub(crate) fn parse() -> Result<Self, BoxError> {
         let mut parsed = Self {
             port: 3000,

@@ -1,5 +1,5 @@
-//! A call over gRPC, with anything for a status, a pushback, an HTTP status and a body: what is heard of the provider,
-//! and whether a chain goes on, is what the table of `GrpcClassifier` says.
+//! A gRPC call with any status, pushback, HTTP status and body. The recorded outcome, and whether a chain goes on, match
+//! the table of `GrpcClassifier`.
 //!
 //! `cargo fuzz run grpc`
 #![no_main]
@@ -53,8 +53,7 @@ enum Details<'a> {
         seconds: u32,
         is_padded: bool,
     },
-    /// Anything that may or may not be protobuf, of which it is only known that it does no harm. No type that is read can come
-    /// of so few bytes.
+    /// Any bytes, which must do no harm. They are too few for the type name of a `RetryInfo`.
     Bytes([u8; 32]),
     Text([u8; 32]),
 }
@@ -84,7 +83,7 @@ enum End<'a> {
     DroppedByReader,
 }
 
-/// What is heard of the provider, and for how long it is out.
+/// The recorded outcome, and how long the provider is out.
 #[derive(Debug, PartialEq)]
 enum Verdict {
     Success,
@@ -147,7 +146,7 @@ impl Input<'_> {
         }
     }
 
-    /// None: not yet.
+    /// `None` if the headers do not decide.
     fn at_headers(&self) -> Option<Verdict> {
         let is_empty = self.frames.is_empty() && matches!(self.end, End::Announced);
         // Their bodies are never judged.
@@ -214,7 +213,7 @@ impl Fields<'_> {
 }
 
 impl Details<'_> {
-    /// None where it is nothing that a header could hold.
+    /// `None` if a header cannot have this value.
     fn value(&self) -> Option<HeaderValue> {
         match self {
             Self::RetryInfo {
@@ -256,7 +255,7 @@ fn varint(mut number: u64) -> Vec<u8> {
 }
 
 impl Number<'_> {
-    /// None where it is nothing that a header could hold.
+    /// `None` if a header cannot have this value.
     fn value(&self) -> Option<HeaderValue> {
         match self {
             Self::Small(number) => Some(u16::from(*number).into()),
@@ -274,7 +273,7 @@ impl Number<'_> {
         }
     }
 
-    /// Digits alone, of a number of 32 bits.
+    /// Parses digits only, up to 32 bits.
     fn read(&self) -> Option<u64> {
         let value = self.value()?;
         let digits = value.as_bytes();
@@ -294,7 +293,7 @@ impl Verdict {
     }
 }
 
-/// None: it does not speak against the provider, and the body decides.
+/// `None` if the status does not count against the provider, so that the body decides.
 fn of_http(status: StatusCode) -> Option<Verdict> {
     let is_like_others = |code: u16| !matches!(code, 501 | 505 | 506 | 507 | 508 | 510);
     match status.as_u16() {
@@ -310,7 +309,7 @@ fn failure(reason: &str) -> Verdict {
     Verdict::Failure(reason.to_owned(), BACKOFF)
 }
 
-/// A provider that trips at its second failure, and has one.
+/// A provider that trips at the second failure and has one already.
 fn with_a_strike() -> Provider {
     let policy = Policy::new()
         .trip(Trip::consecutive(2))
@@ -321,7 +320,7 @@ fn with_a_strike() -> Provider {
     provider
 }
 
-/// Since its strike.
+/// The outcome recorded since the strike.
 fn heard(provider: &Provider) -> Verdict {
     let health = provider.health();
     let wait = health.retry_in.unwrap_or_default();

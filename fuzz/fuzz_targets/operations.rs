@@ -1,9 +1,9 @@
-//! What happens to a breaker, in any order: the crate does what the model of `tests/model` does, after every step.
+//! Operations on a breaker in any order. After every step the crate's state equals that of the model in `tests/model`.
 //!
-//! An input is a list of steps of eight bytes. A model that disagrees says at which step, and what came before is in
-//! the model that it prints.
+//! An input is a list of eight-byte steps. A disagreement names its step and prints the model, which contains the steps
+//! before it.
 //!
-//! `cargo fuzz run operations`; `cargo fuzz tmin operations FILE` shortens what was found.
+//! `cargo fuzz run operations`; `cargo fuzz tmin operations FILE` shortens an input that fails.
 #![no_main]
 
 #[path = "../../tests/model/operation.rs"]

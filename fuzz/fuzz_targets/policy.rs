@@ -1,5 +1,5 @@
-//! Reads policies, whatever is in the file: what is accepted is within the limits of every setter, comes back when it
-//! is written, and can be lived by; what is refused is an error, and never a panic.
+//! Parses policies from any file. An accepted policy is within the limits of every setter, survives a round trip, and
+//! works in a breaker. A rejected one is an error and never a panic.
 //!
 //! `cargo fuzz run policy`
 #![no_main]
@@ -10,7 +10,7 @@ use libfuzzer_sys::{Corpus, fuzz_target};
 use tower_health::{HealthCache, Policy, State};
 use tower_health_fuzz::paused;
 
-/// As far ahead as a deadline reaches.
+/// The maximum distance of a deadline.
 const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 
 fuzz_target!(|file: &str| -> Corpus {
@@ -30,7 +30,7 @@ fn comes_back(policy: &Policy) {
     assert_eq!(&toml::from_str::<Policy>(&toml).expect(&toml), policy);
 }
 
-/// A provider opens and comes back by it, and keeps what is open when it follows other rules.
+/// A breaker with this policy opens and recovers, and a change of policy does not change an open state.
 fn can_be_lived_by(policy: Policy) {
     let provider = HealthCache::new(policy.clone()).provider("search");
     assert_eq!(provider.policy(), policy);

@@ -1,5 +1,5 @@
-//! Reads the headers that name a wait, whatever is in them: what is written by the book is read to the nanosecond, what is
-//! no wait is none, the longest of several counts, and no wait is longer than the policy bears.
+//! Parses headers that name a wait, with any contents. Valid waits are exact to the nanosecond, and invalid ones are
+//! ignored. The longest of several counts, but no wait exceeds the policy's maximum.
 //!
 //! `cargo fuzz run retry_after`
 #![no_main]
@@ -101,11 +101,11 @@ enum Form {
 const DEFAULT_WAIT: Duration = Duration::from_secs(15);
 const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
 const DAY: u64 = 24 * 60 * 60;
-/// The year 10000 begins.
+/// The beginning of the year 10000.
 const END_OF_DATES: u64 = 253_402_300_800;
-/// The year 2070 begins: until then two digits of a year will do.
+/// The beginning of the year 2070. Earlier years can have two digits.
 const END_OF_TWO_DIGITS: u64 = 3_155_760_000;
-/// From here on no draft's field holds a delay.
+/// The smallest number that is not a delay in any draft's field.
 const END_OF_DELAYS: u32 = 1_000_000_000;
 
 fuzz_target!(|input: Input<'_>| match input {
@@ -132,7 +132,7 @@ fuzz_target!(|input: Input<'_>| match input {
     } => duration(hours, minutes, seconds, millis),
 });
 
-/// The longest of all lines is that of one, and each is what it is alone; a remainder belongs to its reset.
+/// The longest of all headers counts, and each counts as it does alone. A remainder belongs to its reset.
 fn any(fields: &[(Field, &[u8])], date: Option<&[u8]>) {
     let mut headers = HeaderMap::new();
     for (field, value) in fields {
@@ -261,7 +261,7 @@ impl NumberField {
     }
 }
 
-/// But for what a `f64` rounds, and a division after it.
+/// Allows for the rounding of an `f64` and of one division.
 fn assert_near(read: Duration, nanos: u128) {
     let nanos = nanos.min(Duration::MAX.as_nanos());
     let rounding = 1 + (nanos >> 51);
@@ -291,7 +291,7 @@ fn date(form: Form, end: u64, sent: Option<u64>) {
     }
 }
 
-/// The reset of a limit counts where nothing remains of it.
+/// The reset of a limit counts only if the remainder is zero.
 fn limit(remaining: u8, reset: u32, form: Limit) {
     let (remains, resets) = (remaining.to_string(), reset.to_string());
     let headers = match form {
@@ -313,9 +313,9 @@ fn limit(remaining: u8, reset: u32, form: Limit) {
     assert_eq!(read(&headers), expected);
 }
 
-/// A time is the same since 1970 as of RFC 3339, in any zone.
+/// A time in seconds since 1970 equals the same time in RFC 3339, in any zone.
 fn hint(remaining: u8, end: u64, sent: u64, nanos: u32, minutes_east: i16) {
-    // A day from either end of the years that have four digits, for the zones.
+    // At least a day from both ends of the four-digit years, for the zones.
     let end = DAY + end % (END_OF_DATES - 2 * DAY);
     let (sent, nanos) = (sent % END_OF_DATES, nanos % 1_000_000_000);
     let minutes_east = minutes_east % (24 * 60);
@@ -367,7 +367,7 @@ fn now() -> Duration {
         .expect("after 1970")
 }
 
-/// So many seconds after 1970 began.
+/// Formats a time in seconds since 1970.
 fn written(form: Form, seconds: u64) -> String {
     const WEEKDAYS: [&str; 7] = [
         "Thursday",
@@ -405,7 +405,7 @@ const MONTHS: [(&str, u64); 12] = [
     ("Dec", 31),
 ];
 
-/// The year, the month from 0 on, the day and the time of so many seconds after 1970 began; the calendar repeats itself
+/// Returns the year, the month from 0, the day and the time of day of a time in seconds since 1970. The calendar repeats
 /// every 400 years.
 fn parts_of(seconds: u64) -> (u64, usize, u64, String) {
     let is_leap = |year: u64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
@@ -441,7 +441,7 @@ fn headers<const N: usize>(fields: [(&'static str, &str); N]) -> HeaderMap {
     headers
 }
 
-/// What the headers say, once it is seen that a breaker goes by it as far as it may.
+/// The wait that the headers name, after asserting that a breaker follows it up to the policy's maximum.
 fn read(headers: &HeaderMap) -> Option<Duration> {
     let read = tower_health::http::retry_after(headers);
     let outcome = StatusClassifier::new().outcome(StatusCode::TOO_MANY_REQUESTS, headers);

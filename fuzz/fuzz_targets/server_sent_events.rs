@@ -1,6 +1,6 @@
-//! A stream of server-sent events before a `PeekLayer`, cut into frames anyhow: the closure is given the events that
-//! a browser would be given, what it decides does not depend on the cuts, and what was held back is replayed untouched.
-//! A parser of its own reads the same events, and the one that the stream ends in.
+//! A stream of server-sent events below a `PeekLayer`, cut into arbitrary frames. The closure receives the events that a
+//! browser would receive, the result does not depend on the cuts, and the bytes held back are replayed unchanged.
+//! A `Parser` reads the same events, and the one that the end of the stream completes.
 //!
 //! `cargo fuzz run server_sent_events`
 #![no_main]
@@ -24,7 +24,7 @@ use tower_health_fuzz::{Ending, Reset, Script, paused};
 
 #[derive(Arbitrary, Debug)]
 struct Input<'a> {
-    /// How long frames are, in turn.
+    /// The lengths of successive frames, repeated.
     cuts: [u8; 4],
     up_to: u16,
     end: End,
@@ -47,7 +47,7 @@ struct Event {
     id: String,
 }
 
-/// What becomes of the response.
+/// The result of a call through the layer.
 #[derive(Debug, PartialEq)]
 enum Verdict {
     Begun,
@@ -58,7 +58,7 @@ enum Verdict {
 }
 
 const WITHIN: Duration = Duration::from_secs(10);
-/// More than an input has.
+/// Exceeds the length of any input.
 const ALL: usize = 1 << 20;
 
 fuzz_target!(|input: Input<'_>| {
@@ -94,7 +94,7 @@ impl Input<'_> {
     }
 }
 
-/// The crate does what it should, and that is told.
+/// Asserts that the crate behaves as expected, and returns the result.
 fn assert_as_expected(frames: &[Bytes], end: End, up_to: usize) -> Verdict {
     let (expected, judged) = expected(frames, end, up_to);
     let given = RefCell::new(Vec::new());
@@ -152,7 +152,7 @@ fn assert_parsed(frames: &[Bytes]) {
     let stream = frames.concat();
     assert_eq!(read, events(&stream));
     read.extend(parser.finish().map(Event::from));
-    // Two line ends after it, of which the first may complete one.
+    // Two more line ends: the first may complete a line end of the stream.
     assert_eq!(read, events(&[&*stream, b"\n\n"].concat()));
 }
 
@@ -189,7 +189,7 @@ async fn assert_ending(end: End, mut body: PeekBody<Script>) {
     }
 }
 
-/// What becomes of it, and the events that are looked at until then.
+/// The expected result, and the events judged until then.
 fn expected(frames: &[Bytes], end: End, up_to: usize) -> (Verdict, Vec<Event>) {
     let (mut seen, mut judged, mut held) = (Vec::new(), Vec::new(), 0);
     for frame in frames {
@@ -208,7 +208,7 @@ fn expected(frames: &[Bytes], end: End, up_to: usize) -> (Verdict, Vec<Event>) {
             return (Verdict::Begun, judged);
         }
     }
-    // Even where none was content, the provider has answered.
+    // The provider has answered even if no event was content.
     let has_data = judged.iter().any(|event| !event.data.is_empty());
     let verdict = match end {
         End::Plain | End::Announced | End::Trailers if has_data => Verdict::Begun,
@@ -230,13 +230,13 @@ fn judge(event: &Event) -> Content {
     }
 }
 
-/// All events of a stream, as the WHATWG has them: decoded as one text, then cut into lines.
+/// All events of a stream according to WHATWG: decoded as one text, then cut into lines.
 fn events(stream: &[u8]) -> Vec<Event> {
     let text = String::from_utf8_lossy(stream);
     let text = text.strip_prefix('\u{FEFF}').unwrap_or(&text);
     let text = text.replace("\r\n", "\n").replace('\r', "\n");
     let mut lines: Vec<_> = text.split('\n').collect();
-    // The last has no end yet.
+    // The last line has no end yet.
     lines.pop();
 
     let (mut events, mut id) = (Vec::new(), "");

@@ -1,4 +1,4 @@
-//! What the targets share.
+//! Helpers of all targets.
 
 mod script;
 
@@ -18,7 +18,7 @@ thread_local! {
     });
 }
 
-/// Runs it where time passes only while all wait. There is one runtime for all inputs.
+/// Runs a future in paused time. All inputs share one runtime.
 pub fn paused<F: Future>(future: F) -> F::Output {
     PAUSED.with(|runtime| runtime.block_on(future))
 }

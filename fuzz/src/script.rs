@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame};
 
-/// A body that gives these frames, each after a pause, and then ends so.
+/// A body that sends these frames, each after a pause, and then this ending.
 #[derive(Debug)]
 pub struct Script {
     frames: VecDeque<Bytes>,
@@ -21,11 +21,11 @@ pub struct Script {
 #[derive(Clone, Debug)]
 pub enum Ending {
     Plain,
-    /// It says beforehand that it ends.
+    /// `is_end_stream` announces the end.
     Announced,
     Trailers(HeaderMap),
     Reset,
-    /// It never ends.
+    /// The body never ends.
     Silence,
 }
 

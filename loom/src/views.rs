@@ -134,7 +134,7 @@ fn what_was_changed_before_every_view_shows() {
     }
 }
 
-/// One thread reads only the health: if it took the trial, the other one would rightly be refused.
+/// One thread reads only the health: if it took the trial, the other would rightly be refused.
 #[test]
 fn window_that_runs_out_is_seen_by_every_view() {
     for view in VIEWS {
@@ -210,7 +210,7 @@ fn threads_that_are_refused_at_once_get_the_same_refusal() {
     });
 }
 
-/// It reads no clock, because `poll_ready` has.
+/// The service reads no clock, because `poll_ready` has.
 #[test]
 fn service_that_is_to_refuse_shows_the_state_that_its_caller_knows_of() {
     let seen = ends(|| {

@@ -10,15 +10,15 @@ use std::{
     sync::OnceLock,
 };
 
-/// Exactly this, since the tests tell what it does.
+/// Pinned, because the tests describe the behavior of this version.
 const PACKAGE: &str = "openai==3.57.0";
 
-/// A Python that has the package.
+/// A Python interpreter with the package.
 #[derive(Clone, Debug)]
 pub struct Python(PathBuf);
 
 impl Python {
-    /// `None`, after saying so, where Python or the package cannot be had; in CI that is a failure.
+    /// Returns `None` and prints a notice if Python or the package is missing. In CI that is a failure.
     #[must_use]
     pub fn find(directory: &Path) -> Option<Self> {
         static PYTHON: OnceLock<Option<Python>> = OnceLock::new();
@@ -38,7 +38,7 @@ impl Python {
         if python.run(["-c", "import openai"]).is_ok() {
             return Ok(python);
         }
-        // What an earlier attempt has left, if it was cut off.
+        // Removes what an interrupted attempt left.
         let _ = fs::remove_dir_all(&environment);
         let system = Self("python3".into());
         system.run(["-m".as_ref(), "venv".as_ref(), environment.as_os_str()])?;
@@ -46,11 +46,11 @@ impl Python {
         Ok(python)
     }
 
-    /// Runs it to its end.
+    /// Runs Python and waits for its end.
     ///
     /// # Errors
     ///
-    /// If it cannot be started or fails, with what it printed to its error stream.
+    /// If it cannot be started or fails. The error contains its error output.
     pub fn run<A: AsRef<OsStr>>(
         &self,
         arguments: impl IntoIterator<Item = A>,
@@ -76,7 +76,7 @@ fn tell_that_it_is_missing(problem: &str) {
         env::var_os("CI").is_none_or(|it| it.is_empty()),
         "CI tests with OpenAI's client: {install} {PACKAGE}: {problem}",
     );
-    // Past the test harness, which hides what tests print that pass.
+    // Written to standard error directly: the test harness hides the output of tests that pass.
     let _ = writeln!(
         io::stderr(),
         "\n*** SKIPPED, NOT TESTED with OpenAI's client: {install} {PACKAGE} ***\n{problem}\n",

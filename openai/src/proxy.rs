@@ -25,7 +25,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Guards the upstream as this provider.
+    /// Starts a proxy that guards the upstream as this provider.
     pub async fn start(provider: Provider, upstream: &Upstream) -> Self {
         let address = upstream.address;
         let client = Client::builder(TokioExecutor::new()).build_http::<Body>();
@@ -63,7 +63,7 @@ fn uri(text: &str) -> Uri {
     text.parse().expect("an address and a path")
 }
 
-/// What an event says of the provider.
+/// The meaning of an event for the provider's health.
 enum Says {
     LastEvent,
     Error(Reason),
@@ -91,7 +91,7 @@ impl Says {
     }
 }
 
-/// Before anything is sent on: an error here is still the proxy's to answer.
+/// Judges events before anything is sent on. The proxy can still answer an error itself.
 fn first(event: &SseEvent<'_>) -> Content {
     match Says::of(event) {
         Says::LastEvent | Says::Content => Content::Begun,
@@ -100,7 +100,7 @@ fn first(event: &SseEvent<'_>) -> Content {
     }
 }
 
-/// While it is sent on.
+/// Judges events while the stream is sent on.
 fn judge(event: &SseEvent<'_>) -> StreamVerdict {
     match Says::of(event) {
         Says::LastEvent => StreamVerdict::Done,

@@ -6,7 +6,7 @@ use crate::{Proxy, environment::Python};
 
 const CLIENT: &str = include_str!("client.py");
 
-/// What the caller saw.
+/// The answer as the caller sees it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Answer {
     pub text: String,

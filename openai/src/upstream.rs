@@ -1,4 +1,4 @@
-//! A provider that streams what its script says.
+//! A provider that streams a script.
 
 use std::{
     convert::Infallible,
@@ -34,7 +34,7 @@ pub enum Act {
     Pause(Duration),
 }
 
-/// Answers each call alike.
+/// Answers every call with the same script.
 #[derive(Debug)]
 pub struct Upstream {
     pub(crate) address: SocketAddr,
@@ -51,7 +51,7 @@ impl Upstream {
         .await
     }
 
-    /// Compresses for clients that accept gzip, and sends all at once.
+    /// Starts a provider that compresses for clients that accept gzip, and sends everything at once.
     pub async fn start_compressing(script: &'static [Act]) -> Self {
         let has_compressed = Arc::new(AtomicBool::new(false));
         let upstream = Self::serve({
@@ -107,7 +107,7 @@ async fn play(script: &[Act], mut sender: Sender<Bytes, Infallible>) {
             sleep(*pause).await;
         }
         if let Some(text) = act.text() {
-            // The reader may have gone.
+            // Fails if the reader is gone.
             let _ = sender.send_data(text.into()).await;
         }
     }

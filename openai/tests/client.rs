@@ -1,4 +1,4 @@
-//! What the `openai` client for Python, and the breaker of a proxy, make of the same streams.
+//! The same streams as seen by the `openai` client for Python and by the breaker of a proxy.
 
 use std::{path::Path, time::Duration};
 
@@ -51,7 +51,7 @@ fn guarded() -> Guarded {
     }
 }
 
-/// The next call is a trial.
+/// A half-open breaker, whose next call is a trial.
 async fn half_open() -> Guarded {
     let mut guarded = guarded();
     for _ in 0..2 {
@@ -86,7 +86,7 @@ fn answer(text: &str, error: Option<&str>) -> Answer {
 #[tokio::test]
 async fn client_that_stops_at_done_closes_a_half_open_breaker() {
     let python = python!();
-    // The stream goes on after its last event.
+    // The upstream keeps the stream open after the last event.
     let upstream = Upstream::start(&[HEL, LO, DONE, Pause(A_WHILE)]).await;
     let mut guarded = half_open().await;
     let proxy = Proxy::start(guarded.provider.clone(), &upstream).await;
@@ -149,7 +149,7 @@ async fn throttle_at_the_beginning_of_a_body_is_answered_with_429() {
     let throttled = answer("", Some("RateLimitError 429"));
     assert_eq!(python.stream(&proxy).await, throttled);
     assert_throttled(&mut guarded).await;
-    // The breaker refuses the next.
+    // The breaker refuses the second call.
     assert_eq!(python.stream(&proxy).await, throttled);
 }
 

@@ -55,7 +55,8 @@ impl Lanes {
         Some(self.own()?.opened.notified())
     }
 
-    /// Whether the call of this ticket is released. A waker of [`opened`](Self::opened) may be woken for other calls.
+    /// Returns whether the call of this ticket is released. A waker of [`opened`](Self::opened) may be woken for other
+    /// calls.
     pub(super) fn has_released(&self, ticket: Ticket) -> bool {
         self.0
             .get()
@@ -71,7 +72,7 @@ impl Lanes {
     }
 
     pub(super) fn wake_released(&self) {
-        // With the fence of a call that registers: this thread wakes the call, or the call sees that it is released.
+        // Pairs with the fence of a registering call: this thread wakes the call, or the call sees that it is released.
         fence(Ordering::SeqCst);
         for lane in self.all() {
             // Wakers are foreign code. After a panic, those of the other lanes are still woken.

@@ -294,7 +294,7 @@ impl Permit {
         self.ticket = self.ticket.recorded();
     }
 
-    /// Whether the beginning of the answer must be recorded.
+    /// Returns whether the beginning of the answer must be recorded.
     pub(crate) fn must_record_answer(&self) -> bool {
         self.ticket.must_record_answer()
     }

@@ -75,7 +75,7 @@ impl Ticket {
         Self(self.0 | ANSWERED)
     }
 
-    /// Whether the outcome counts in `epoch`.
+    /// Returns whether the outcome counts in `epoch`.
     pub(in crate::breaker) fn is_of(self, epoch: u64) -> bool {
         self.0 & (EPOCH | UNCOUNTED) == epoch
     }
@@ -91,7 +91,7 @@ impl Ticket {
         self.0
     }
 
-    /// Whether the call was admitted before `epoch` began.
+    /// Returns whether the call was admitted before `epoch` began.
     pub(crate) fn is_from_before(self, epoch: u64) -> bool {
         self.epoch() < epoch
     }
@@ -100,7 +100,7 @@ impl Ticket {
         self.0 & EPOCH
     }
 
-    /// Whether this is a passage, and a later trial number has been issued.
+    /// Returns whether this is a passage, and a later trial number has been issued.
     pub(in crate::breaker) fn is_passage_before(self, next_trial: Trial) -> bool {
         self.is_judged_elsewhere() && self.trial().is_some_and(|trial| trial.next() != next_trial)
     }
@@ -122,13 +122,13 @@ impl Ticket {
         self.0 & WATCHED != 0
     }
 
-    /// Whether a drop of the permit must be recorded.
+    /// Returns whether a drop of the permit must be recorded.
     #[inline]
     pub(crate) fn must_record_drop(self) -> bool {
         self.0 & (TRIAL | WATCHED) != 0
     }
 
-    /// Whether the beginning of the answer must be recorded.
+    /// Returns whether the beginning of the answer must be recorded.
     pub(crate) fn must_record_answer(self) -> bool {
         self.must_record_drop() && self.0 & ANSWERED == 0
     }

@@ -94,7 +94,7 @@ impl Watch {
             };
             let is_woken = opened.poll(cx).is_ready();
             if is_new {
-                // With the fence in `wake_released`: the opening thread wakes this call, or this call sees that it is released.
+                // Pairs with the fence in `wake_released`: the opener wakes this call, or this call sees the release.
                 fence(Ordering::SeqCst);
             }
             if hot_slot.lanes.has_released(ticket) {

@@ -149,7 +149,8 @@ fn next_unused(
     queue.pop_front()
 }
 
-/// Whether the breaker is still in the map. A removed one may have been replaced by a new breaker with the same key.
+/// Returns whether the breaker is still in the map. A removed one may have been replaced by a new breaker with the same
+/// key.
 fn is_known(by_key: &ByKey, breaker: &Arc<SharedBreaker>) -> bool {
     let known = by_key.get(breaker.id());
     known.is_some_and(|known| Arc::ptr_eq(known, breaker))

@@ -63,7 +63,7 @@ impl Provider {
         Ok(Permit::new(&self.breaker, ticket))
     }
 
-    /// Whether a chain may fail open: the breaker admits calls, or refuses them only because of failures.
+    /// Returns whether a chain may fail open: the breaker admits calls, or refuses them only because of failures.
     pub(crate) fn may_fail_open(&self) -> bool {
         self.breaker.look(|breaker, now| {
             breaker.retry_in(now).is_none() || breaker.refuses_for_failures(now)
@@ -143,7 +143,7 @@ impl Provider {
     }
 }
 
-/// For layers.
+/// Methods for layers.
 impl Provider {
     #[inline]
     pub(crate) fn hot_slot(&self) -> &'static HotSlot {
@@ -156,7 +156,7 @@ impl Provider {
         self.breaker.touch()
     }
 
-    /// Returns the refusal of a call that is not made, whatever the breaker would say now.
+    /// Returns a refusal without asking the breaker again.
     pub(crate) fn refuse(&self) -> CircuitOpen {
         self.breaker.refuse()
     }
@@ -167,7 +167,7 @@ impl Provider {
     }
 }
 
-/// For chains.
+/// Methods for chains.
 impl Provider {
     /// Returns the time until a call is admitted; zero if it would be admitted now.
     pub(crate) fn retry_in(&self) -> Duration {
@@ -181,9 +181,9 @@ impl Provider {
     }
 }
 
-/// For probes.
+/// Methods for probes.
 impl Provider {
-    /// Whether both handles are of one breaker; a provider that was removed and added again has another.
+    /// Returns whether both handles refer to the same breaker. A provider that was removed and added again has a new one.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.breaker, &other.breaker)
     }

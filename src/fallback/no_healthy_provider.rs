@@ -15,7 +15,7 @@ pub struct Attempt {
     pub provider: Arc<str>,
     /// `not eligible`, `circuit open`, `deadline exceeded`, or the reason given by the chain's [rule](crate::Advance).
     pub reason: Reason,
-    /// How long the call took; zero if the provider was skipped.
+    /// The duration of the call; zero if the provider was skipped.
     pub elapsed: Duration,
     /// Why the breaker refuses calls, as of the end of the chain. `None` if it would admit a call, or if the provider was not
     /// eligible.

@@ -78,7 +78,7 @@ impl Providers {
             .all(|provider| provider.is_healthy() || provider.grant_trial())
     }
 
-    /// Whether the chain may fail open: only the innermost refuses, and only because of failures.
+    /// Returns whether the chain may fail open: only the innermost refuses, and only because of failures.
     pub(super) fn may_fail_open(&self) -> bool {
         self.outer.iter().all(Provider::is_healthy) && self.own.may_fail_open()
     }

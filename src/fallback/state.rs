@@ -447,7 +447,8 @@ impl PastAttempt {
     }
 }
 
-/// Whether the provider was called, unless the result is an error that shows that it was not, or that proves nothing about it.
+/// Returns whether the provider was called, unless the result is an error that shows that it was not, or that proves
+/// nothing about it.
 fn was_called<Res>(result: &Result<Res, BoxError>) -> bool {
     let kind = result.as_ref().err().and_then(|error| Kind::of(&**error));
     kind.is_none_or(|kind| kind == Kind::Released || !kind.is_neutral())

@@ -88,7 +88,7 @@ pin_project! {
         #[pin]
         inner: B,
         watch: Pending,
-        // Its reader got an `IdleBody`.
+        // The reader received an `IdleBody`.
         is_timed_out: bool,
     }
 }

@@ -148,7 +148,7 @@ impl Judges {
         }))
     }
 
-    /// For streams of server-sent events.
+    /// Creates judges of server-sent events, for responses that are event streams.
     pub(super) fn of_events<F>(judge: F) -> Self
     where
         F: Fn(&SseEvent<'_>) -> StreamVerdict + Send + Sync + 'static,

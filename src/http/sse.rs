@@ -244,7 +244,7 @@ fn decode(line: &[u8], is_cut: bool) -> Cow<'_, str> {
     }
 }
 
-/// Whether the response is an event stream that is not compressed.
+/// Returns whether the response is an event stream that is not compressed.
 pub(super) fn is_readable(headers: &HeaderMap) -> bool {
     let media_type = media_type(headers).unwrap_or_default();
     media_type.eq_ignore_ascii_case(b"text/event-stream") && !is_compressed(headers)
@@ -260,7 +260,7 @@ pub(super) fn media_type(headers: &HeaderMap) -> Option<&[u8]> {
         .map(<[u8]>::trim_ascii)
 }
 
-/// Whether the response has a content coding other than `identity`.
+/// Returns whether the response has a content coding other than `identity`.
 pub(super) fn is_compressed(headers: &HeaderMap) -> bool {
     let codings = headers.get_all(CONTENT_ENCODING).into_iter();
     let mut codings = codings.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));

@@ -133,7 +133,7 @@ impl Kind {
         }
     }
 
-    /// Whether this kind replaces `known`, the kind of an error around it.
+    /// Returns whether this kind replaces `known`, the kind of an error around it.
     pub(crate) fn adds_to(self, known: Option<Self>) -> bool {
         match known {
             Some(Self::Dns) => self.is_neutral(),

@@ -76,7 +76,7 @@ impl Outcome {
         }
     }
 
-    /// Whether this is a failure, a fatal failure or a throttle.
+    /// Returns whether this is a failure, a fatal failure or a throttle.
     #[cfg(feature = "http")]
     pub(crate) fn speaks_against(&self) -> bool {
         !matches!(self, Self::Success | Self::Answered | Self::Neutral)

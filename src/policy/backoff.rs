@@ -6,7 +6,7 @@ use crate::util::{
     settings::{positive, within},
 };
 
-/// How long a breaker stays open.
+/// The time for which a breaker stays open.
 ///
 /// The default is 60 s each time. An exponential backoff grows with each failed trial. It resets to the first wait when the
 /// breaker has been closed for as long as the last open window lasted.

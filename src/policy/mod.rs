@@ -184,7 +184,7 @@ impl Policy {
         self.release_on_open
     }
 
-    /// Whether calls are watched until their answer begins.
+    /// Returns whether calls are watched until their answer begins.
     pub(crate) fn watches_calls(&self) -> bool {
         self.trip.is_timed() || self.release_on_open
     }

@@ -9,7 +9,7 @@ use crate::util::{
 /// Limit to which the wait grows for throttles without a retry time.
 const LONGEST_UNNAMED: Duration = Duration::from_secs(5 * 60);
 
-/// How long a breaker stays open after a *throttle*: the provider asks for a pause, for example with HTTP 429.
+/// The time for which a breaker stays open after a *throttle*: the provider asks for a pause, for example with HTTP 429.
 ///
 /// ```
 /// use std::time::Duration;

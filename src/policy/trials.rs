@@ -5,7 +5,7 @@ use crate::util::{
     settings::{positive, within},
 };
 
-/// How a half-open breaker closes: how many trials it admits, and how many must succeed.
+/// The recovery of a half-open breaker: how many trials it admits, and how many must succeed.
 ///
 /// By default it admits one trial at a time, and the first success closes the breaker. A failed trial opens it again.
 ///

@@ -240,7 +240,7 @@ impl Trip {
         self.consecutive.unwrap_or(Self::CONSECUTIVE)
     }
 
-    /// Whether the start of a call must be recorded.
+    /// Returns whether the start of a call must be recorded.
     pub(crate) fn is_timed(&self) -> bool {
         self.slow_call.is_some() || self.cancelled_after.is_some()
     }

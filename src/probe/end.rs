@@ -2,12 +2,12 @@ use std::time::Duration;
 
 use crate::outcome::Outcome;
 
-/// The result of a check, or why there is none.
+/// The end of a check: its result, a timeout or a panic.
 pub(crate) enum CheckEnd {
     Judged(Outcome),
-    /// Exceeded this timeout.
+    /// The check exceeded this timeout.
     TimedOut(Duration),
-    /// With this panic message.
+    /// The check panicked with this message.
     Panicked(String),
 }
 

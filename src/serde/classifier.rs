@@ -47,7 +47,7 @@ type Setter = fn(StatusClassifier, Vec<u16>) -> StatusClassifier;
 
 impl Table {
     fn over(self, mut classifier: StatusClassifier) -> Result<StatusClassifier, String> {
-        // First, so that lists can change the status of its three.
+        // Applied first, so that the lists can override its three statuses.
         if flag("credentials_as_failures", self.credentials_as_failures)? == Some(true) {
             classifier = classifier.credentials_as_failures();
         }

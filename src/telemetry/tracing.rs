@@ -66,7 +66,7 @@ pub(crate) fn attempted(provider: &Arc<str>, reason: &Reason, elapsed: Duration)
 #[derive(Default)]
 pub(crate) struct Refusals {
     unlogged: AtomicU64,
-    /// As [`MonotonicNanos::bits`].
+    /// The time of the last event, as [`MonotonicNanos::bits`].
     logged_at: AtomicU64,
 }
 

@@ -25,7 +25,7 @@ pub(crate) fn drop_quietly<T>(value: T) {
     mem::forget(catch_unwind(AssertUnwindSafe(|| drop(value))));
 }
 
-/// Whether the current runtime has timers. A runtime without them panics at the first one.
+/// Returns whether the current runtime has timers. A runtime without them panics at the first one.
 pub(crate) fn has_timers() -> bool {
     let mut has_timers = false;
     if Handle::try_current().is_ok() {

@@ -17,7 +17,7 @@ pub struct CircuitOpen {
     is_released: bool,
 }
 
-/// What a breaker answers to the calls that it refuses.
+/// The refusal of calls by a breaker.
 #[derive(Clone, PartialEq)]
 pub(crate) struct Refusal {
     pub(crate) provider: Arc<str>,
@@ -94,7 +94,7 @@ impl CircuitOpen {
 }
 
 impl Refusal {
-    /// Whether every call is still refused, in the same state, unless an event has changed the breaker.
+    /// Returns whether every call is still refused, in the same state, unless an event has changed the breaker.
     pub(crate) fn holds_at(&self, now: Instant) -> bool {
         now < self.until && !self.has_changed_at(now)
     }
@@ -103,7 +103,7 @@ impl Refusal {
         self.changes_at.is_some_and(|at| now >= at)
     }
 
-    /// Whether the breaker is held open by an override. When that ends, the state beneath it is not known here.
+    /// Returns whether the breaker is held open by an override. When that ends, the state beneath it is not known here.
     pub(crate) fn is_forced(&self) -> bool {
         self.cause == Some(Cause::Forced)
     }

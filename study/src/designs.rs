@@ -39,7 +39,7 @@ pub(crate) const CHAIN: &str = "… with a second provider";
 pub(crate) const FAILOVER: &str = "… `failover_after(3 s)`: all of these";
 pub(crate) const FAILOVER_CHAIN: &str = "… and a second provider";
 
-/// A provider that hangs: four other designs, then what this crate offers, alone and together.
+/// Runs the designs for a provider that hangs: four others, then what this crate offers, alone and combined.
 pub(crate) fn run_all() -> Vec<Run> {
     let designs: [(_, Simulation); 17] = [
         (BARE, |trouble| simulate(trouble, bare)),
@@ -75,7 +75,7 @@ pub(crate) fn run_all() -> Vec<Run> {
     run(Trouble::Hang, designs)
 }
 
-/// Four designs in each other trouble.
+/// Runs four designs in each of the other troubles.
 pub(crate) fn run_troubles() -> Vec<(&'static str, Vec<Run>)> {
     let designs: [(_, Simulation); 4] = [
         (BARE, |trouble| simulate(trouble, bare)),
@@ -202,7 +202,7 @@ fn from_a_second() -> Backoff {
     Backoff::exponential(Duration::from_secs(1), OPEN_FOR)
 }
 
-/// Calls the provider as the callers do.
+/// A check that calls the provider as callers do.
 fn check(world: &World) -> Check {
     let client = world.checking_client().map_response(drop);
     Check::new(move || client.clone().oneshot(())).functional()

@@ -1,5 +1,5 @@
-//! A provider hangs for three minutes under two hundred calls a second: without a breaker, behind other crates' breakers, and behind
-//! this crate's. Then it has other troubles, and fails at random under several loads.
+//! A provider hangs for three minutes under two hundred calls a second: without a breaker, behind other crates' breakers,
+//! and behind this crate's. Then other faults follow, and random failures under several loads.
 //!
 //! Run with: `cargo run --release -p study`
 //!

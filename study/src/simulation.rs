@@ -14,16 +14,16 @@ use crate::world::{Client, Source, TIMEOUT, Trouble, Visit, World};
 pub(crate) const LASTS: Duration = Duration::from_secs(600);
 const BETWEEN_CALLS: Duration = Duration::from_millis(5);
 
-/// What callers and the provider saw.
+/// The calls as seen by the callers and by the provider.
 pub(crate) struct Record {
     pub(crate) calls: Vec<Call>,
-    /// In the order in which they began.
+    /// In order of their starts.
     pub(crate) visits: Vec<Visit>,
 }
 
 /// A call as its caller saw it.
 pub(crate) struct Call {
-    /// Since the start of the simulation.
+    /// The time since the start of the simulation.
     pub(crate) began: Duration,
     pub(crate) took: Duration,
     /// The provider that answered, if any.

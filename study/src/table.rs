@@ -17,7 +17,7 @@ pub(crate) fn of(runs: &[Run]) -> String {
     HEAD.to_owned() + &rows.collect::<String>()
 }
 
-/// The tables of the other troubles, each beneath its name.
+/// The tables of the other troubles, each under its name.
 pub(crate) fn of_troubles(troubles: &[(&str, Vec<Run>)]) -> String {
     let tables = troubles
         .iter()

@@ -1,4 +1,4 @@
-//! A provider in trouble for three minutes, and a standby that is always well.
+//! A provider in trouble for three minutes, and a standby that is always healthy.
 
 use std::{
     future::pending,
@@ -27,12 +27,12 @@ pub(crate) enum Source {
     Standby,
 }
 
-/// What a call that reaches the provider during the outage meets.
+/// What happens to a call that reaches the provider during the outage.
 #[derive(Clone, Copy)]
 pub(crate) enum Trouble {
-    /// It hangs, even after the outage.
+    /// Calls hang, even after the outage.
     Hang,
-    /// It fails at once.
+    /// Calls fail at once.
     Errors,
     /// Every second call hangs.
     BrownOut,
@@ -52,7 +52,7 @@ pub(crate) struct World {
 #[derive(Clone, Copy)]
 pub(crate) struct Visit {
     pub(crate) began: Duration,
-    /// When the provider answered; `None` if it did not, or nobody waited for it any longer.
+    /// When the provider answered; `None` if it did not, or the caller had given up.
     pub(crate) answered: Option<Duration>,
 }
 

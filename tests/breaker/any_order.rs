@@ -1,4 +1,4 @@
-//! Whatever happens, in whatever order: what must be true after every event.
+//! Random sequences of events, and what must be true after each event.
 
 use std::{
     collections::VecDeque,
@@ -19,7 +19,7 @@ const STEPS: u64 = 300;
 const LEASE: Duration = secs(30);
 const MOST: u32 = 3;
 
-/// Rolls that are the same in every run of the tests.
+/// A generator that gives the same rolls in every run of the tests.
 struct Dice {
     seed: u64,
     rolls: u64,
@@ -88,10 +88,10 @@ impl Dice {
 struct Call {
     permit: Permit,
     given: Instant,
-    /// How many transitions had been seen by then.
+    /// The number of transitions seen before the call.
     turn: usize,
     holds_slot: bool,
-    /// It was not only let through, past a breaker that would have refused it.
+    /// Whether its outcome counts: an override did not let it past a breaker that would have refused it.
     is_heard: bool,
 }
 
@@ -102,7 +102,7 @@ fn assert_same_but_for_the_wait(before: &ProviderHealth, after: &ProviderHealth)
     assert_same(before, &after);
 }
 
-/// One provider, to which anything may happen.
+/// A run of random events on one provider.
 struct Run {
     dice: Dice,
     rig: Rig,
@@ -131,7 +131,7 @@ impl Run {
         }
     }
 
-    /// One thing that calls, time or the application do.
+    /// Does one random thing that calls, time or the application may do.
     async fn step(&mut self) {
         match self.dice.roll(50) {
             0..15 => self.begin_a_call(),
@@ -146,7 +146,7 @@ impl Run {
         self.look();
     }
 
-    /// One thing that an operator does.
+    /// Does one random thing that an operator may do.
     fn meddle(&mut self) {
         let ttl = self.dice.wait();
         match self.dice.roll(4) {
@@ -196,7 +196,7 @@ impl Run {
         }
     }
 
-    /// Rule 3: a refusal says when a call will be admitted; and so it is, and not before.
+    /// Rule 3: a call is admitted exactly when the refusal says, not before.
     async fn wait_out(&mut self) {
         if let Some(wait) = self.look().retry_in {
             advance(just_under(wait)).await;
@@ -206,8 +206,8 @@ impl Run {
         }
     }
 
-    /// Rules 7 and 8: the views agree with each other, and with what was announced. No call is admitted before the time that
-    /// the provider asked for.
+    /// Rules 7 and 8: the views agree with each other and with the announced transitions. No call is admitted before the
+    /// time that the provider asked for.
     fn look(&mut self) -> ProviderHealth {
         let health = self.rig.health();
         let is_forced = health.cause == Some(Cause::Forced);
@@ -226,8 +226,8 @@ impl Run {
         health
     }
 
-    /// Rule 1: of a late call only a throttle is heard, and it only moves the deadline, away. Rule 4: a trial that is
-    /// over makes room for the next.
+    /// Rule 1: a late call has no effect, except that a throttle may move the deadline further away. Rule 4: a trial that
+    /// ends makes room for the next.
     fn end_every_late_call(&mut self) {
         let (mut late, in_time) = self
             .calls
@@ -247,13 +247,13 @@ impl Run {
         }
     }
 
-    /// Rule 4: counted by those who hold the permits.
+    /// Rule 4: counts the permits that hold a slot.
     fn assert_no_stampede(&self) {
         let holds_slot = |call: &&Call| call.holds_slot && call.given.elapsed() < LEASE;
         assert!(self.calls.iter().filter(holds_slot).count() <= self.at_once as usize);
     }
 
-    /// Rule 3: left alone, it admits the trials that close it.
+    /// Rule 3: without further events, the breaker admits the trials that close it.
     async fn recover(mut self) {
         self.rig.unforce();
         advance(secs(10_000)).await;

@@ -1,4 +1,4 @@
-//! Many threads on one breaker at once, and the proof that they were.
+//! Many threads on one breaker at once, with proof that they contend.
 
 use std::{
     mem,
@@ -23,14 +23,14 @@ fn trips_at_once() -> Policy {
     Policy::new().trip(Trip::consecutive(1))
 }
 
-/// A breaker whose windows are over before anyone can look, with so many trials at once.
+/// A policy whose open windows end before anyone can look, with `trials` concurrent trials.
 fn comes_back_at_once(trials: u32) -> Policy {
     trips_at_once()
         .backoff(Backoff::constant(Duration::from_nanos(1)))
         .trials(Trials::new(trials).lease(NEVER).pause(Duration::ZERO))
 }
 
-/// Threads that hold something at once, at most so many.
+/// Counts the threads that hold a permit at once, and the highest count.
 #[derive(Default)]
 struct Holders {
     holding: AtomicUsize,
@@ -48,7 +48,7 @@ impl Holders {
     }
 }
 
-/// Runs rounds until there were enough of them and they have met, as `is_proven` tells.
+/// Runs at least `ROUNDS` rounds, and more until `is_proven` says that the threads have met.
 #[track_caller]
 fn until_proven(mut round: impl FnMut(), is_proven: impl Fn() -> bool) {
     let is_over = (0..100 * ROUNDS).any(|number| {
@@ -58,7 +58,7 @@ fn until_proven(mut round: impl FnMut(), is_proven: impl Fn() -> bool) {
     assert!(is_over, "the threads never met");
 }
 
-/// Rule 4, of trials that end in every way that decides nothing.
+/// Rule 4, for trials that end without a verdict.
 #[test]
 fn never_more_trials_in_flight_than_the_policy_allows() {
     for trials in [1, 3] {
@@ -88,7 +88,7 @@ fn never_more_trials_in_flight_than_the_policy_allows() {
                 race.run(THREADS, call);
                 assert_eq!(rig.state(), State::HalfOpen, "no wedge");
             },
-            // All slots were taken, and somebody met them so.
+            // All slots were taken, and a call was refused.
             || holders.most.load(SeqCst) >= trials as usize && refused.load(SeqCst) > 0,
         );
 
@@ -98,7 +98,7 @@ fn never_more_trials_in_flight_than_the_policy_allows() {
     }
 }
 
-/// Section 3: a streak is as long as there were failures, whoever gave them.
+/// Section 3: the streak counts the failures of all threads.
 #[test]
 fn every_failure_is_counted_and_the_last_one_trips() {
     const FAILURES: u32 = 50;
@@ -108,7 +108,7 @@ fn every_failure_is_counted_and_the_last_one_trips() {
     for _ in race.rounds(ROUNDS) {
         let rig = Rig::new(Policy::new().trip(Trip::consecutive(all)));
         let mut transitions = rig.cache.subscribe();
-        // Given before any has failed, or the last of them would be refused.
+        // Admitted before any call has failed; otherwise the last of them would be refused.
         let calls: Vec<_> = (0..THREADS)
             .map(|_| Mutex::new((0..FAILURES).map(|_| rig.call()).collect::<Vec<_>>()))
             .collect();
@@ -125,7 +125,7 @@ fn every_failure_is_counted_and_the_last_one_trips() {
     race.assert_contended();
 }
 
-/// What a thread does to the breaker, by its number and the round.
+/// Changes the breaker in one of eight ways, chosen by `number`.
 fn meddle(provider: &Provider, number: usize) {
     match number % 8 {
         0 => drop(provider.admit()),
@@ -145,7 +145,7 @@ fn record(provider: &Provider, outcome: Outcome) {
     }
 }
 
-/// Rules 7 and 8, under all that can be done at once.
+/// Rules 7 and 8, while threads change the breaker in every way at once.
 #[test]
 fn views_and_listeners_agree_whatever_is_done_at_once() {
     let rig = Rig::new(trips_at_once());
@@ -179,7 +179,7 @@ fn views_and_listeners_agree_whatever_is_done_at_once() {
             assert_eq!(transitions.missed(), 0);
             assert_eq!(rig.provider.health().state, state);
         },
-        // What a thread did another undid, before it looked.
+        // One thread undid another's override before that thread looked.
         || overruled.load(SeqCst) > 0,
     );
 

@@ -1,4 +1,4 @@
-//! The failure rate of a window: every call counts in it once, for as long as its bucket lasts.
+//! The failure rate of a window: every call counts once, for as long as its bucket lasts.
 
 use tokio::time::advance;
 use tower_health::{Policy, State, Trip};
@@ -17,7 +17,7 @@ fn succeed(rig: &Rig, times: usize) {
     }
 }
 
-/// How many failures it takes now: as many as there are successes in the window.
+/// Returns the number of failures until the breaker trips, which equals the number of successes in the window.
 fn failures_to_trip(rig: &Rig) -> usize {
     let mut failures = 0;
     while rig.provider.is_healthy() {
@@ -102,7 +102,7 @@ async fn each_success_expires_with_its_own_bucket() {
         succeed(&rig, bucket);
         advance(secs(1)).await;
     }
-    // The first bucket is gone, with its one success.
+    // The first bucket has expired, with its one success.
     assert_eq!(failures_to_trip(&rig), (2..=10).sum::<usize>());
 }
 
@@ -158,7 +158,7 @@ async fn successes_survive_a_new_ratio_and_not_a_new_window() {
     }
 }
 
-/// Section 9: they are counted without a lock.
+/// Section 9: successes are counted without a lock.
 #[test]
 fn every_success_counts_whoever_else_has_one_or_looks() {
     const THREADS: usize = 4;
@@ -180,7 +180,7 @@ fn every_success_counts_whoever_else_has_one_or_looks() {
     race.assert_contended();
 }
 
-/// Section 1: what one provider was heard of says nothing of another, wherever that is kept.
+/// Section 1: a new provider that reuses the memory of an old one starts with an empty window.
 #[tokio::test(start_paused = true)]
 async fn successes_of_providers_that_are_gone_do_not_count_for_those_that_come_after() {
     const PROVIDERS: usize = 64;
@@ -197,7 +197,7 @@ async fn successes_of_providers_that_are_gone_do_not_count_for_those_that_come_a
     }
 }
 
-/// More than a counter holds: sixteen million in a bucket.
+/// A bucket's counter holds sixteen million; this is one more.
 #[test]
 fn no_success_is_lost_where_there_are_more_than_can_be_counted_at_once() {
     const MANY: u32 = (1 << 24) + 1;

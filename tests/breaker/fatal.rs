@@ -1,4 +1,4 @@
-//! A fatal outcome opens the breaker at once, whatever the trip rule says, and is a failure otherwise.
+//! A fatal outcome opens the breaker at once, whatever the trip rule; otherwise it counts as a failure.
 
 use std::time::Duration;
 

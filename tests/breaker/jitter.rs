@@ -9,7 +9,7 @@ use tower_health::{
 
 use crate::rig::{MOMENT, Rig, just_under, secs, without_jitter};
 
-/// Enough that no two halves of a range stay empty by chance.
+/// Enough that neither half of a range stays empty by chance.
 const MANY: usize = 64;
 
 fn failure_that_names(wait: Duration) -> Outcome {
@@ -23,8 +23,8 @@ fn with_jitter(share: f64) -> Policy {
     Policy::new().throttle(Throttle::default().jitter(share))
 }
 
-/// Opens many breakers in the same way, and asserts that each wait is the named one or up to `share` longer, never the same, and
-/// that the time shown is the named one.
+/// Opens many breakers with `open`, and asserts that the waits are spread from `named` to `share` longer, and that the time
+/// shown is the named one.
 #[track_caller]
 fn assert_spread(policy: &Policy, named: Duration, share: f64, open: impl Fn(&Rig)) {
     let waits: HashSet<_> = (0..MANY)
@@ -89,7 +89,7 @@ async fn throttle_in_flight_when_the_breaker_opens_waits_up_to_a_tenth_longer() 
     });
 }
 
-/// Each with its own random number, one of so many would be near the latest time, for every replica.
+/// With a random number for each throttle, the longest of many would be near the maximum on every replica.
 #[tokio::test(start_paused = true)]
 async fn many_throttles_at_once_are_spread_as_one_is() {
     assert_spread(&Policy::new(), secs(600), 0.1, |rig| {
@@ -139,13 +139,13 @@ async fn call_is_refused_until_the_jittered_wait_is_over() {
     assert_eq!(rig.state(), State::Closed);
 }
 
-/// The provider named the earlier time; the rest of the wait is only against crowds.
+/// The provider named the earlier time; the rest of the wait only prevents crowds.
 #[tokio::test(start_paused = true)]
 async fn grants_and_checks_end_the_wait_at_the_named_time_but_not_before() {
     let throttled = || {
         let rig = Rig::new(with_jitter(1.0));
         rig.throttle(secs(70));
-        // Random, but not so short that the grant would come after it.
+        // Only jitter long enough that the grant comes before its end.
         (rig.wait() > secs(71)).then_some(rig)
     };
     let mut long_jitters = std::iter::repeat_with(throttled).flatten();

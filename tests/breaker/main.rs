@@ -1,4 +1,4 @@
-//! A provider's breaker, by its rules and its settings.
+//! Tests of a provider's breaker, by its rules and its settings.
 
 mod any_order;
 mod contention;

@@ -1,4 +1,4 @@
-//! Noise is no outage: what the default policy makes of random errors, and of outages among them.
+//! Noise is no outage: how the default policy reacts to random errors, and to outages among them.
 
 use std::env;
 
@@ -16,7 +16,7 @@ fn seeds() -> u64 {
     seeds.map_or(2, |seeds| seeds.parse().expect("a number"))
 }
 
-/// Calls at a steady rate, of which a share fails by chance.
+/// Calls at a steady rate, a share of which fails at random.
 struct Traffic {
     rig: Rig,
     rng: Rng,
@@ -34,9 +34,9 @@ impl Traffic {
         }
     }
 
-    /// How many callers got an error, of the breaker or of the provider.
+    /// Returns how many callers got an error, from the breaker or from the provider.
     async fn errors_in(&mut self, seconds: u64) -> u64 {
-        // Time moves in steps: more of them would take the test longer, and make no difference.
+        // More steps would take the test longer and change nothing.
         let steps = self.per_second.min(20);
         let step = secs(1) / u32::try_from(steps).expect("20 at most");
         let mut errors = 0;
@@ -64,7 +64,7 @@ impl Traffic {
         }
     }
 
-    /// How many calls have to fail until the breaker opens.
+    /// Returns how many calls in a row must fail before the breaker opens.
     fn failures_to_open(&self) -> u32 {
         for failures in 0.. {
             match self.rig.provider.admit() {
@@ -118,7 +118,7 @@ async fn outage_amid_noise_opens_at_the_sixteenth_failure_at_the_latest() {
     }
 }
 
-/// A failure that the next call makes up for.
+/// A failure, followed by a success.
 fn blip(rig: &Rig) {
     rig.fail();
     rig.succeed();

@@ -1,4 +1,4 @@
-//! What the gateway module that this crate began as did, by the names of its behaviours.
+//! The behaviours of the gateway module from which this crate began, as tests.
 
 use tokio::time::{Instant, advance};
 use tower_health::{HealthCache, Policy, State, Trip};

@@ -1,4 +1,4 @@
-//! The rules as values: their defaults, what they refuse, and what changing them live leaves alone.
+//! The rules as values: their defaults, the values they refuse, and what a live change leaves as it is.
 
 use std::{
     any::Any,
@@ -13,7 +13,7 @@ use tower_health::{
 
 use crate::rig::{MOMENT, Rig, assert_same, just_under, secs};
 
-/// What it panicked with.
+/// Returns the message of the panic.
 fn refusal<T>(setting: impl FnOnce() -> T + UnwindSafe) -> String {
     let refused = catch_unwind(|| drop(setting()));
     let panic: Box<dyn Any + Send> = refused.expect_err("it is accepted");
@@ -85,7 +85,7 @@ fn each_setting_is_a_difference() {
     assert_ne!(backoff(), backoff().factor(3.0));
 }
 
-// What is refused.
+// Refused values.
 
 /// Scenario 16.
 #[test]

@@ -1,4 +1,4 @@
-//! What refused calls get, without the lock.
+//! Refusals, which are made without the lock.
 
 use std::thread;
 
@@ -7,7 +7,7 @@ use tower_health::{Cause, HealthCache, Override, Policy, Provider, State, Trials
 
 use crate::rig::{Rig, secs, without_jitter};
 
-/// What a refusal of the provider's says now.
+/// Returns the provider id, the cause and the last error of a refusal now.
 fn refused(provider: &Provider) -> (String, Option<Cause>, String) {
     let refusal = provider.admit().unwrap_err();
     let last_error = refusal.last_error().unwrap().to_string();
@@ -53,7 +53,7 @@ async fn refusal_that_is_kept_reads_half_open_once_the_open_window_has_ended() {
     );
 }
 
-/// It does not know the state beneath the override.
+/// The refusal does not know the state beneath the override.
 #[tokio::test(start_paused = true)]
 async fn refusal_for_an_override_that_is_kept_still_reads_open() {
     let rig = Rig::new(Policy::new());
@@ -67,7 +67,7 @@ async fn refusal_for_an_override_that_is_kept_still_reads_open() {
     assert_eq!(rig.state(), State::Closed);
 }
 
-/// Rule 7: each of these changes something that a refusal shows.
+/// Rule 7: each of these changes alters something that a refusal shows.
 #[tokio::test(start_paused = true)]
 async fn refusal_shows_every_change_of_an_open_breaker() {
     let policy = Policy::new().trip(Trip::consecutive(1));
@@ -118,7 +118,7 @@ async fn refusal_by_a_half_open_breaker_ends_with_its_trial() {
     assert_eq!(rig.state(), State::Open);
 }
 
-/// More than a thread keeps.
+/// More breakers than a thread keeps refusals for.
 #[test]
 fn many_breakers_in_turn_each_refuse_for_themselves() {
     let cache = HealthCache::default();
@@ -164,7 +164,7 @@ fn every_thread_is_refused_for_the_last_error_that_it_knows_of() {
             let provider = rig.clone();
             scope.spawn(move || {
                 for turn in 0..200 {
-                    // Only later errors of other threads replace it.
+                    // Only later errors of other threads may replace it.
                     let own = format!("{number}: {turn:03}");
                     provider.mark_unhealthy(own.clone());
                     let (.., error) = refused(&provider);

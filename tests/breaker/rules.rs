@@ -1,6 +1,6 @@
-//! The rules of section 3 of the design that hold in every state, by their numbers.
+//! The rules of section 3 of the design that hold in every state, by number.
 //!
-//! Rule 8 has a file of its own, `tests/cache/transitions.rs`; what probes add to the rules is in `tests/probe`.
+//! Rule 8 has a file of its own, `tests/cache/transitions.rs`; the rules that probes add are in `tests/probe`.
 
 use std::{collections::HashSet, convert::Infallible, mem, time::Duration};
 
@@ -20,7 +20,7 @@ fn doubling() -> Policy {
     Policy::new().backoff(Backoff::exponential(secs(10), secs(60)))
 }
 
-// Rule 0: a wait that a failure names is kept for as long as its streak.
+// Rule 0: a wait named by a failure is kept for as long as its streak.
 
 fn failure_that_names(wait: Duration) -> Outcome {
     Outcome::Failure {
@@ -29,7 +29,7 @@ fn failure_that_names(wait: Duration) -> Outcome {
     }
 }
 
-/// Rule 0: whichever failure of the streak named it.
+/// Rule 0: any failure of the streak may name it.
 #[tokio::test(start_paused = true)]
 async fn rule_0_window_ends_no_sooner_than_the_furthest_time_that_its_streak_named() {
     for (first, second) in [(600, 0), (600, 5), (0, 600), (5, 600)] {
@@ -47,7 +47,7 @@ async fn rule_0_window_ends_no_sooner_than_the_furthest_time_that_its_streak_nam
     }
 }
 
-/// Rule 0: it is a time, and not a length from the last failure on.
+/// Rule 0: the named wait does not start again at the last failure.
 #[tokio::test(start_paused = true)]
 async fn rule_0_time_that_a_failure_named_counts_from_that_failure() {
     let rig = Rig::new(without_jitter(Policy::new()));
@@ -57,7 +57,7 @@ async fn rule_0_time_that_a_failure_named_counts_from_that_failure() {
     assert_eq!(rig.wait(), secs(400));
 }
 
-/// Rule 0: with its streak the time is forgotten.
+/// Rule 0: the named time is forgotten when its streak ends.
 #[tokio::test(start_paused = true)]
 async fn rule_0_time_that_was_named_ends_with_its_streak() {
     let end_streak: [fn(&Rig); 3] = [
@@ -84,7 +84,7 @@ async fn rule_0_time_that_was_named_ends_with_its_streak() {
     );
 }
 
-/// Rule 0, within the bounds of the policy, and for a mark and a fatal failure too.
+/// Rule 0: within the bounds of the policy, also for a mark and a fatal failure.
 #[tokio::test(start_paused = true)]
 async fn rule_0_holds_for_whatever_the_streak_trips_by() {
     let trip: [fn(&Rig); 3] = [
@@ -117,7 +117,7 @@ const VERDICTS: [fn(Permit); 7] = [
     |mut permit| permit.release_slot(),
 ];
 
-/// Where the breaker has got to since the late call began.
+/// The state that the breaker has reached since the late call began.
 #[derive(Clone, Copy, Debug)]
 enum Since {
     Open,
@@ -140,7 +140,7 @@ impl Since {
         Self::ClosedWithAStreak,
     ];
 
-    /// From open on; gives back what is in flight.
+    /// Brings an open breaker to this state, and returns the permit in flight, if any.
     async fn reach(self, rig: &Rig) -> Option<Permit> {
         if !matches!(self, Self::Open) {
             rig.await_half_open().await;
@@ -250,7 +250,7 @@ async fn rule_1_late_cancellation_is_no_failure() {
     }
 }
 
-/// Rule 1, its exception.
+/// Exception to rule 1.
 #[tokio::test(start_paused = true)]
 async fn rule_1_late_throttle_raises_the_deadline_and_never_shortens_it() {
     let rig = Rig::new(without_jitter(Policy::new()));
@@ -275,7 +275,7 @@ async fn rule_1_late_throttle_raises_the_deadline_and_never_shortens_it() {
     assert!(rig.call().is_trial());
 }
 
-/// Rule 1, its exception.
+/// Exception to rule 1.
 #[tokio::test(start_paused = true)]
 async fn rule_1_late_throttle_counts_from_when_it_was_said_and_within_bounds() {
     let rig = Rig::new(without_jitter(Policy::new()));
@@ -289,7 +289,7 @@ async fn rule_1_late_throttle_counts_from_when_it_was_said_and_within_bounds() {
     assert_eq!(rig.wait(), secs(3_600));
 }
 
-/// Rule 1, its exception: it is of the deadline, and only an open breaker has one.
+/// Exception to rule 1: a throttle moves a deadline, and only an open breaker has one.
 #[tokio::test(start_paused = true)]
 async fn rule_1_late_throttle_opens_nothing() {
     for since in Since::ALL {
@@ -307,7 +307,7 @@ async fn rule_1_late_throttle_opens_nothing() {
     }
 }
 
-/// Rule 1, its exception.
+/// Exception to rule 1.
 #[tokio::test(start_paused = true)]
 async fn rule_1_throttle_of_a_call_that_only_a_force_admitted_raises_the_deadline() {
     let rig = Rig::open(without_jitter(Policy::new()));
@@ -318,7 +318,7 @@ async fn rule_1_throttle_of_a_call_that_only_a_force_admitted_raises_the_deadlin
     assert_eq!(rig.wait(), secs(90));
 }
 
-// Rule 2: only the permit's holder speaks for a trial.
+// Rule 2: only its permit decides a trial.
 
 /// Rule 2.
 #[tokio::test(start_paused = true)]
@@ -375,7 +375,7 @@ async fn rule_3_trial_that_hangs_keeps_its_slot_no_longer_than_its_lease() {
     }
 }
 
-/// Rule 3: for hours, nobody ever answers.
+/// Rule 3: even when no trial ends for hours.
 #[tokio::test(start_paused = true)]
 async fn rule_3_admits_one_trial_a_lease_for_ever() {
     let rig = Rig::half_open(Policy::new()).await;
@@ -386,7 +386,7 @@ async fn rule_3_admits_one_trial_a_lease_for_ever() {
     }
 }
 
-/// Rule 3: the lease is the slot's, not the verdict's.
+/// Rule 3: the lease limits the slot, not the verdict.
 #[tokio::test(start_paused = true)]
 async fn rule_3_verdict_after_the_lease_still_speaks_for_the_trial() {
     let rig = Rig::half_open(Policy::new()).await;
@@ -406,7 +406,7 @@ async fn rule_3_verdict_after_the_lease_still_speaks_for_the_trial() {
     assert_eq!(rig.wait(), secs(20));
 }
 
-/// Rules 3 and 4: what has no slot left has none to give back.
+/// Rules 3 and 4: a permit without a slot has none to give back.
 #[tokio::test(start_paused = true)]
 async fn rule_3_trial_without_a_slot_does_not_free_that_of_the_next() {
     let give_up: [fn(Permit); 3] = [Permit::neutral, drop, |mut permit| permit.release_slot()];
@@ -500,7 +500,7 @@ async fn rule_4_of_a_thousand_tasks_exactly_as_many_as_trials_are_admitted() {
     }
 }
 
-/// Rule 4, on real threads; scenario 6.
+/// Rule 4, on OS threads; scenario 6.
 #[tokio::test(start_paused = true)]
 async fn rule_4_holds_among_threads_that_do_contend() {
     let rig = Rig::new(Policy::new().trials(Trials::new(3)));
@@ -519,7 +519,7 @@ async fn rule_4_holds_among_threads_that_do_contend() {
     race.assert_contended();
 }
 
-/// Rule 4; scenario 5: ninety calls a second that are given up at once.
+/// Rule 4; scenario 5: ninety calls a second, each dropped at once.
 #[tokio::test(start_paused = true)]
 async fn rule_4_callers_who_give_up_early_get_one_trial_a_pause() {
     for (trials, pause, admitted_in_ten_seconds) in [
@@ -550,7 +550,7 @@ async fn rule_4_each_dropped_trial_pauses_its_own_slot() {
     assert!(rig.is_healthy());
 }
 
-/// Rule 4: a trial among many costs what one among few does.
+/// Rule 4: the cost of a trial does not grow with the number of trials in flight.
 #[tokio::test(start_paused = true)]
 async fn rule_4_ten_times_the_trials_at_once_take_little_longer_each() {
     let orders: [fn(usize, usize) -> usize; 3] = [
@@ -572,7 +572,7 @@ async fn rule_4_ten_times_the_trials_at_once_take_little_longer_each() {
     }
 }
 
-/// How long each of so many trials takes that are in flight at once, and end in this order.
+/// Returns the mean time of a trial when `trials` of them are in flight at once and end in this order.
 async fn time_of_trials(trials: usize, order: fn(usize, usize) -> usize) -> Duration {
     let rig = Rig::half_open(Policy::new().trials(Trials::new(u32::MAX))).await;
     let begun = std::time::Instant::now();
@@ -585,7 +585,7 @@ async fn time_of_trials(trials: usize, order: fn(usize, usize) -> usize) -> Dura
     begun.elapsed() / u32::try_from(trials).expect("not so many")
 }
 
-/// Rule 4, and rule 2: however many trials have ended since, none is taken for one that is in flight.
+/// Rules 2 and 4: however many trials have ended since, none is confused with one in flight.
 #[tokio::test(start_paused = true)]
 async fn rule_4_trial_in_flight_shares_its_name_with_no_other() {
     let rig = Rig::half_open(Policy::new().trials(Trials::new(2))).await;
@@ -611,7 +611,7 @@ async fn rule_4_pause_ends_with_its_round() {
     let _trials = [rig.trial(), rig.trial()];
 }
 
-/// Rule 4: fewer trials while more are in flight.
+/// Rule 4: the limit falls below the number of trials in flight.
 #[tokio::test(start_paused = true)]
 async fn rule_4_lowered_limit_counts_the_trials_already_in_flight() {
     let rig = Rig::half_open(Policy::new().trials(Trials::new(3))).await;
@@ -628,7 +628,7 @@ async fn rule_4_lowered_limit_counts_the_trials_already_in_flight() {
     let _next = rig.trial();
 }
 
-/// Rule 4: a trial that hangs is in flight to the provider in its next half-open time too.
+/// Rule 4: a hanging trial is still in flight in the next half-open time.
 #[tokio::test(start_paused = true)]
 async fn rule_4_trial_in_flight_keeps_its_slot_from_one_round_to_the_next() {
     let trials = Trials::new(2).lease(secs(90));
@@ -647,7 +647,7 @@ async fn rule_4_trial_in_flight_keeps_its_slot_from_one_round_to_the_next() {
     drop(second);
 }
 
-/// Rule 4, and rule 7: what is in flight shows in what callers are told.
+/// Rules 4 and 7: the wait in a refusal takes trials in flight into account.
 #[tokio::test(start_paused = true)]
 async fn rule_4_open_breaker_tells_when_a_slot_is_free_too() {
     let rig = Rig::half_open(Policy::new().trials(Trials::default().lease(secs(90)))).await;
@@ -662,7 +662,7 @@ async fn rule_4_open_breaker_tells_when_a_slot_is_free_too() {
     assert_eq!(rig.wait(), secs(60));
 }
 
-/// Rule 4: a trial before its time is one too many while another is in flight.
+/// Rule 4: a granted trial needs a free slot too.
 #[tokio::test(start_paused = true)]
 async fn rule_4_no_trial_is_granted_while_one_of_an_earlier_round_is_in_flight() {
     let trials = Trials::new(3).lease(secs(90));
@@ -704,7 +704,7 @@ async fn rule_5_failures_further_apart_than_within_are_not_consecutive() {
     }
 }
 
-/// Rule 5: it is the gap that counts, not the age of the first failure.
+/// Rule 5: the gap between failures counts, not the age of the first.
 #[tokio::test(start_paused = true)]
 async fn rule_5_long_streak_of_small_gaps_trips() {
     let rig = Rig::new(Policy::new().trip(Trip::consecutive(10)));
@@ -755,7 +755,7 @@ async fn rule_6_jitter_spreads_the_waits_within_its_share() {
     }
 }
 
-/// Opened for 10, 20 and 40 s, and closed again.
+/// A breaker that was open for 10, 20 and 40 s, and is closed again.
 async fn closed_at_the_third_level() -> Rig {
     let rig = Rig::half_open(doubling()).await;
     for wait in [20, 40] {
@@ -815,7 +815,7 @@ async fn rule_6_level_that_has_fallen_back_does_not_return_with_a_throttle() {
     assert_eq!(rig.wait(), secs(10));
 }
 
-/// Rule 6: a window that marks made longer takes longer to live down.
+/// Rule 6: a window extended by marks takes longer to recover from.
 #[tokio::test(start_paused = true)]
 async fn rule_6_lengthened_window_counts_at_its_full_length() {
     let rig = closed_at_the_third_level().await;
@@ -875,7 +875,7 @@ async fn rule_7_window_that_has_run_out_reads_half_open_to_whoever_looks_first()
     }
 }
 
-/// Rule 7: a refusal too, however long ago it was clear that there would be one.
+/// Rule 7: a refusal too shows the current state, however early it was decided.
 #[tokio::test(start_paused = true)]
 async fn rule_7_refusal_says_what_is_seen_now() {
     let rig = Rig::open(by_probe_only(1));
@@ -890,7 +890,7 @@ async fn rule_7_refusal_says_what_is_seen_now() {
     assert_eq!(rig.admit().unwrap_err().cause(), Some(Cause::Failures));
 }
 
-/// Rule 7: at each deadline, and a moment to either side of it.
+/// Rule 7: at each deadline, and one nanosecond before it.
 #[tokio::test(start_paused = true)]
 async fn rule_7_views_agree_on_both_sides_of_every_deadline() {
     let rig = Rig::open(Policy::new().trials(Trials::new(2)));
@@ -916,7 +916,7 @@ async fn rule_7_views_agree_on_both_sides_of_every_deadline() {
     deadline().await;
 }
 
-// Rule 9: time is monotonic and the runtime's alone.
+// Rule 9: time is monotonic, and the runtime's clock is the only one.
 
 /// Rule 9; scenario 17: only `advance` moves a breaker in paused time.
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,6 @@
-//! Defects of breakers seen in the field: what must be impossible here.
+//! Defects of breakers seen in the field, which must be impossible here.
 //!
-//! | row | shown in |
+//! | row | tested in |
 //! |---|---|
 //! | 1, 2 | `rules.rs`, rule 1 |
 //! | 3, 4 | `rules.rs`, rule 3 |
@@ -12,7 +12,7 @@
 //! | 16 | `policy.rs` |
 //! | 17, 22 | `rules.rs`, rule 9 |
 //! | 18 | `rules.rs`, rule 5 |
-//! | 19 | `rules.rs`, rule 7, and every look through [`Rig::health`] |
+//! | 19 | `rules.rs`, rule 7, and every call of [`Rig::health`] |
 //! | 20 | `layer/contract.rs` |
 //! | 21 | `cache/providers.rs` |
 //! | 24 to 31 | `tests/probe`; 29 also in `state_machine.rs` |
@@ -68,7 +68,7 @@ async fn what_ages_out_of_the_window_wedges_nothing() {
     }
 }
 
-/// Scenario 10: a millisecond for each would take half a minute.
+/// Scenario 10: a sleep of one millisecond for each would take half a minute.
 #[test]
 fn refusing_never_sleeps_however_many_ask_at_once() {
     const REFUSALS: u32 = 30_000;
@@ -116,7 +116,7 @@ async fn gauges_that_follow_transitions_are_one_hot() {
     assert_eq!(gauges[&state], 1);
 }
 
-/// Scenario 23: each transition holds its provider's id, so whatever is kept can be counted.
+/// Scenario 23: each kept transition holds its provider's id, so the id's references count them.
 #[tokio::test(start_paused = true)]
 async fn flapping_fills_no_memory_even_when_a_subscriber_never_reads() {
     const BACKLOG: usize = 1_024;
@@ -136,7 +136,7 @@ async fn flapping_fills_no_memory_even_when_a_subscriber_never_reads() {
     }
 }
 
-/// Scenario 23: neither do trials that nobody ends.
+/// Scenario 23: permits that are never dropped do not keep their slots.
 #[tokio::test(start_paused = true)]
 async fn forgotten_trials_take_no_slot_for_good() {
     let rig = Rig::half_open(Policy::new()).await;

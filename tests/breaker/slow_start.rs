@@ -1,4 +1,4 @@
-//! Slow start: traffic comes back with what succeeds.
+//! Slow start: each success admits more traffic.
 
 use std::collections::VecDeque;
 
@@ -11,7 +11,7 @@ fn slow_start() -> Policy {
     Policy::new().trials(Trials::new(1).slow_start())
 }
 
-/// Takes every permit that the breaker gives now.
+/// Takes every permit that the breaker gives now, up to 5,000.
 fn all_admitted(rig: &Rig) -> Vec<Permit> {
     std::iter::from_fn(|| rig.provider.admit().ok())
         .take(5_000)
@@ -54,7 +54,7 @@ async fn closes_when_half_of_the_slots_are_free() {
     assert_eq!(rig.state(), State::Closed, "6 of 20 slots");
 }
 
-/// They leave all slots free for a moment, though as many calls as before are to come.
+/// All slots are free for a moment, but as many calls as before may follow.
 #[tokio::test(start_paused = true)]
 async fn calls_that_end_together_do_not_close() {
     let rig = Rig::half_open(slow_start()).await;
@@ -114,7 +114,7 @@ async fn failure_before_the_first_success_opens_again() {
     assert_eq!(rig.health().failed_trials, 1);
 }
 
-/// Where one call in twenty fails at random, a start of hundreds of calls would never come to its end.
+/// If one failure opened it, a slow start of hundreds of calls would never end at a 5% error rate.
 #[tokio::test(start_paused = true)]
 async fn one_failure_among_successes_does_not_open() {
     let rig = Rig::half_open(slow_start()).await;

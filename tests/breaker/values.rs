@@ -1,10 +1,10 @@
-//! Values as text: the names of states, causes and overrides, and reasons.
+//! Values as text: reasons, and the names of states, causes and overrides.
 
 use std::{borrow::Cow, error::Error, fmt::Display, str::FromStr};
 
 use tower_health::{Cause, Override, Reason, State, error::ParseStateError};
 
-/// Each is displayed by its name, and parsed from it.
+/// Asserts that each value is displayed as its name, and parsed from it.
 fn are_named<T, const N: usize>(named: [(T, &str); N])
 where
     T: Display + FromStr<Err = ParseStateError> + PartialEq + std::fmt::Debug,
@@ -66,7 +66,7 @@ fn reason_is_made_of_borrowed_and_owned_text_without_a_label() {
     assert_eq!(Reason::from(Cow::from(&long)).len(), Reason::MAX_BYTES);
 }
 
-/// Equal texts in a row share their memory, but not their labels.
+/// Equal texts made in a row share memory, but not labels.
 #[test]
 fn reasons_made_in_turn_each_keep_their_own_text_and_label() {
     let (slow, reset) = ("slow: no answer", "reset: by peer");

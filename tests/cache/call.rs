@@ -1,4 +1,4 @@
-//! Calls to what is not a tower service.
+//! Calls to something that is not a tower service.
 
 use std::{
     future::{pending, ready},

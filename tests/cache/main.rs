@@ -1,4 +1,4 @@
-//! The cache and its providers: calls without a layer, snapshots that are restored, and transitions.
+//! The cache and its providers: calls without a layer, restored snapshots, and transitions.
 
 mod call;
 mod providers;

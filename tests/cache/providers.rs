@@ -1,4 +1,4 @@
-//! The registry of providers: what it knows, what asking it creates, and what it forgets.
+//! The registry of providers: lookups, which create nothing, and eviction.
 
 use std::fmt::Debug;
 
@@ -29,7 +29,7 @@ async fn unknown_ids_are_healthy_and_asking_creates_nothing() {
     assert!(cache.snapshot().providers.is_empty());
 }
 
-/// Rule 1: what a breaker leaves behind is used again, and its permits are late for the next one.
+/// Rule 1: breakers reuse the memory of old ones, whose permits are late for the new ones.
 #[tokio::test(start_paused = true)]
 async fn permit_of_a_provider_that_is_gone_says_nothing_of_a_new_one() {
     let gone: Vec<_> = (0..100).map(|_| Rig::new(Policy::new())).collect();
@@ -58,7 +58,7 @@ async fn permit_of_a_provider_that_is_gone_says_nothing_of_a_new_one() {
     }
 }
 
-// A new policy.
+// New policies.
 
 #[tokio::test(start_paused = true)]
 async fn new_policy_of_the_cache_is_that_of_all_without_their_own() {
@@ -79,7 +79,7 @@ async fn new_policy_of_the_cache_is_that_of_all_without_their_own() {
     for provider in [with, set] {
         assert_eq!(provider.policy(), own);
     }
-    // Even one that says the same as the cache's is a provider's own.
+    // A policy set on a provider is its own, even when equal to the cache's.
     known.set_policy(new);
     cache.set_policy(old.clone());
     assert_ne!(known.policy(), old);

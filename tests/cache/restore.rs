@@ -1,4 +1,4 @@
-//! What a new cache takes over from the snapshot of another.
+//! What a new cache takes over from another's snapshot.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use tower_health::{
 
 use crate::rig::{MOMENT, Rig, just_under, received, secs, without_jitter};
 
-/// As in the next process, after an hour in which there was none.
+/// The rig of the next process, restored after an hour without one.
 async fn after_a_restart(policy: Policy, snapshot: &Snapshot) -> Rig {
     advance(secs(3_600)).await;
     let cache = HealthCache::new(policy);
@@ -20,7 +20,7 @@ async fn after_a_restart(policy: Policy, snapshot: &Snapshot) -> Rig {
     Rig { cache, provider }
 }
 
-/// What is shown, if all has stood still in that hour.
+/// The health expected after that hour if the restore kept everything.
 fn an_hour_later(health: ProviderHealth) -> ProviderHealth {
     let later = |at: Option<Instant>| at.map(|at| at + secs(3_600));
     let mut health = health;
@@ -29,7 +29,7 @@ fn an_hour_later(health: ProviderHealth) -> ProviderHealth {
     health
 }
 
-/// Something that happens to a provider.
+/// An event that happens to a provider.
 type Way<'a> = &'a dyn Fn(&Rig);
 
 fn doubling() -> Policy {
@@ -94,7 +94,7 @@ async fn restored_level_is_lived_down_as_any_other() {
     assert_eq!(rig.health().failed_trials, 0);
 }
 
-/// What the provider itself asked for is not cut short by anybody, after a restart neither.
+/// Nothing shortens a wait that the provider asked for, not even a restart.
 #[tokio::test(start_paused = true)]
 async fn nothing_shortens_a_restored_throttle() {
     let named_by_a_failure = |rig: &Rig| {
@@ -126,7 +126,7 @@ async fn nothing_shortens_a_restored_throttle() {
     }
 }
 
-/// What jitter added to the wait goes on too, also once the named time is over.
+/// The jitter added to the wait is restored too, also when the named time is over.
 #[tokio::test(start_paused = true)]
 async fn restored_throttle_ends_when_it_would_have() {
     let policy = Policy::new().throttle(Throttle::default().jitter(1.0));
@@ -140,7 +140,7 @@ async fn restored_throttle_ends_when_it_would_have() {
     }
 }
 
-/// Once a trial has failed a shallow check proves nothing.
+/// After a failed trial, a shallow check proves nothing.
 #[tokio::test(start_paused = true)]
 async fn shallow_check_that_was_disproved_stays_so() {
     for (failed_trials, state) in [(0, State::HalfOpen), (1, State::Open)] {
@@ -283,7 +283,7 @@ async fn restored_changes_are_announced_once() {
     assert!(all.iter().all(|change| change.at == began));
 }
 
-/// What a file says that was damaged, or written under other rules, keeps no provider out for ever.
+/// A snapshot that is damaged, or was made under another policy, keeps no provider out for ever.
 #[tokio::test(start_paused = true)]
 async fn windows_are_no_longer_than_the_new_policy_allows_for() {
     let day = secs(24 * 60 * 60);
@@ -313,7 +313,7 @@ async fn windows_are_no_longer_than_the_new_policy_allows_for() {
     }
 }
 
-/// Rule 3: a process that restarts again and again, with a broken probe, is no prison.
+/// Rule 3: a process that restarts again and again with a broken probe still admits a trial at last.
 #[tokio::test(start_paused = true)]
 async fn hold_goes_on_over_restarts() {
     let policy = Policy::new().trials(Trials::default().by_probe_only(true));
@@ -335,7 +335,7 @@ async fn hold_goes_on_over_restarts() {
     assert_eq!(rig.state(), State::Closed);
 }
 
-/// Its state is shown, its windows refuse nothing: there is nothing left to wait for.
+/// In shadow mode the windows refuse nothing, so there is nothing left to wait for.
 #[tokio::test(start_paused = true)]
 async fn shadow_mode_restores_to_half_open() {
     let shadow = Policy::new().observe_only(true);
@@ -344,7 +344,7 @@ async fn shadow_mode_restores_to_half_open() {
     assert_eq!(rig.state(), State::HalfOpen);
 }
 
-/// Who will ask for them by name is not known yet: they must not crowd out what keyed layers ask for.
+/// Until they are asked for by name, restored providers must not crowd out those of keyed layers.
 #[tokio::test(start_paused = true)]
 async fn restored_providers_make_room_and_those_asked_for_by_name_stay() {
     let cache = HealthCache::default();
@@ -364,7 +364,7 @@ async fn restored_providers_make_room_and_those_asked_for_by_name_stay() {
     assert_eq!(known.get("3").unwrap().state, State::Open);
     assert!(known.get("100").is_some());
 
-    // Those that are down stay longest.
+    // Unhealthy providers are evicted last.
     for number in 101..200 {
         call(number).await.unwrap();
     }
@@ -375,7 +375,7 @@ async fn restored_providers_make_room_and_those_asked_for_by_name_stay() {
     assert!(!named.is_healthy());
 }
 
-/// Files may be damaged, or come from others.
+/// Snapshot files may be damaged, or written by others.
 #[tokio::test(start_paused = true)]
 async fn restored_providers_are_bounded_in_number() {
     let snapshot = all_forced((0..10_100).map(|number| format!("{number:05}")));
@@ -414,7 +414,7 @@ async fn override_of_a_row_lasts_a_week_at_most() {
     assert_eq!(rig.health().forced_for, Some(secs(7 * 24 * 60 * 60)));
 }
 
-/// A snapshot in which each of these is forced open.
+/// A snapshot in which each of these providers is forced open.
 fn all_forced(ids: impl IntoIterator<Item = String>) -> Snapshot {
     let cache = HealthCache::default();
     for id in ids {

@@ -1,4 +1,4 @@
-//! Rule 8: transitions are seen in order, once each, by every listener, and no listener does harm.
+//! Rule 8: every listener receives each transition once, in order, and cannot do harm.
 
 use std::{
     collections::HashMap,
@@ -25,16 +25,16 @@ use tower_health::{
 
 use crate::rig::{MOMENT, Race, Rig, assert_same, just_under, received, secs};
 
-/// How many transitions wait for a slow subscriber.
+/// The number of transitions kept for a slow subscriber.
 const BACKLOG: usize = 1_024;
 
-/// All that can be received without waiting, as it is displayed.
+/// All transitions that can be received without waiting, as they are displayed.
 fn shown(transitions: &mut Transitions) -> Vec<String> {
     let all = received(transitions);
     all.iter().map(ToString::to_string).collect()
 }
 
-/// One trip, and back.
+/// Opens the breaker and closes it again.
 fn flap(provider: &Provider) {
     provider.mark_unhealthy("down");
     provider.mark_healthy();
@@ -44,7 +44,7 @@ fn touchy() -> Policy {
     Policy::new().trip(Trip::consecutive(1))
 }
 
-// What is announced.
+// Announcements.
 
 #[tokio::test(start_paused = true)]
 async fn each_step_is_seen_once_in_order_with_cause_reason_and_time() {
@@ -234,7 +234,7 @@ async fn removed_provider_is_still_heard_of() {
     assert_eq!(received(&mut transitions).len(), 1);
 }
 
-// Who hears it.
+// Subscribers.
 
 #[tokio::test(start_paused = true)]
 async fn every_subscriber_hears_every_provider_from_then_on() {
@@ -280,7 +280,7 @@ async fn hearing_ends_after_the_last_transition_when_cache_and_providers_are_gon
     assert!(waiting.is_woken());
     drop(waiting);
     drop(provider);
-    // A permit keeps nobody waiting for the end of its call.
+    // A permit in flight does not delay the end of the stream.
     too_late.failure("down");
     assert_eq!(transitions.recv().await.unwrap().to, State::Open);
     assert!(transitions.recv().await.is_none());
@@ -303,7 +303,7 @@ async fn listener_ends_when_cache_and_providers_are_gone() {
     assert_eq!(all.recv().await, None);
 }
 
-// Listeners that lag, panic, or meddle.
+// Listeners that lag, panic, or change the breaker.
 
 #[tokio::test(start_paused = true)]
 async fn lagging_subscriber_is_told_how_much_it_missed_and_goes_on_in_order() {
@@ -394,7 +394,7 @@ async fn listener_that_reads_and_changes_the_breaker_sees_the_new_state_and_does
     }
 }
 
-/// A listener whose task is run by whoever wakes it: the closest that one can get to a lock.
+/// A listener that runs inside the waker: as close to the breaker's lock as a listener can get.
 struct Inline {
     provider: Provider,
     seen: Mutex<Vec<State>>,
@@ -412,7 +412,7 @@ impl Wake for Inline {
     }
 }
 
-/// Scenario 11: nothing is held while a listener is woken.
+/// Scenario 11: no lock is held while a listener is woken.
 #[tokio::test(start_paused = true)]
 async fn listener_woken_inside_the_call_that_trips_may_use_the_breaker() {
     let rig = Rig::new(touchy());
@@ -439,7 +439,7 @@ async fn listener_woken_inside_the_call_that_trips_may_use_the_breaker() {
     );
 }
 
-/// Beyond what a listener ought to do; the transitions that follow are still heard.
+/// Wakers should not panic; the transitions that follow are still received.
 #[tokio::test(start_paused = true)]
 async fn waker_that_panics_harms_no_call_and_stops_no_transition() {
     struct Broken;
@@ -462,9 +462,9 @@ async fn waker_that_panics_harms_no_call_and_stops_no_transition() {
     assert_eq!(received(&mut others).len(), 2);
 }
 
-// On real threads.
+// OS threads.
 
-/// In rounds that the backlog can hold, so that every transition is looked at.
+/// Each round fits into the backlog, so that every transition is checked.
 #[test]
 fn order_holds_for_each_provider_however_many_threads_change_it() {
     const THREADS: usize = 4;
@@ -532,7 +532,7 @@ async fn what_is_displayed_of_a_provider_is_one_line() {
         exhausted.to_string(),
         format!(r"no healthy provider: `{SHOWN}`: circuit open, `b\t`: {SHOWN}; retry in 60.0s")
     );
-    // What programs read is as it was.
+    // Programs read the original text.
     assert_eq!(provider.health().last_error.unwrap().as_str(), RUDE);
     assert_eq!(provider.id(), RUDE);
 }

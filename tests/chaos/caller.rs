@@ -1,4 +1,4 @@
-//! What callers see.
+//! Callers, and the outcomes that they see.
 
 use std::{task::Poll, time::Duration};
 
@@ -21,11 +21,11 @@ use crate::{
 /// How a call ends.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Outcome {
-    /// With the whole answer of one provider.
+    /// The whole answer of one provider.
     Served(String),
-    /// With an error in the midst of one.
+    /// An error within the answer of one provider.
     Broken,
-    /// At the end of the chain.
+    /// An error at the end of the chain.
     Exhausted,
     WalkedAway,
 }
@@ -61,8 +61,8 @@ async fn read(response: Response<HttpBody>, path: &str) -> Outcome {
     Outcome::Served(provider.to_string())
 }
 
-/// Right however busy the machine is: the timer that `wait` starts when it is first polled is the
-/// older one, and looked at first.
+/// Panics if `wait` takes longer than `limit`. Reliable on a busy machine too: the timer that `wait` starts when it is
+/// first polled is the older one, and is looked at first.
 async fn within<T>(limit: Duration, wait: impl Future<Output = T>) -> T {
     select! {
         biased;

@@ -1,4 +1,4 @@
-//! Three providers in a chain.
+//! A chain of three providers.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -21,21 +21,21 @@ use crate::{MILLISECOND, server::Server};
 
 pub(crate) const NAMES: [&str; 3] = ["a", "b", "c"];
 
-/// Of a call, to the beginning of its body.
+/// The deadline of a call, up to the beginning of its body.
 pub(crate) const DEADLINE: Duration = Duration::from_millis(800);
-/// Of the silence of a body.
+/// The time after which a silent body is a failure.
 pub(crate) const IDLE: Duration = Duration::from_millis(500);
-/// Of a try, and of a check.
+/// The timeout of a try, and of a check.
 pub(crate) const TIMEOUT: Duration = Duration::from_millis(500);
-/// Of `b`: from then on a call is a failure.
+/// The time after which a call to `b` counts as a failure.
 const SLOW: Duration = Duration::from_millis(300);
 const INTERVAL: Duration = Duration::from_millis(250);
 const OPEN_AT_MOST: Duration = Duration::from_millis(400);
-/// Of a throttle, by default: a tenth.
+/// The most that jitter adds to a throttle: a tenth, by default.
 const JITTER_AT_MOST: Duration = Duration::from_millis(40);
 
-/// From the end of the chaos on: what is under way fails, the breaker is open for the longest, and
-/// then it takes a trial, or a check whose turn may have to come. A slow start takes another.
+/// The longest recovery after the chaos: the calls in flight fail, the longest open window ends, and a trial or the next
+/// check succeeds. A slow start takes another check.
 pub(crate) const RECOVERY: Duration = TIMEOUT
     .saturating_add(OPEN_AT_MOST)
     .saturating_add(JITTER_AT_MOST)
@@ -50,8 +50,8 @@ type HttpRequest = Request<Empty<Bytes>>;
 type HttpClient = Client<HttpConnector, Empty<Bytes>>;
 type Stack = BoxCloneSyncService<HttpRequest, Response<HttpBody>, BoxError>;
 
-/// Trials bring the first back, and checks the others, which may have no calls. The second releases calls
-/// that wait, and starts slowly. The last has no timeout but the deadline.
+/// Trials bring `a` back; functional checks bring back the others, which may get no calls. `b` releases waiting calls and
+/// starts slowly. `c` has no timeout but the deadline.
 pub(crate) fn build(
     servers: &[Server],
     trials: u32,
@@ -82,7 +82,7 @@ pub(crate) fn build(
         let provider = cache.provider(name);
         let timeout = (name != "c").then_some(TIMEOUT);
         let calls = call_to(client.clone(), server.address(), timeout);
-        // In a slow start, trials become more.
+        // A slow start allows more and more trials.
         let most = if name == "b" { 2_048 } else { trials };
         chain = chain.entry(provider.clone(), with_health(&provider, most, calls));
 
@@ -98,7 +98,7 @@ pub(crate) fn build(
     (cache, chain, probe.spawn())
 }
 
-/// Beneath the layer each trial in flight takes one of so many slots.
+/// Wraps `calls` in a health layer, and asserts below it that no more than `trials` trials are in flight.
 fn with_health(provider: &Provider, trials: u32, calls: Stack) -> Stack {
     let classifier = StatusClassifier::new().idle_timeout(IDLE);
     let (above, below) = (provider.clone(), provider.clone());
@@ -111,8 +111,7 @@ fn with_health(provider: &Provider, trials: u32, calls: Stack) -> Stack {
         })
         .layer(HealthLayer::new(provider.clone()).classify(classifier))
         .service_fn(move |request: HttpRequest| {
-            // Half-open since before the layer admitted it: one that was admitted while closed may be
-            // late in coming here.
+            // Only a trial if the breaker was half-open before the layer: a call admitted while closed may arrive late.
             let before: &ProviderHealth = request.extensions().get().unwrap();
             let is_trial = before.state == State::HalfOpen && before.since == below.health().since;
             let slot = is_trial.then(|| {

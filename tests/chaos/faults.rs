@@ -1,4 +1,4 @@
-//! What goes wrong, and when.
+//! Plans of faults: what goes wrong, and when.
 
 use std::{array, ops::Range, time::Duration};
 
@@ -17,26 +17,26 @@ const CHUNKS: usize = 8;
 pub(crate) enum Mode {
     Serves,
     Unavailable,
-    /// Wants a pause of so long.
+    /// Asks for a pause of this length.
     Throttles(Duration),
     Hangs,
-    /// Breaks off after so many chunks; after none, before its head.
+    /// Resets the connection after this many chunks; after none, before the head.
     Resets(usize),
-    /// Falls silent after so many chunks.
+    /// Falls silent after this many chunks.
     Stalls(usize),
     /// Pauses before each chunk.
     Trickles(Duration),
-    /// Nobody listens, and no connection is left.
+    /// Does not listen, and has no connections.
     Away,
 }
 
-/// One mode after the other, each for so long.
+/// Modes in order, and how long each lasts.
 pub(crate) type Plan = Vec<(Mode, Duration)>;
 
-/// Everything that can go wrong, in any order, and times between in which all is well.
+/// Draws all faults in random order, each followed by a time without one.
 pub(crate) fn draw(rng: &mut Rng) -> Plan {
     let flap = millis(rng, 20..60);
-    // The longer one is more than the policy grants.
+    // The longer wait exceeds the policy's maximum.
     let wait = rng.choice([100, 10_000]).unwrap() * MILLISECOND;
     let mut faults = [
         lasting(Mode::Hangs, rng),
@@ -45,9 +45,9 @@ pub(crate) fn draw(rng: &mut Rng) -> Plan {
         lasting(Mode::Stalls(rng.usize(..CHUNKS)), rng),
         lasting(Mode::Trickles(millis(rng, 5..60)), rng),
         lasting(Mode::Throttles(wait), rng),
-        // It flaps.
+        // Flaps.
         [(Mode::Unavailable, flap), (Mode::Serves, flap)].repeat(4),
-        // It restarts.
+        // A restart.
         vec![(Mode::Away, millis(rng, 5..30))],
     ];
     rng.shuffle(&mut faults);
@@ -71,7 +71,7 @@ pub(crate) fn well(name: &'static str) -> Server {
     Server::start(move |request| Mode::Serves.answer(name, request))
 }
 
-/// Gives the server back when all is done.
+/// Plays the plan to its end, and returns the server.
 pub(crate) async fn play(mut server: Server, name: &'static str, plan: Plan) -> Server {
     let mut until = Instant::now();
     for (mode, time) in plan {
@@ -114,12 +114,12 @@ impl Mode {
     }
 }
 
-/// The body of an answer, each part of which tells whose it is, and to what.
+/// The chunks of an answer, each of which names the server and the path.
 pub(crate) fn chunks(server: &str, path: &str) -> [String; CHUNKS] {
     array::from_fn(|number| format!("{server} on {path}: part {number}\n"))
 }
 
-/// `/17`
+/// Returns the path of a request, such as `/17`.
 pub(crate) fn path(request: &str) -> &str {
     request.split(' ').nth(1).unwrap_or_default()
 }

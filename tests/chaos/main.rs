@@ -1,18 +1,18 @@
-//! Chaos over real sockets: three providers whose servers misbehave at random under steady load, and
-//! what holds all the while.
+//! Chaos over real sockets: three providers whose servers misbehave at random under steady load, and promises that hold
+//! throughout.
 //!
 //! | promise | asserted |
 //! |---|---|
-//! | no answer is wrong, or spliced of two | of each frame |
-//! | nobody waits past the deadline, or for a body that is idle | of each call, and of each frame |
-//! | a call has one outcome, and asks no provider twice | as it ends; when all have |
-//! | no more trials are in flight than allowed | of each trial, beneath the layer |
-//! | memory is bounded | by the tasks, of which there are few each second, and none at the end |
-//! | transitions are told in order, none twice | of each transition |
-//! | all providers are closed again in time | once the chaos is over |
+//! | no answer is wrong, or mixed from two | for each frame |
+//! | no caller waits past the deadline, or for an idle body | for each call and each frame |
+//! | a call has one outcome, and asks no provider twice | when it ends; when all have ended |
+//! | no more trials are in flight than allowed | for each trial, below the layer |
+//! | memory is bounded | by the number of tasks: small each second, and back to the servers' at the end |
+//! | transitions are received in order, none twice | for each transition |
+//! | all providers are closed again in time | after the chaos |
 //!
-//! What happens is drawn from a seed: who misbehaves when and how, how many trials there are, what the
-//! chain does at its end, which callers walk away. How threads and packets interleave is not.
+//! A seed decides which server misbehaves when and how, the number of trials, what the chain does when exhausted, and which
+//! callers give up early. It does not decide how threads and packets interleave.
 //!
 //! - Run a seed again: `CHAOS_SEED=7 cargo test --test chaos`
 //! - Run more than three: `CHAOS_SEEDS=20 cargo test --test chaos`
@@ -32,7 +32,7 @@ use tokio::runtime::Builder;
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 
-/// So that each has as much of the machine as its timeouts need.
+/// Few enough that each seed gets the CPU time that its timeouts need.
 const SEEDS_AT_ONCE: usize = 4;
 
 #[test]
@@ -57,7 +57,7 @@ fn run(seed: u64) {
     runtime.unwrap().block_on(run::chaos(seed));
 }
 
-/// The one that is asked for; or some that are always the same, and one that is always another.
+/// Returns the requested seed; otherwise some fixed seeds and a random one.
 fn seeds() -> Vec<u64> {
     let asked = |name| Some(env::var(name).ok()?.parse().expect("a number"));
     match asked("CHAOS_SEED") {

@@ -1,4 +1,4 @@
-//! One seed.
+//! A run of one seed.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -25,11 +25,11 @@ use crate::{
     server::Server,
 };
 
-/// Between the beginnings of two calls.
+/// The time between the starts of two calls.
 const PACE: Duration = Duration::from_millis(10);
 
-/// Beside those of the calls: of idle connections, servers, checks, and of calls that have just ended.
-/// A task left behind by each call would make it more within three seconds.
+/// Most tasks beside those of calls in flight: for idle connections, servers, checks, and calls that have just ended.
+/// If each call left a task behind, this limit would be exceeded within three seconds.
 const OTHER_TASKS: usize = 300;
 
 pub(crate) async fn chaos(seed: u64) {
@@ -59,7 +59,7 @@ pub(crate) async fn chaos(seed: u64) {
     assert!(!run.states.is_empty(), "not one has been open");
 
     run.callers_walk_away = false;
-    // What is under way may fail yet.
+    // Calls in flight may still fail.
     run.during(sleep(TIMEOUT)).await;
     while !run.has_recovered().await {
         let limit = RECOVERY + run.slack();
@@ -71,7 +71,7 @@ pub(crate) async fn chaos(seed: u64) {
     servers.iter().for_each(assert_asked_once);
 }
 
-/// Steady load, and all that is seen of it.
+/// Steady load, and what is observed of it.
 struct Run {
     seed: u64,
     began: Instant,
@@ -86,7 +86,7 @@ struct Run {
     outcomes: BTreeMap<Outcome, usize>,
     cache: HealthCache,
     transitions: Transitions,
-    /// By the transitions.
+    /// The states according to the transitions.
     states: HashMap<Arc<str>, State>,
     seconds: Interval,
 }
@@ -155,12 +155,12 @@ impl Run {
     }
 
     fn assert_few_tasks(&self) {
-        // The caller's, and those of the two ends of its connection.
+        // The caller's task, and one for each end of its connection.
         let tasks_of_calls = 3 * self.calls.len();
         assert!(tasks() <= tasks_of_calls + OTHER_TASKS, "{} tasks", tasks());
     }
 
-    /// Whether all are closed, and for a while all callers were served by the first.
+    /// Whether all providers are closed, and all callers have been served by the first for a while.
     async fn has_recovered(&mut self) -> bool {
         self.outcomes.clear();
         self.during(sleep(10 * PACE)).await;
@@ -169,13 +169,12 @@ impl Run {
             && self.outcomes.keys().eq([&Outcome::Served("a".to_owned())])
     }
 
-    /// How late a machine that is busy may be with what takes some ten steps, each of which may be as
-    /// late as the latest so far.
+    /// Extra time for a busy machine: a recovery takes some ten steps, each of which may be as late as the latest so far.
     fn slack(&self) -> Duration {
         SECOND / 2 + 10 * self.most_late
     }
 
-    /// Nothing is left but the servers.
+    /// Waits for all calls, stops the probe, and asserts that only the servers' tasks are left.
     async fn end(mut self) {
         while let Some(ended) = self.calls.join_next().await {
             ended.unwrap();
@@ -202,7 +201,7 @@ fn tasks() -> usize {
     Handle::current().metrics().num_alive_tasks()
 }
 
-/// A chain goes to a provider once for each call.
+/// Asserts that each call reached this server at most once.
 fn assert_asked_once(server: &Server) {
     let mut seen = HashSet::new();
     for request in server.all_requests() {

@@ -2,12 +2,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::promql::selectors;
 
-/// What an exporter shows.
+/// The metrics that an exporter shows.
 #[derive(Default)]
 pub(crate) struct Exposition {
-    /// `counter`, `gauge` or `summary`, of each metric.
+    /// The type of each metric: `counter`, `gauge` or `summary`.
     pub(crate) types: BTreeMap<String, String>,
-    /// The labels of each series, and their values.
+    /// The labels of each metric, and their values.
     pub(crate) series: BTreeMap<String, BTreeMap<String, BTreeSet<String>>>,
 }
 

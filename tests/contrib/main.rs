@@ -1,4 +1,4 @@
-//! The dashboard, the alerts and the table of metrics are of what an exporter shows after an outage.
+//! Checks the dashboard, the alerts and the table of metrics against what an exporter shows after an outage.
 
 mod exposition;
 mod outage;
@@ -20,14 +20,14 @@ const ALERT_TESTS: &str = include_str!("../../contrib/prometheus-alerts.test.yml
 const DASHBOARD: &str = include_str!("../../contrib/grafana-dashboard.json");
 const TABLE: &str = include_str!("../../docs/metrics.md");
 
-/// What Prometheus adds to each series that it scrapes.
+/// The labels that Prometheus adds to each series that it scrapes.
 const SCRAPED: [&str; 2] = ["instance", "job"];
 
 fn dashboard() -> Value {
     serde_json::from_str(DASHBOARD).unwrap()
 }
 
-/// All but the headings of rows.
+/// Returns the dashboard's panels, without the headings of rows.
 fn panels(dashboard: &Value) -> impl Iterator<Item = &Value> {
     let panels = dashboard["panels"].as_array().unwrap().iter();
     panels.filter(|panel| panel["type"] != "row")
@@ -41,7 +41,7 @@ fn text(value: &Value) -> &str {
     value.as_str().unwrap()
 }
 
-/// The values of a key, which stand on its line.
+/// Returns the values of a key, each of which stands on the key's line.
 fn lines_of<'a>(yaml: &'a str, key: &str) -> Vec<&'a str> {
     let lines = yaml
         .lines()
@@ -56,7 +56,7 @@ fn alert_expressions() -> Vec<&'static str> {
     expressions
 }
 
-/// The metrics and labels of an expression are shown, and the values that it looks for.
+/// Asserts that the exporter shows every metric, label and value that the expression selects.
 #[track_caller]
 fn assert_shown(shown: &Exposition, expression: &str) {
     let selectors = selectors(expression);
@@ -83,7 +83,7 @@ fn assert_shown(shown: &Exposition, expression: &str) {
     }
 }
 
-/// What the series of an expression can be grouped by.
+/// Returns the labels by which the series of an expression can be grouped.
 fn labels_of<'a>(shown: &'a Exposition, expression: &str) -> BTreeSet<&'a str> {
     let metrics = selectors(expression).into_iter().map(|it| it.metric);
     let labels = metrics.flat_map(|metric| shown.series[&metric].keys());
@@ -219,7 +219,7 @@ fn promtool_sees_alerts_fire_and_stay_silent() {
     let _ = promtool(&["test", "rules", "contrib/prometheus-alerts.test.yml"], "");
 }
 
-/// As rules, of which JSON is a spelling too.
+/// The dashboard's expressions are passed as rules, in JSON, which is also YAML.
 #[test]
 fn promtool_accepts_what_the_dashboard_asks() {
     let dashboard = dashboard();

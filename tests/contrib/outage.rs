@@ -1,4 +1,4 @@
-//! An outage in which everything happens that is counted.
+//! An outage that touches every metric.
 
 use std::{
     future::{pending, ready},
@@ -14,7 +14,7 @@ use tower_health::{FallbackChain, HealthCache, HealthLayer, HealthProbe, Overrid
 
 use crate::exposition::Exposition;
 
-/// What an exporter with its defaults shows of it.
+/// Returns what an exporter with default settings shows after the outage.
 pub(crate) fn rendered() -> String {
     let recorder = PrometheusBuilder::new().build_recorder();
     let runtime = Builder::new_current_thread()
@@ -24,7 +24,7 @@ pub(crate) fn rendered() -> String {
         .unwrap();
     with_local_recorder(&recorder, || {
         runtime.block_on(async {
-            // While the cache lives; with it, its providers are in no state.
+            // Rendered while the cache lives: without it, providers have no state.
             let cache = HealthCache::default();
             calls(&cache).await;
             checks(&cache).await;

@@ -1,8 +1,8 @@
-//! What an expression asks for. Enough of the language for that, and of the text that exporters show.
+//! Parses the selectors and groupings of a PromQL expression, and only as much of the language as they need.
 
 use std::{iter::Peekable, vec};
 
-/// A metric of ours, and what its labels are to be.
+/// A metric of this crate, and the labels that it must match.
 pub(crate) struct Selector {
     pub(crate) metric: String,
     pub(crate) matchers: Vec<Matcher>,
@@ -15,7 +15,7 @@ pub(crate) struct Matcher {
 }
 
 impl Matcher {
-    /// Each value that is named, not those that a variable stands for.
+    /// Returns the literal values, without variables.
     pub(crate) fn values(&self) -> impl Iterator<Item = &str> {
         let separator = if self.is_pattern { "|" } else { "\0" };
         let values = self.value.split(separator);
@@ -25,7 +25,7 @@ impl Matcher {
 
 enum Token {
     Word(String),
-    /// Within quotation marks.
+    /// A quoted string.
     Text(String),
     Sign(char),
 }
@@ -56,7 +56,7 @@ fn tokens(expression: &str) -> Tokens {
     tokens.into_iter().peekable()
 }
 
-/// What is asked of the crate's metrics.
+/// Returns the selectors of the crate's metrics.
 pub(crate) fn selectors(expression: &str) -> Vec<Selector> {
     let mut tokens = tokens(expression);
     let mut selectors = Vec::new();
@@ -92,7 +92,7 @@ fn matchers(tokens: &mut Tokens) -> Vec<Matcher> {
     matchers
 }
 
-/// The labels by which series are summed or paired.
+/// Returns the labels by which series are aggregated or matched.
 pub(crate) fn groupings(expression: &str) -> Vec<String> {
     let mut tokens = tokens(expression);
     let mut labels = Vec::new();

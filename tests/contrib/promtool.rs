@@ -1,4 +1,4 @@
-//! Prometheus's own checker.
+//! Runs `promtool`, Prometheus's own checker.
 
 use std::{
     env,
@@ -6,7 +6,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// What `promtool` says of its input, and of the files that it is given: it must accept them. `None`: it is not here.
+/// Asserts that `promtool` accepts its input and the given files, and returns its output; `None` if it is not installed.
 #[track_caller]
 pub(crate) fn promtool(arguments: &[&str], input: &str) -> Option<String> {
     let child = Command::new("promtool")
@@ -24,7 +24,7 @@ pub(crate) fn promtool(arguments: &[&str], input: &str) -> Option<String> {
         }
         Err(error) => panic!("promtool: {error}"),
     };
-    // One that has read enough need not read it all.
+    // It may stop reading early, so a failed write is ignored.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     let output = child.wait_with_output().unwrap();
     let said = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
@@ -44,7 +44,7 @@ fn tell_that_it_is_missing() {
         env::var_os("CI").is_none_or(|it| it.is_empty()),
         "CI asks promtool, and there is none: {install}",
     );
-    // Past the test harness, which hides what tests print that pass.
+    // Written past the test harness, which hides the output of tests that pass.
     let _ = writeln!(
         io::stderr(),
         "\n*** NOT TESTED: there is no promtool here: {install} ***\n",

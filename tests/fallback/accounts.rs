@@ -1,4 +1,4 @@
-//! Entries whose stacks go through the layers of two providers: an account, and a model of the account.
+//! Entries whose stack passes the layers of two providers: an account, and a model of that account.
 
 use tokio::time::{Instant, advance};
 use tower::{Layer, ServiceExt, util::BoxCloneSyncService};
@@ -10,7 +10,7 @@ use crate::{MINUTE, SECOND, Stub, lines, no_provider, stubs_of};
 
 type Chain = FallbackChain<BoxCloneSyncService<(), &'static str, BoxError>, ()>;
 
-/// Only a refused key concerns the account.
+/// Classifies for the account, which only a refused key concerns.
 fn of_account(result: Result<&&'static str, &BoxError>) -> Outcome {
     match result {
         Ok(_) => Outcome::Success,
@@ -19,7 +19,7 @@ fn of_account(result: Result<&&'static str, &BoxError>) -> Outcome {
     }
 }
 
-/// A chain of models, each within the account beside it.
+/// A chain of models, each inside the layer of its account.
 fn chain_of<const N: usize>(models: [(&Provider, &Stub); N]) -> Chain {
     models
         .into_iter()

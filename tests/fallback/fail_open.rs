@@ -21,12 +21,12 @@ async fn where_all_fail_open_every_call_is_made() {
     let chain = chain_of([&a, &b]).when_exhausted(Exhausted::FailOpen);
 
     assert_eq!(ask_at_once(100, &chain).await, [("a", 100)]);
-    // One of them was a trial.
+    // One of the calls was a trial.
     assert_eq!(a.provider().health().state, State::Closed);
     assert_eq!(b.provider().health().state, State::Open);
 }
 
-/// The last entry stands for the provider whatever its health.
+/// The last entry is called whatever its provider's health.
 #[tokio::test(start_paused = true)]
 async fn last_entry_without_a_layer_is_called_whatever_happens() {
     let [a, anyway] = stubs();
@@ -70,7 +70,7 @@ async fn fail_open_calls_in_order_and_tells() {
     assert_eq!(error.source().unwrap().to_string(), "refused");
 }
 
-/// Rule 2: beside the trial of each second, calls that are made all the same decide nothing.
+/// Rule 2: calls made without a slot decide nothing; only the trial of each second does.
 #[tokio::test(start_paused = true)]
 async fn fail_open_lengthens_no_outage_but_by_its_trial() {
     let [a] = stubs();
@@ -114,7 +114,7 @@ async fn fail_open_is_a_last_resort_where_one_refuses_for_something_else() {
     }
 }
 
-/// A throttle while the chain calls them anyway.
+/// The provider throttles a call that failed open.
 #[tokio::test(start_paused = true)]
 async fn fail_open_ends_for_a_provider_that_asks_for_a_pause() {
     let [a] = stubs();
@@ -162,7 +162,7 @@ async fn fail_open_makes_no_trial_where_only_checks_may() {
     assert_eq!(a.provider().health().state, State::Open);
 }
 
-/// What runs in another task does not see the chain around it.
+/// A buffer runs its service in another task, which does not see the chain.
 #[tokio::test(start_paused = true)]
 async fn fail_open_does_not_reach_through_a_buffer() {
     let [a] = stubs();
@@ -175,7 +175,7 @@ async fn fail_open_does_not_reach_through_a_buffer() {
     assert_eq!(a.calls(), 0);
 }
 
-/// Overriding one provider's breaker overrides no other's.
+/// Failing open overrides the breaker of one provider only.
 #[tokio::test(start_paused = true)]
 async fn fail_open_is_for_the_entrys_own_breaker() {
     let [a, beneath] = stubs();

@@ -1,4 +1,4 @@
-//! Entries that the chain puts a layer around.
+//! Entries that the chain wraps in a layer.
 
 use tower::ServiceExt;
 use tower_health::{Advance, BoxError, Classify, FallbackChain, GuardRule, Permit, Reason};
@@ -22,7 +22,7 @@ async fn guarded_provider_is_judged_and_skipped() {
     assert_eq!(lines(&error.attempts)[1], "`b`: not eligible");
 }
 
-/// Bad requests are neither failures nor sent on: one rule for both.
+/// Bad requests neither count as failures nor go to the next provider: one rule decides both.
 #[tokio::test(start_paused = true)]
 async fn guarded_provider_is_judged_by_the_classifier_of_the_rule() {
     #[derive(Clone)]

@@ -19,7 +19,7 @@ async fn of_80_callers_of_a_half_open_provider_one_reaches_it() {
     assert_eq!((a.calls(), b.calls()), (1, 79));
 }
 
-/// Scenario 42, where all 80 have found the slot free before the first of them takes it.
+/// Scenario 42, when all 80 find the slot free before the first takes it.
 #[tokio::test(start_paused = true)]
 async fn of_80_callers_that_race_for_a_trial_one_reaches_it() {
     let [a, b] = stubs();
@@ -83,7 +83,7 @@ async fn nobody_notices_a_provider_that_flaps_for_ten_minutes() {
     while transitions.recv().await.is_some() {
         changes += 1;
     }
-    // A minute in each open window, so no more than ten of them, each with a beginning, a trial and an end.
+    // Each open window lasts a minute, so there are at most ten, with three transitions each.
     assert!((3..=30).contains(&changes), "{changes} transitions");
 }
 

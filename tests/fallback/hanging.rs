@@ -59,7 +59,7 @@ async fn attempt_that_was_released_says_so_and_how_long_it_took() {
     assert!(error.attempts[0].elapsed >= LIMIT);
 }
 
-/// The provider may have processed the request.
+/// A released call may have reached the provider, so the error is no refusal.
 #[tokio::test(start_paused = true)]
 async fn chain_whose_calls_were_all_released_has_called_a_provider() {
     let [a] = stubs_of(&releasing());
@@ -88,7 +88,7 @@ async fn slow_start_sends_to_the_next_provider_what_it_holds_back() {
         let served = ask_at_once(40, &chain).await;
         assert_eq!(served, [("a", first), ("b", second)]);
     }
-    // Less than half of its 64 slots were in use.
+    // Less than half of its 64 slots are in use.
     for _ in 0..2 {
         ask(&chain).await.unwrap();
     }
@@ -96,7 +96,7 @@ async fn slow_start_sends_to_the_next_provider_what_it_holds_back() {
     assert_eq!(ask_at_once(40, &chain).await, [("a", 40)]);
 }
 
-/// Of a thousand that wait for one provider, no more reach it than twice those it has served.
+/// A thousand callers wait for one provider: no more reach it than twice as many as it has served.
 #[tokio::test(start_paused = true)]
 async fn those_who_wait_come_back_as_fast_as_the_provider_serves() {
     let policy = Policy::new().trials(Trials::new(1).slow_start());

@@ -1,4 +1,4 @@
-//! The last answer that the rule did not want, when no other is left.
+//! The last answer that the rule did not accept, returned when no provider is left.
 
 use std::error::Error;
 
@@ -16,10 +16,10 @@ async fn last_answer_is_returned_where_nobody_gives_a_better_one() {
     let last = unwanted().last_answer(true);
     assert_eq!(last.clone().oneshot(()).await.unwrap(), "b");
 
-    // An answer is better than an error that came after it.
+    // Any answer is preferred to a later error.
     b.fails("timeout");
     assert_eq!(last.clone().oneshot(()).await.unwrap(), "a");
-    // Where there is none, the error has what there is.
+    // Without an answer, the error lists the attempts.
     a.fails("reset");
     let error = no_provider(last.oneshot(()).await);
     assert_eq!(lines(&error.attempts), ["`a`: reset", "`b`: timeout"]);

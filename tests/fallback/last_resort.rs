@@ -97,7 +97,7 @@ async fn last_resort_of_80_callers_is_one_call() {
     assert_eq!(a.calls(), 1);
 }
 
-/// The provider of the entry is not the one of its stack: the one admits, the other refuses.
+/// The entry's provider and the stack's have the same id but separate breakers: one admits, the other refuses.
 #[tokio::test(start_paused = true)]
 async fn last_resort_that_is_refused_ends_the_chain() {
     let [a] = stubs();
@@ -111,7 +111,7 @@ async fn last_resort_that_is_refused_ends_the_chain() {
     assert_eq!(lines(&error.attempts), ["`a`: circuit open"]);
 }
 
-/// The provider comes back while the rest of the chain is tried.
+/// The first provider comes back while the rest of the chain is tried.
 #[tokio::test(start_paused = true)]
 async fn last_resort_is_the_provider_that_has_come_back_by_then() {
     let [a, b] = stubs();
@@ -135,7 +135,7 @@ async fn second_chances_count_as_attempts() {
     }
 }
 
-/// One bad request that was sent to every provider.
+/// A bad request that every provider fails must not lock out all of them.
 #[tokio::test(start_paused = true)]
 async fn last_resort_is_the_default() {
     let [a, b] = stubs();
@@ -155,7 +155,7 @@ async fn last_resort_is_the_default() {
     assert_eq!(Exhausted::default(), Exhausted::LastResort);
 }
 
-/// The breaker of the first stack is not the one that the chain asks: it refuses what was granted.
+/// The entry's provider grants a trial, but the first stack's own breaker refuses it.
 #[tokio::test(start_paused = true)]
 async fn last_resort_that_is_refused_leaves_it_to_the_next() {
     let [a, b] = stubs();
@@ -171,7 +171,7 @@ async fn last_resort_that_is_refused_leaves_it_to_the_next() {
     assert_eq!((a.calls(), b.calls()), (0, 1));
 }
 
-/// The last entry was given the request itself, and its layer refuses it, behind the chain's back.
+/// The last entry took the request itself, and its layer refuses it after the chain's check.
 #[tokio::test(start_paused = true)]
 async fn last_resort_needs_a_request_that_is_left() {
     let [a] = stubs();
@@ -206,7 +206,7 @@ async fn expired_deadline_spends_no_trial() {
     assert_eq!(a.provider().health().state, State::Open);
 }
 
-/// Two models of one provider: an outage of the one is an outage of both.
+/// Two models of one provider share its breaker, and its outages.
 #[tokio::test(start_paused = true)]
 async fn provider_that_is_listed_twice_is_skipped_twice_and_granted_one_trial() {
     let [a] = stubs();

@@ -49,7 +49,7 @@ async fn no_provider_is_called_once_the_deadline_has_passed() {
     a.fails_after(SECOND, "timeout");
     let mut call = task::spawn(chain_of([&a, &b]).deadline(2 * SECOND).call(()));
     assert_pending!(call.poll());
-    // The task is woken late: the call has failed in time, and is seen after it.
+    // The task is woken late: the call failed in time, but that is seen after the deadline.
     advance(5 * SECOND).await;
 
     let error = no_provider(Err(assert_ready_err!(call.poll())));
@@ -67,7 +67,7 @@ async fn deadline_drops_the_running_call_and_counts_nothing() {
 
     advance(SECOND).await;
     assert_ready_err!(call.poll());
-    // At once, and not only when the future is dropped.
+    // Dropped at the deadline, not only with the future.
     assert_eq!(a.running(), 0);
     assert_eq!(a.provider().health().consecutive_failures, 0);
 }

@@ -1,4 +1,4 @@
-//! The chain serves from the first provider that can, and says why the others did not.
+//! The chain returns the answer of the first provider that serves, and an error names why each did not.
 
 mod accounts;
 mod fail_open;
@@ -43,7 +43,7 @@ use tower_health::{
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// A provider's client that does as it is told, and counts what is done to it.
+/// A provider's client whose behaviour can be set, and which counts its clones, polls and calls.
 struct Stub {
     provider: Provider,
     shared: Arc<Shared>,
@@ -80,7 +80,7 @@ impl fmt::Display for Failed {
 
 impl Error for Failed {}
 
-/// Well behaved clients of the providers `a`, `b`, `c` and `d` of one cache.
+/// Clients that serve, of the providers `a`, `b`, `c` and `d` of one cache.
 fn stubs<const N: usize>() -> [Stub; N] {
     stubs_of(&HealthCache::default())
 }
@@ -149,7 +149,7 @@ impl Stub {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// Opens the breaker, for a minute.
+    /// Opens the breaker for a minute.
     fn open(&self) {
         self.provider.mark_unhealthy("down");
         self.provider.mark_unhealthy("down");
@@ -245,14 +245,14 @@ impl<Req> Service<Req> for Stub {
     }
 }
 
-/// Needs no timer to take no time.
+/// Sleeps for `time`, without a timer if it is zero.
 async fn takes(time: Duration) {
     if !time.is_zero() {
         sleep(time).await;
     }
 }
 
-/// A call that has been made, and has not ended.
+/// A call in flight.
 struct Run(Arc<Shared>);
 
 impl Run {
@@ -273,7 +273,7 @@ impl Drop for Run {
 struct Counted(Arc<AtomicUsize>);
 
 impl Counted {
-    /// The same request, not counted.
+    /// Returns the same request without counting a clone.
     fn handle(&self) -> Self {
         Self(Arc::clone(&self.0))
     }
@@ -290,7 +290,7 @@ impl Clone for Counted {
     }
 }
 
-/// So many retries of what was not refused.
+/// Retries up to this many times, unless the call was refused.
 #[derive(Clone)]
 struct Retries(u32);
 
@@ -319,7 +319,7 @@ async fn ask(chain: &FallbackChain<Health<Stub>, ()>) -> Result<&'static str, Bo
     chain.clone().oneshot(()).await
 }
 
-/// How many of `callers` each provider serves.
+/// Returns how many of `callers` each provider serves.
 async fn ask_at_once(
     callers: usize,
     chain: &FallbackChain<Health<Stub>, ()>,

@@ -1,4 +1,4 @@
-//! The error of a chain that no provider has served.
+//! The error of a chain in which no provider served.
 
 use std::{error::Error, time::Duration};
 
@@ -46,7 +46,7 @@ async fn retry_in_is_of_those_that_refused_alone() {
     let chain = chain_of([&a, &b]);
 
     assert_eq!(no_provider(ask(&chain).await).retry_in, None);
-    // The second failure trips both, but neither has refused.
+    // The second failure opens both breakers, but neither has refused a call.
     assert_eq!(no_provider(ask(&chain).await).retry_in, None);
     advance(15 * SECOND).await;
     assert_eq!(no_provider(ask(&chain).await).retry_in, Some(45 * SECOND));

@@ -1,4 +1,4 @@
-//! The request is cloned no more often than it must be.
+//! The request is cloned only as often as necessary.
 
 use std::rc::Rc;
 
@@ -66,7 +66,7 @@ fn chain_and_future_can_cross_threads() {
     moves(&chain.call(()));
 }
 
-/// As a handler of a server does it; `oneshot` cannot, for rustc does not see that it is `Send`.
+/// Called as by a server's handler: with `oneshot`, rustc cannot see that the future is `Send`.
 #[tokio::test(start_paused = true)]
 async fn chain_of_boxed_stacks_is_called_from_a_task() {
     let [a] = stubs();

@@ -39,7 +39,7 @@ async fn unwanted_response_of_the_last_provider_is_an_attempt() {
         lines(&error.attempts),
         ["`a`: timeout", "`b`: unwanted response"]
     );
-    // The last error, not the last attempt.
+    // The source is the last error, not the last attempt.
     assert_eq!(error.source().unwrap().to_string(), "timeout");
 }
 

@@ -49,7 +49,7 @@ async fn mismatch_behind_the_last_try_is_listed_too() {
     );
 }
 
-/// Many callers find one slot free; all but one are refused by the layer, behind the chain's back.
+/// Many callers find one slot free; the layer refuses all but one of them after the chain's check.
 #[tokio::test(start_paused = true)]
 async fn refusal_between_check_and_call_is_a_skip_whatever_the_rule_says() {
     let [a, b] = stubs();
@@ -62,7 +62,7 @@ async fn refusal_between_check_and_call_is_a_skip_whatever_the_rule_says() {
 
     let trial = a.provider().admit().unwrap();
     a.serves();
-    // Neither returned as an error, nor counted as the one try.
+    // The refusal is neither returned nor counted as the only attempt.
     assert_eq!(assert_ready_err!(call.poll()).to_string(), "timeout");
     drop(trial);
 }

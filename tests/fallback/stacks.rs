@@ -1,4 +1,4 @@
-//! Boxed stacks, chains in chains, and chains that are extended.
+//! Boxed stacks, nested chains, and extended chains.
 
 use tokio::time::{Instant, advance};
 use tower::{
@@ -23,7 +23,7 @@ async fn stacks_of_different_types_are_entries_when_boxed() {
         .entry(b.provider(), BoxCloneSyncService::new(b.stack()));
     let before = Instant::now();
 
-    // Two timeouts, of which the second trips; then no time is lost.
+    // Two calls time out, and the second opens the breaker; then no time is lost.
     assert_eq!(chain.clone().oneshot(()).await.unwrap(), "b");
     assert_eq!((a.calls(), before.elapsed()), (2, 2 * SECOND));
     assert_eq!(chain.clone().oneshot(()).await.unwrap(), "b");

@@ -103,7 +103,7 @@ async fn wait_of_100_callers_is_no_stampede() {
 
     sleep(MINUTE + SECOND).await;
     assert_eq!((a.running(), a.calls()), (1, 1));
-    // The trial closes the breaker, and all the others are served.
+    // The trial closes the breaker, and all other callers are served.
     assert_eq!(callers.await.unwrap(), [("a", 100)]);
     assert_eq!(a.calls(), 100);
 }
@@ -117,12 +117,12 @@ async fn failed_trial_keeps_the_other_99_waiting() {
     let chain = chain_of([&a]).when_exhausted(Exhausted::Wait(5 * MINUTE + SECOND));
     let served = ask_at_once(100, &chain).await;
 
-    // One trial a window, and then all give up.
+    // One trial in each window, until all callers give up.
     assert!(served.is_empty());
     assert_eq!(a.calls(), 5);
 }
 
-/// The caller wakes, and while its service gets ready another takes the slot.
+/// While the caller's service gets ready, another call takes the slot.
 #[tokio::test(start_paused = true)]
 async fn caller_who_is_overtaken_waits_on() {
     let [a] = stubs();
@@ -142,7 +142,7 @@ async fn caller_who_is_overtaken_waits_on() {
     assert_eq!(call.await.unwrap(), "a");
 }
 
-/// The provider of the entry is not the one of its stack: the one admits, the other refuses.
+/// The entry's provider and the stack's have the same id but separate breakers: one admits, the other refuses.
 #[tokio::test(start_paused = true)]
 async fn wait_for_a_breaker_that_is_not_the_stacks_own_ends_too() {
     let [a] = stubs();

@@ -18,7 +18,7 @@ use tower_health::{
 
 use crate::{Part, Rig, StrikesInDrop, Untellable, costs_one_trial, give_up, layer, strike};
 
-// The body.
+// Bodies.
 
 #[tokio::test(start_paused = true)]
 async fn panic_in_a_frame_costs_no_more_than_its_call() {
@@ -74,7 +74,7 @@ async fn panic_in_any_part_of_the_error_of_a_body_costs_no_more_than_its_call() 
     }
 }
 
-// What looks at it.
+// Closures that inspect responses.
 
 #[tokio::test(start_paused = true)]
 async fn panic_in_a_closure_that_looks_at_heads_costs_no_more_than_its_call() {
@@ -98,7 +98,7 @@ async fn panic_in_a_closure_that_looks_at_contents_costs_no_more_than_its_call()
     .await;
 }
 
-/// The permit is in the body by then.
+/// The body already holds the permit.
 #[tokio::test(start_paused = true)]
 async fn panic_in_the_rule_costs_no_more_than_its_call() {
     costs_one_trial(|rig| {
@@ -109,7 +109,7 @@ async fn panic_in_the_rule_costs_no_more_than_its_call() {
     .await;
 }
 
-/// Reads the body of a response until it has nothing more, then drops it.
+/// Reads the body of a response until it is pending or at its end, then drops it.
 fn read<B>(rig: &Rig, body: B)
 where
     B: Body + Unpin,

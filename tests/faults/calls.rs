@@ -25,7 +25,7 @@ use crate::{
 
 type Answer = Result<(), BoxError>;
 
-// The service.
+// Services.
 
 #[tokio::test(start_paused = true)]
 async fn panic_in_poll_ready_costs_no_more_than_its_call() {
@@ -72,7 +72,7 @@ async fn panic_in_the_clone_of_the_service_costs_no_more_than_its_call() {
     .await;
 }
 
-/// More of them than are known to be around each other.
+/// More layers than a thread tracks without an allocation.
 #[tokio::test(start_paused = true)]
 async fn panic_beneath_many_layers_leaves_none_of_them_behind() {
     let cache = HealthCache::default();
@@ -113,7 +113,7 @@ async fn service_that_has_panicked_is_called_again() {
     assert_eq!(rig.state(), State::Closed);
 }
 
-// The request, and whoever makes it.
+// Requests, and the callers that make them.
 
 #[tokio::test(start_paused = true)]
 async fn panic_in_the_drop_of_a_refused_request_costs_no_more_than_its_call() {
@@ -146,7 +146,7 @@ async fn panic_in_telling_the_reason_costs_no_more_than_its_call() {
     costs_one_trial(|rig| rig.mark_unhealthy(Unspeakable)).await;
 }
 
-// The error.
+// Errors.
 
 #[tokio::test(start_paused = true)]
 async fn panic_in_any_part_of_an_error_costs_no_more_than_its_call() {
@@ -164,7 +164,7 @@ async fn panic_in_any_part_of_an_error_of_readiness_costs_no_more_than_its_call(
     }
 }
 
-// The classifier.
+// Classifiers.
 
 fn judge_by<C>(layer: &HealthLayer<C>)
 where
@@ -196,7 +196,7 @@ async fn panic_in_a_classifying_closure_costs_no_more_than_its_call() {
 
 #[tokio::test(start_paused = true)]
 async fn panic_in_the_clone_of_the_classifier_costs_no_more_than_its_call() {
-    /// The first clone is the service's, the second the call's.
+    /// Strikes in its second clone, which is the call's; the first is the service's.
     struct Strikes(Arc<AtomicUsize>);
     impl Clone for Strikes {
         fn clone(&self) -> Self {
@@ -224,7 +224,7 @@ async fn panic_in_the_drop_of_the_classifier_costs_no_more_than_its_call() {
     costs_one_trial(|rig| judge_by(&layer(rig).classify_with(neutral))).await;
 }
 
-// The key.
+// Keys.
 
 #[tokio::test(start_paused = true)]
 async fn panic_in_the_key_costs_no_more_than_its_call() {

@@ -85,7 +85,7 @@ where
     FallbackChain::new().entry(rig.provider.clone(), service)
 }
 
-/// A chain of the provider that is on trial, and of another.
+/// A chain of the half-open provider and another.
 fn chain<S, Req>(rig: &Rig, service: S) -> FallbackChain<S, Req>
 where
     S: Clone,

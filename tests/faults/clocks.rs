@@ -1,4 +1,4 @@
-//! Only paused clocks leap, or go back: those of test suites whose caches outlive their runtimes.
+//! Clocks that leap or go back. Only paused clocks do, in test suites whose caches outlive their runtimes.
 
 use std::{
     future::{pending, ready},
@@ -29,7 +29,7 @@ use crate::{
 
 const YEAR: Duration = secs(365 * 24 * 60 * 60);
 
-/// To beyond the longest wait, which is thirty years, and close to what a stamp can hold.
+/// Years: from within the longest wait, which is thirty years, to close to the limit of a stamp.
 const LEAPS: [u32; 4] = [1, 31, 100, 500];
 
 #[test]
@@ -99,7 +99,7 @@ fn call_that_has_run_for_years_is_slow_and_dropped_late() {
     });
 }
 
-/// What is longer than thirty years is thirty years.
+/// Longer durations count as thirty years.
 #[test]
 fn longest_waits_outlast_a_year_and_no_more_than_thirty() {
     let longest = Policy::new().backoff(Backoff::constant(Duration::MAX));
@@ -169,7 +169,7 @@ fn chain_that_waits_is_served_after_a_leap() {
     });
 }
 
-/// Stamps hold no more than 584 years.
+/// Stamps are limited to 584 years.
 #[test]
 fn end_of_time_stops_nobody() {
     in_paused_time(async {
@@ -182,7 +182,7 @@ fn end_of_time_stops_nobody() {
     });
 }
 
-/// A cache that has seen the future of another runtime.
+/// The cache has seen a later time in another runtime.
 #[test]
 fn clock_that_goes_back_breaks_nothing_that_an_operator_cannot_mend() {
     let trip = Trip::consecutive(2).or_failure_rate(0.5, secs(30));
@@ -212,7 +212,7 @@ fn clock_that_goes_back_breaks_nothing_that_an_operator_cannot_mend() {
     });
 }
 
-/// Runs `scene` once for each leap, each from the present on.
+/// Runs `scene` once for each leap, each starting from the present.
 fn with_leaps(scene: impl AsyncFn(Duration)) {
     for years in LEAPS {
         in_paused_time(scene(YEAR * years));

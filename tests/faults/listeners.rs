@@ -50,7 +50,7 @@ impl Wake for Rude {
     }
 }
 
-/// Has it wait for something, and panic when that comes.
+/// Polls the future with a waker that panics.
 #[track_caller]
 fn wait_rudely<F: Future>(future: Pin<&mut F>) {
     let rude = Arc::new(Rude).into();
@@ -72,7 +72,7 @@ async fn waker_of_a_listener_harms_no_call_and_no_other_listener() {
     assert!(rude.await.is_some());
 }
 
-/// Here it is a panic that trips the breaker.
+/// The panic itself trips the breaker.
 #[tokio::test(start_paused = true)]
 async fn waker_of_a_service_harms_no_call_and_no_other_service() {
     let trip = Trip::consecutive(1).cancelled_after(Duration::ZERO);
@@ -121,7 +121,7 @@ async fn waker_of_whoever_stops_a_probe_harms_nobody_else_who_does() {
     assert_ready!(polite.poll());
 }
 
-/// Whoever waits is woken for the last time when the last handle is dropped; here it is a panic that drops it.
+/// Dropping the last handle wakes all waiters; here a panic drops it.
 #[tokio::test(start_paused = true)]
 async fn waker_harms_nobody_at_the_end_of_the_cache() {
     let rig = Rig::new(Policy::new());

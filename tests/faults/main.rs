@@ -1,17 +1,17 @@
-//! Faults of our own: whatever is handed to this crate may panic, wherever it is used; runtimes end, and
-//! clocks leap. It costs the call that is struck, and nothing else.
+//! Faults in foreign code: anything handed to this crate may panic, wherever it is used; runtimes end, and clocks leap.
+//! A fault costs the call in which it happens, and nothing else.
 //!
-//! | what is at fault | shown in |
+//! | fault in | tested in |
 //! |---|---|
 //! | the service, its future, the request, the error, the classifier, the key, the caller | `calls.rs` |
-//! | what a chain is given | `chains.rs` |
-//! | bodies, and what looks at them | `bodies.rs` |
+//! | the parts of a chain | `chains.rs` |
+//! | bodies, and closures that inspect them | `bodies.rs` |
 //! | listeners and wakers | `listeners.rs` |
-//! | checks; most of them are in `tests/probe`, as are probes that are dropped in mid-round | `checks.rs` |
+//! | checks; most of them, and probes dropped during a round, are in `tests/probe` | `checks.rs` |
 //! | the runtime | `runtimes.rs` |
-//! | the clock; that on the wall is in `tests/wall_clock.rs` | `clocks.rs` |
+//! | the clock; the system clock is in `tests/wall_clock.rs` | `clocks.rs` |
 //!
-//! That nothing is left of it in memory is shown in `tests/leaks.rs`.
+//! `tests/leaks.rs` asserts that a fault leaks no memory.
 
 #[cfg(feature = "http")]
 mod bodies;
@@ -44,10 +44,10 @@ use tokio_test::task;
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_health::{BoxError, HealthLayer, Policy, State};
 
-/// How long the slot of a trial that was dropped is taken.
+/// How long a dropped trial keeps its slot.
 const PAUSE: Duration = Duration::from_secs(1);
 
-// What strikes.
+// Faults.
 
 struct Fault;
 
@@ -55,7 +55,7 @@ fn strike() -> ! {
     panic_any(Fault)
 }
 
-/// Strikes when it is cloned.
+/// Strikes when cloned.
 struct StrikesInClone;
 
 impl Clone for StrikesInClone {
@@ -64,7 +64,7 @@ impl Clone for StrikesInClone {
     }
 }
 
-/// Strikes when it, or a clone, is dropped; once, since nobody survives a second panic in the midst of the first.
+/// Strikes when it or a clone is dropped, but once only: a second panic during the first would abort.
 #[derive(Clone, Default)]
 struct StrikesInDrop {
     has_struck: Arc<AtomicBool>,
@@ -78,7 +78,7 @@ impl Drop for StrikesInDrop {
     }
 }
 
-/// An error that strikes when one part of it is looked at.
+/// An error that strikes when this part of it is read.
 #[derive(Clone, Copy)]
 struct Untellable(Part);
 
@@ -104,7 +104,7 @@ impl Untellable {
 impl fmt::Display for Untellable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.is_looked_at(Part::Display);
-        // As tower's timeout says, which is known by what its `Debug` prints.
+        // The text of tower's timeout, which the crate recognizes by its `Debug` output.
         f.write_str("request timed out")
     }
 }
@@ -123,7 +123,7 @@ impl Error for Untellable {
     }
 }
 
-/// What is panicked with, and panics with another when it is dropped, until all its heads are off.
+/// A panic payload that panics with another when dropped, until it has no heads left.
 struct Hydra {
     heads: u32,
 }
@@ -142,9 +142,9 @@ impl Drop for Hydra {
     }
 }
 
-// What becomes of it.
+// Assertions.
 
-/// Has a fault strike where a provider is on trial, and sees that it does not outlast the trial.
+/// Runs a fault on a half-open provider, and asserts that it costs no more than the trial.
 async fn costs_one_trial(fault: impl FnOnce(&Rig)) {
     let rig = Rig::half_open(Policy::new()).await;
     let mut transitions = rig.cache.subscribe();
@@ -161,7 +161,7 @@ async fn costs_one_trial(fault: impl FnOnce(&Rig)) {
     assert_eq!(heard, [State::Closed, State::Open]);
 }
 
-/// Calls are judged as ever: a trial closes the breaker, and two failures trip it.
+/// Asserts that calls are judged as usual: a trial closes the breaker, and two failures open it.
 #[track_caller]
 fn assert_well(rig: &Rig) {
     assert_eq!(rig.state(), State::HalfOpen);
@@ -175,7 +175,7 @@ fn assert_well(rig: &Rig) {
 
 // Calls.
 
-/// Calls a service through the provider's layer, and gives up where it does not answer at once.
+/// Calls a service through the provider's layer, and drops the call unless it answers at once.
 #[track_caller]
 fn call(rig: &Rig, service: impl Service<(), Response = (), Error = BoxError>) {
     give_up(layer(rig).layer(service), ());
@@ -185,7 +185,7 @@ fn layer(rig: &Rig) -> HealthLayer {
     HealthLayer::new(rig.provider.clone())
 }
 
-/// Calls a service, and gives up where it does not answer at once.
+/// Calls a service, and drops the call unless it answers at once.
 #[track_caller]
 fn give_up<S: Service<Req>, Req>(service: S, request: Req) {
     drop(task::spawn(service.oneshot(request)).poll());
@@ -197,7 +197,7 @@ fn answer(
     service_fn(move |()| ready(result.map_err(BoxError::from)))
 }
 
-/// A service that does as it is told when it is asked whether it is ready.
+/// A service whose readiness is the result of a closure.
 struct Readiness<F>(F);
 
 impl<F> Service<()> for Readiness<F>

@@ -22,7 +22,7 @@ use crate::{
     rig::{MOMENT, Rig, received, secs},
 };
 
-// Shut down.
+// Shutdown.
 
 #[test]
 fn runtime_that_shuts_down_in_mid_call_frees_the_slot() {
@@ -75,7 +75,7 @@ fn runtime_that_shuts_down_stops_its_probe() {
     assert!(cache.is_healthy("a"));
 }
 
-/// As every timer of tokio's, that of the override panics.
+/// The override's timer panics, as any tokio timer of a runtime that is gone.
 #[test]
 fn service_that_waited_in_a_runtime_that_is_gone_panics_once_and_no_more() {
     let rig = Rig::new(Policy::new());
@@ -88,7 +88,7 @@ fn service_that_waited_in_a_runtime_that_is_gone_panics_once_and_no_more() {
     runtime().block_on(async { assert_pending!(service.poll_ready()) });
 }
 
-/// Calls `start` on a provider that is on trial, and shuts its runtime down once it says that it is under way.
+/// Runs `start` on a half-open provider, and shuts its runtime down once the call is in flight.
 #[track_caller]
 fn shut_down_during<F>(start: impl Fn(&Rig, Started) -> F)
 where
@@ -120,7 +120,7 @@ fn hangs(
     })
 }
 
-/// Half-open at once, and at once after a trial that was dropped: no clock has to be waited for.
+/// A policy with windows and pauses so short that no test waits for the clock.
 fn hasty() -> Policy {
     Policy::new()
         .backoff(Backoff::constant(MOMENT))
@@ -131,7 +131,7 @@ fn runtime() -> Runtime {
     Builder::new_current_thread().enable_time().build().unwrap()
 }
 
-// None at all.
+// No runtime.
 
 #[test]
 fn calls_need_no_runtime() {
@@ -150,7 +150,7 @@ fn calls_need_no_runtime() {
     assert!(rig.cache.snapshot().providers[0].healthy);
 }
 
-/// It could not be told when the override ends, and waits for the inner service alone.
+/// Without a runtime, the service cannot wait for the end of the override, only for the inner service.
 #[test]
 fn service_that_waits_under_an_override_needs_no_runtime() {
     let rig = Rig::new(Policy::new());

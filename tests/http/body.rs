@@ -1,4 +1,4 @@
-//! The verdict on a response waits for its body, and the body comes through as it was sent.
+//! The outcome of a response is recorded at the end of its body. The body passes through unchanged.
 
 use std::{
     collections::VecDeque,
@@ -172,7 +172,7 @@ mod verdict {
 mod dropped {
     use super::*;
 
-    /// Clients of language models stop at `[DONE]`.
+    /// Clients of language models stop reading at `[DONE]`.
     #[tokio::test(start_paused = true)]
     async fn streams_read_to_their_last_event_close_a_half_open_breaker() {
         let provider = HealthCache::default().provider("groq");
@@ -199,7 +199,7 @@ mod dropped {
         }
     }
 
-    /// SDKs stop at an error event too.
+    /// SDKs also stop reading at an error event.
     #[tokio::test(start_paused = true)]
     async fn one_such_stream_is_no_success() {
         let provider = with_a_strike();
@@ -273,7 +273,7 @@ mod dropped {
         assert_eq!(strikes(&provider), 0);
     }
 
-    /// Of a stream that goes on.
+    /// Reads a stream to `[DONE]` while the server keeps it open.
     async fn read_to_done(provider: &Provider) {
         let (mut upstream, mut body) = stream(provider).await;
         for event in ["data: hi\n\n", "data: [DONE]\n\n"] {
@@ -286,7 +286,7 @@ mod dropped {
 mod announced {
     use super::*;
 
-    /// Proxies reset streams of HTTP/2 without an error, whatever went wrong behind them.
+    /// Proxies reset HTTP/2 streams without an error, even if the upstream failed.
     #[tokio::test(start_paused = true)]
     async fn fewer_bytes_than_announced_are_a_failure() {
         for sent in [
@@ -325,7 +325,7 @@ mod announced {
         assert_eq!(strikes(&provider), 2);
     }
 
-    /// RFC 9110 §15.3.5, §15.4.5: the length is that of another response.
+    /// RFC 9110 §15.3.5, §15.4.5: the announced length is that of another response.
     #[tokio::test(start_paused = true)]
     async fn a_response_that_has_no_content_misses_none() {
         for status in [101, 204, 205, 304] {
@@ -339,7 +339,7 @@ mod announced {
         }
     }
 
-    /// One that announces so much, whatever it has.
+    /// A body that announces `length` bytes, however many are left.
     struct Announced {
         length: u64,
         left: VecDeque<&'static str>,
@@ -369,7 +369,7 @@ mod announced {
         }
     }
 
-    /// One body after the other, with the hint of the first.
+    /// Two bodies in sequence, with the size hint of the first.
     struct Then(Announced, Channel<Bytes, io::Error>);
 
     impl Body for Then {
@@ -410,7 +410,7 @@ mod judged {
         assert_eq!(data(&mut body).await, "NE]\n\n");
         assert_eq!(strikes(&provider), 0);
 
-        // A proxy polls on, and its own caller hangs up.
+        // A proxy polls again, and then its own caller hangs up.
         assert_pending!(task::spawn(body.frame()).poll());
         drop(body);
         assert_eq!(strikes(&provider), 0);
@@ -576,7 +576,7 @@ mod judged {
         }
     }
 
-    /// Trailers are neutral, an end without any is a failure.
+    /// Trailers are neutral. An end without trailers is a failure.
     struct Lines;
 
     impl JudgeBody for Lines {
@@ -611,7 +611,7 @@ mod judged {
         })
     }
 
-    /// A stream of events that is judged, with these headers too.
+    /// A judged event stream with these additional headers.
     fn events(provider: &Provider, headers: &[(&'static str, &'static str)]) -> (Upstream, Stream) {
         let (upstream, channel) = Channel::new(8);
         let mut response = event_stream(channel);
@@ -628,7 +628,7 @@ mod judged {
 mod half_open {
     use super::*;
 
-    /// Comments keep a connection alive, of a provider that is overloaded too.
+    /// Comments keep a connection alive even if the provider is overloaded.
     #[tokio::test(start_paused = true)]
     async fn a_trial_gives_its_slot_back_at_the_first_event_of_an_event_stream() {
         let provider = half_open();
@@ -967,7 +967,7 @@ mod idle {
             assert_eq!(data(&mut body).await, "token");
         }
 
-        // Nothing is there for a reader who was long away: the silence begins now.
+        // After a long absence the reader finds no data: the silence begins now.
         advance(DAY).await;
         let mut reader = task::spawn(body.frame());
         assert_pending!(reader.poll());
@@ -1150,7 +1150,7 @@ mod over_hyper {
         }
     }
 
-    /// The body of what a server says that then hangs up.
+    /// Returns the response body of a server that sends `answer` and then hangs up.
     async fn send(answer: &'static str) -> Incoming {
         let (client, mut server) = duplex(1024);
         tokio::spawn(async move {
@@ -1205,7 +1205,7 @@ mod by_itself {
     }
 }
 
-/// A provider that trips at its third failure, and has one.
+/// A provider that trips at the third failure and has one already.
 fn with_a_strike() -> Provider {
     struck(Trip::consecutive(3))
 }
@@ -1230,7 +1230,7 @@ fn open(provider: &Provider) {
     assert_eq!(provider.health().cause, Some(Cause::Failures));
 }
 
-/// An answer of `provider` that is still being sent.
+/// A response of `provider` whose body is still being sent.
 async fn stream(provider: &Provider) -> (Upstream, Stream) {
     let (upstream, channel) = Channel::new(8);
     (upstream, respond(provider, channel).await)
@@ -1240,7 +1240,7 @@ async fn respond<B: Body>(provider: &Provider, body: B) -> HealthBody<B> {
     try_respond(provider, body).await.unwrap()
 }
 
-/// The body of a 200 of `provider`, as its caller gets it.
+/// The body of a 200 of `provider`, as its caller receives it.
 async fn try_respond<B: Body>(provider: &Provider, body: B) -> Result<HealthBody<B>, BoxError> {
     call(&HealthLayer::http(provider.clone()), body).await
 }

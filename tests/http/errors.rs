@@ -1,4 +1,4 @@
-//! The kinds of errors: what a reason is labelled with, and which errors do not count against a provider.
+//! Kinds of errors: the labels of reasons, and the errors that do not count against a provider.
 
 use std::{
     error::Error,
@@ -44,7 +44,7 @@ type RequestBody = UnsyncBoxBody<Bytes, BoxError>;
 /// A client, and the request that it sends.
 type Call = BoxCloneSyncService<(), Response<Incoming>, legacy::Error>;
 
-/// Not looked up: the clients that are given it have resolvers of their own.
+/// Never resolved: the clients that use it have their own resolvers.
 const NO_SUCH_NAME: &str = "http://does-not-exist.invalid/";
 
 mod connecting {
@@ -190,7 +190,7 @@ mod answering {
     }
 }
 
-/// What a server does to a connection without saying so is no failure where another connection serves.
+/// A connection that a server closes without notice is no failure if another connection serves the request.
 mod housekeeping {
     use super::*;
 
@@ -216,7 +216,7 @@ mod housekeeping {
         assert_is_spared(&provider);
     }
 
-    /// The server sees the head, answers, and closes with the rest unread, which resets the connection.
+    /// The server reads the head, answers, and closes with unread data, which resets the connection.
     #[tokio::test]
     async fn uploads_that_are_turned_away_early_do_not_count() {
         let picky = serve(|mut stream| async move {
@@ -288,7 +288,7 @@ mod http2 {
 
     #[tokio::test]
     async fn stream_that_the_provider_resets_is_a_reset() {
-        // What hyper's server does where its service fails.
+        // Hyper's server resets the stream if its service fails.
         let server = serve(|stream| async {
             let fails = service::service_fn(async |_| Err::<Response<Empty<Bytes>>, _>("panic"));
             conn::http2::Builder::new(TokioExecutor::new())
@@ -331,7 +331,7 @@ mod http2 {
     }
 }
 
-/// Streams that the provider says it did not process.
+/// Requests that the provider reports as not processed.
 mod unprocessed {
     use super::*;
 
@@ -544,7 +544,7 @@ mod chains {
 
     #[test]
     fn timers_of_reqwest_and_tower_http_are_timeouts() {
-        /// As reqwest prints it.
+        /// Displays the same text as reqwest's timeout.
         #[derive(Debug)]
         struct TimedOut;
 
@@ -556,7 +556,7 @@ mod chains {
 
         impl Error for TimedOut {}
 
-        /// As tower-http prints it.
+        /// Displays the same text as tower-http's timeout.
         #[derive(Debug)]
         struct TimeoutError(());
 
@@ -662,7 +662,7 @@ mod services {
         for_each_classifier(fails, assert_is_spared).await;
     }
 
-    /// Calls the service behind each of the crate's classifiers.
+    /// Checks the service behind each of the crate's classifiers.
     async fn for_each_classifier<S, B>(service: S, check: impl Fn(&Provider))
     where
         S: Service<(), Response = Response<B>> + Clone,
@@ -765,7 +765,7 @@ mod labels {
     }
 }
 
-/// What is held against the provider after one call.
+/// Makes a call that counts against the provider, and returns the recorded reason.
 async fn fault(call: Call) -> Reason {
     let provider = provider();
     let layer = HealthLayer::http(provider.clone());
@@ -779,7 +779,7 @@ fn fault_of(provider: &Provider) -> Reason {
     health.last_error.unwrap()
 }
 
-/// The kind of an error that is not held against the provider.
+/// Makes a call whose error does not count against the provider, and returns the error's kind.
 async fn spared(call: Call) -> Kind {
     let provider = provider();
     let layer = HealthLayer::http(provider.clone());
@@ -824,7 +824,7 @@ fn nameless() -> Call {
     get(client(resolver(no_such_name)), NO_SUCH_NAME)
 }
 
-/// As a connector around rustls fails: with an `InvalidData` in another `io::Error`.
+/// A call whose connector fails as rustls does: with `InvalidData` inside another `io::Error`.
 fn untrusting() -> Call {
     let untrusted = || io::Error::new(io::ErrorKind::InvalidData, "unknown issuer");
     let fails = connector(move || io::Error::other(untrusted()));
@@ -873,13 +873,13 @@ enum Protocol {
     Http2,
 }
 
-/// An address at which nobody listens.
+/// An address without a listener.
 async fn refusing() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     format!("http://{}/", listener.local_addr().unwrap())
 }
 
-/// Says this to a request, whatever it is, and no more.
+/// A server that answers a request with this text and then closes.
 async fn saying(text: &'static str) -> Server {
     serve(move |mut stream| async move {
         assert!(stream.read(&mut [0; 4096]).await.unwrap() > 0);
@@ -890,14 +890,14 @@ async fn saying(text: &'static str) -> Server {
     .await
 }
 
-/// Says this, waits until it has been read, and resets the connection.
+/// A server that sends this text, waits until the client has read it, and resets the connection.
 async fn resetting_after(text: &'static str) -> Server {
     let has_been_read = Arc::new(Notify::new());
     let notified = Arc::clone(&has_been_read);
     let server = serve(move |mut stream| {
         let notified = Arc::clone(&notified);
         async move {
-            // What a server has not read when it closes makes the close a reset.
+            // Closing with unread data resets the connection.
             assert!(stream.peek(&mut [0]).await.unwrap() > 0);
             stream.write_all(text.as_bytes()).await.unwrap();
             if !text.is_empty() {
@@ -911,7 +911,7 @@ async fn resetting_after(text: &'static str) -> Server {
     }
 }
 
-/// Answers a request over HTTP/2 with this frame, and nothing else.
+/// A server that answers an HTTP/2 request with this frame only.
 async fn sending_frame(frame: &[u8]) -> Server {
     const EMPTY_SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
     let frames = [&EMPTY_SETTINGS, frame].concat();
@@ -926,7 +926,7 @@ async fn sending_frame(frame: &[u8]) -> Server {
     .await
 }
 
-/// Answers with an empty body once it has read the request's.
+/// A server that reads the whole request and answers with an empty body.
 async fn reading_all(protocol: Protocol) -> Server {
     serve(move |stream| async move {
         let stream = TokioIo::new(stream);
@@ -934,7 +934,7 @@ async fn reading_all(protocol: Protocol) -> Server {
             request.collect().await?;
             Ok::<_, hyper::Error>(Response::new(Empty::<Bytes>::new()))
         });
-        // Requests that break off are errors here too.
+        // A request that breaks off is also an error here.
         let _ = match protocol {
             Protocol::Http1 => {
                 let connection = conn::http1::Builder::new();
@@ -995,7 +995,7 @@ impl AsRef<str> for Server {
     }
 }
 
-/// A request body whose own reader has lost its connection, as in a proxy.
+/// A request body whose own source has lost its connection, as in a proxy.
 #[derive(Default)]
 struct BreaksOff {
     has_begun: bool,
@@ -1018,7 +1018,7 @@ impl Body for BreaksOff {
     }
 }
 
-/// An error with another beneath it.
+/// An error with another as its source.
 #[derive(Debug)]
 struct Around<E>(E);
 

@@ -1,4 +1,4 @@
-//! gRPC calls are judged by their `grpc-status`, wherever it comes.
+//! gRPC calls are judged by their `grpc-status`, in the headers or in the trailers.
 
 use std::{convert::Infallible, future::ready, io, sync::Mutex, time::Duration};
 
@@ -137,7 +137,7 @@ mod without_a_code {
         assert_eq!(health(&provider), failure("no grpc-status"));
     }
 
-    /// RFC 9110 §6.4.1: whatever its body says, there is none.
+    /// RFC 9110 §6.4.1: such a response has no content, even if it has a body here.
     #[tokio::test(start_paused = true)]
     async fn a_status_without_content_is_a_failure_at_once_and_the_chain_goes_on() {
         for status in [204, 205, 304] {
@@ -301,7 +301,7 @@ mod waits {
         }
     }
 
-    /// A provider that is out of resources, and says this besides in its trailers.
+    /// A provider after a `RESOURCE_EXHAUSTED` with these additional trailers.
     async fn exhausted(named: Fields<'_>) -> Provider {
         let provider = with_a_strike();
         let trailers = [&[("grpc-status", "8")], named].concat();
@@ -310,7 +310,7 @@ mod waits {
         provider
     }
 
-    /// A `google.rpc.Status` with a code, a message, and a `RetryInfo` of so many seconds.
+    /// A `google.rpc.Status` with a code, a message, and a `RetryInfo` of this delay.
     fn retry_info(seconds: u8) -> Vec<u8> {
         let delay = [0x08, seconds];
         let info = field(1, &delay);
@@ -319,7 +319,7 @@ mod waits {
         [vec![0x08, 8], field(2, b"slow down"), detail].concat()
     }
 
-    /// A field of bytes.
+    /// A protobuf field of bytes.
     fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
         let length = u8::try_from(bytes.len()).unwrap();
         [&[number << 3 | 2, length], bytes].concat()
@@ -452,7 +452,7 @@ mod changed {
         let _ = GrpcClassifier::new().failure_on([17]);
     }
 
-    /// In the trailers.
+    /// The outcome of a response with these trailers.
     async fn judged(classifier: GrpcClassifier, trailers: Fields<'_>) -> Health {
         let provider = with_a_strike();
         let permit = provider.admit().unwrap();
@@ -577,7 +577,7 @@ mod chain {
         assert_eq!(reason.unwrap(), "connection refused");
     }
 
-    /// Why a chain goes on to the next provider after this, if it does.
+    /// The reason for which a chain tries the next provider after this response; `None` if it does not.
     async fn passed_over_for(
         respond: impl Fn() -> Result<Response<Empty<Bytes>>, BoxError> + Clone,
     ) -> Option<Reason> {
@@ -639,7 +639,7 @@ mod over_hyper {
         assert_eq!(provider.health().consecutive_failures, 2);
     }
 
-    /// An answer over HTTP/2, and who sends the rest of it.
+    /// A response over HTTP/2, and the sender of its remaining body.
     async fn serve(headers: Fields<'_>) -> (Sender<Bytes, io::Error>, Response<Incoming>) {
         let (upstream, channel) = Channel::new(8);
         let answer = Mutex::new(Some(response(200, headers, channel)));
@@ -685,7 +685,7 @@ fn failure(reason: &'static str) -> Health {
     Health::Failure(reason.into())
 }
 
-/// A provider that trips at its third failure, and has one.
+/// A provider that trips at the third failure and has one already.
 fn with_a_strike() -> Provider {
     let provider =
         HealthCache::new(policy_without_jitter().trip(Trip::consecutive(3))).provider("search");
@@ -693,7 +693,7 @@ fn with_a_strike() -> Provider {
     provider
 }
 
-/// What was heard of a provider after its strike.
+/// The outcome that a provider recorded after its strike.
 fn health(provider: &Provider) -> Health {
     let health = provider.health();
     match (health.cause, health.consecutive_failures) {
@@ -715,7 +715,7 @@ async fn stream(
     (upstream, respond(provider, Response::new(channel)).await)
 }
 
-/// The body of the provider's response, as its caller gets it.
+/// The body of the provider's response, as its caller receives it.
 async fn respond<B: Body>(provider: &Provider, response: Response<B>) -> HealthBody<B> {
     let mut response = Some(response);
     let server = service_fn(|()| ready(Ok::<_, BoxError>(response.take().unwrap())));
@@ -733,7 +733,7 @@ fn response<B>(status: u16, headers: Fields, body: B) -> Response<B> {
     response
 }
 
-/// A message, then these.
+/// A body of one message and these trailers.
 fn with_trailers(trailers: Fields) -> impl Body<Data = Bytes, Error = Infallible> + Unpin + use<> {
     let trailers = Some(Ok(fields(trailers)));
     Full::from("message").with_trailers(ready(trailers))

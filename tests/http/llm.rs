@@ -23,14 +23,14 @@ const ROLE: &str = r#"data: {"choices":[{"delta":{"role":"assistant","content":"
 const HELLO: &str = r#"data: {"choices":[{"delta":{"content":"Hello"}}]}"#;
 const DONE: &str = "data: [DONE]";
 
-/// What the judge of first tokens says of an event.
+/// The verdict of `llm::first_token` on an event.
 fn first(event: &str) -> Content {
     let text = format!("{event}\n\n");
     let mut parser = Parser::new();
     llm::first_token(&parser.read(&mut text.as_bytes()).expect("an event"))
 }
 
-/// What the judge of later events says of an event.
+/// The verdict of `llm::to_last_event` on an event.
 fn later(event: &str) -> StreamVerdict {
     let text = format!("{event}\n\n");
     let mut parser = Parser::new();
@@ -144,7 +144,7 @@ fn last_event_is_that_of_openai_or_of_anthropic() {
     assert_eq!(later(talk), StreamVerdict::Continue);
 }
 
-/// What is said of an error with this status and body.
+/// The verdict of `llm::error_body` on an error with this status and body.
 async fn verdict(status: u16, body: &'static str) -> Option<ErrorVerdict> {
     let client = service_fn(move |_: Request<()>| async move {
         let body = Full::new(Bytes::from_static(body.as_bytes()));
@@ -217,7 +217,7 @@ fn identifiers_of_an_error_contain_no_text() {
     assert_eq!(ApiError::in_body(r#"{"errors":[]}"#), None);
 }
 
-/// What a client reads of a response with these headers and this body.
+/// The body that a client reads of a response with these headers and this body.
 async fn delivered(media_type: &str, coding: &str, body: &'static str) -> Bytes {
     let response = Response::builder()
         .header("content-type", media_type)
@@ -255,7 +255,7 @@ async fn what_is_no_event_stream_or_compressed_is_delivered_unchanged() {
     }
 }
 
-/// What the breaker of an account records of a call with this result.
+/// The state and the failures of an account's breaker after a call with this result.
 async fn account_after(result: Result<(u16, &'static str), ErrorKind>) -> (State, u32) {
     let client = service_fn(move |_: Request<()>| async move {
         let (status, body) = result.map_err(io::Error::from)?;

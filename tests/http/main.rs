@@ -1,4 +1,4 @@
-//! HTTP and gRPC: what counts as a failure, the bodies of requests and responses, and what a server answers.
+//! HTTP and gRPC: what counts as a failure, request and response bodies, and the responses of a server.
 #![cfg(feature = "http")]
 
 mod body;

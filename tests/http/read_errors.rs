@@ -1,4 +1,4 @@
-//! The beginning of an error's body is read for what the status does not say, and handed on untouched.
+//! The beginning of an error's body is read for details that the status lacks, and passed on unchanged.
 
 use std::{
     collections::VecDeque,
@@ -34,7 +34,7 @@ use crate::cache_without_jitter;
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// What a language model's API says in an error's body, and what follows for a provider with one strike.
+/// Error bodies of language model APIs, and their effect on a provider with one strike.
 mod verdicts {
     use super::*;
 
@@ -102,7 +102,7 @@ mod verdicts {
         assert_eq!(provider.health().state, State::Closed);
     }
 
-    /// The body of an error can say that nothing is wrong: then its end is the success.
+    /// A verdict can make an error a success, which is recorded at the end of its body.
     #[tokio::test(start_paused = true)]
     async fn error_that_is_none_is_a_success_at_the_end_of_its_body() {
         let layer = ReadErrorsLayer::new(|_| ErrorVerdict::new().outcome(Outcome::Success));
@@ -149,7 +149,7 @@ mod verdicts {
 mod chains {
     use super::*;
 
-    /// A prompt that is too long for one model goes to the next, and is no strike.
+    /// A prompt that is too long for one model goes to the next, without a strike.
     #[tokio::test(start_paused = true)]
     async fn answered_can_go_on() {
         let cache = HealthCache::default();
@@ -384,7 +384,7 @@ mod reading {
     }
 }
 
-/// As an application would judge the API of a language model.
+/// A layer that judges a language model's API as an application would.
 fn judging() -> ReadErrorsLayer<impl Fn(&ErrorResponse<'_>) -> ErrorVerdict + Clone> {
     ReadErrorsLayer::new(|error| {
         let says = |code| error.body.contains(code);
@@ -402,7 +402,7 @@ fn judging() -> ReadErrorsLayer<impl Fn(&ErrorResponse<'_>) -> ErrorVerdict + Cl
     })
 }
 
-/// Says nothing, and counts how often it was asked.
+/// A layer without verdicts, and the number of its calls.
 fn counting() -> (
     impl Fn() -> usize,
     ReadErrorsLayer<impl Fn(&ErrorResponse<'_>) -> ErrorVerdict + Clone>,
@@ -425,7 +425,7 @@ fn struck() -> Provider {
     provider
 }
 
-/// What comes through the layer.
+/// The response after the layer.
 async fn send<F, B>(layer: &ReadErrorsLayer<F>, answer: Response<B>) -> Response<PeekBody<B>>
 where
     F: Fn(&ErrorResponse<'_>) -> ErrorVerdict + Clone,
@@ -436,7 +436,7 @@ where
     layer.layer(server).oneshot(()).await.unwrap()
 }
 
-/// What comes through the layer and a `HealthLayer` around it.
+/// The response after the layer and a `HealthLayer` around it.
 async fn call<F, B>(
     provider: &Provider,
     layer: &ReadErrorsLayer<F>,
@@ -478,7 +478,7 @@ where
     String::from_utf8(body.to_bytes().into()).unwrap()
 }
 
-/// All frames to the end.
+/// All frames of a body.
 async fn frames(response: Response<PeekBody<Script>>) -> Vec<Step> {
     let mut body = response.into_body();
     let mut frames = Vec::new();
@@ -492,7 +492,7 @@ async fn frames(response: Response<PeekBody<Script>>) -> Vec<Step> {
     frames
 }
 
-/// What a body does next.
+/// A step of a scripted body.
 #[derive(Clone, Debug, PartialEq)]
 enum Step {
     Wait(Duration),
@@ -517,7 +517,7 @@ fn reset() -> Step {
     Step::Reset
 }
 
-/// A body that does one step after the other. It must not be polled after its end.
+/// A body that follows a script. It must not be polled after its end.
 struct Script {
     steps: VecDeque<Step>,
     waiting: Option<Pin<Box<Sleep>>>,

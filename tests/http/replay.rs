@@ -1,4 +1,4 @@
-//! Request bodies that are read before they are sent, so that a request can be sent again: scenario 48.
+//! Request bodies that are read before they are sent, so that a request can be repeated: scenario 48.
 
 use std::{
     convert::Infallible,
@@ -358,7 +358,7 @@ mod again {
         StatusClassifier,
     >;
 
-    /// Providers that are called as what they do, and what they have seen of requests.
+    /// A chain of providers, each named after its response, and the bodies that they received.
     fn chain_of<const N: usize>(
         manners: [&'static str; N],
     ) -> (Chain, Arc<Mutex<Vec<Vec<String>>>>) {
@@ -462,7 +462,7 @@ mod over_sockets {
         })
     }
 
-    /// Reads a part of a request, and hangs up.
+    /// A server that reads part of a request and hangs up.
     async fn breaking_off() -> String {
         serve(|mut stream| async move {
             stream.read_exact(&mut [0; 10_000]).await.unwrap();
@@ -470,7 +470,7 @@ mod over_sockets {
         .await
     }
 
-    /// Answers with the request's body, and with its length and checksum as they came.
+    /// A server that answers with the request's body, and with its length and checksum as headers.
     async fn echoing() -> String {
         serve(|stream| async move {
             let echo = service::service_fn(async |request: Request<Incoming>| {
@@ -511,7 +511,7 @@ fn replaying<S>(inner: S) -> Replay<S> {
     ReplayLayer::up_to(10).layer(inner)
 }
 
-/// The request as the inner service gets it.
+/// The request that the inner service receives.
 async fn sent<B>(request: Request<B>) -> Request<ReplayBody>
 where
     B: Body<Error: Into<BoxError>>,
@@ -521,7 +521,7 @@ where
     service.oneshot(request).await.unwrap()
 }
 
-/// The error of a request that must not reach the inner service, nor wait for more of the body.
+/// The error of a request that neither reaches the inner service nor waits for more of the body.
 fn refused(request: Request<Frames>) -> ReplayError {
     let unreachable = service_fn(|_| -> std::future::Ready<Result<(), Infallible>> {
         panic!("a request was sent")
@@ -530,7 +530,7 @@ fn refused(request: Request<Frames>) -> ReplayError {
     *assert_ready!(refused).unwrap_err().downcast().unwrap()
 }
 
-/// What comes of a body, in order.
+/// The frames of a body, as texts.
 async fn frames_of(mut body: ReplayBody) -> Vec<String> {
     let mut frames = Vec::new();
     while let Some(frame) = body.frame().await {
@@ -549,10 +549,10 @@ fn checksum() -> HeaderMap {
     HeaderMap::from_iter([("checksum".parse().unwrap(), "7".parse().unwrap())])
 }
 
-/// A body that cannot be cloned, and whose frames are sent by the test.
+/// A body that is not `Clone`, and whose frames are sent by the test.
 struct Frames {
     receiver: mpsc::UnboundedReceiver<io::Result<Frame<Bytes>>>,
-    /// The least that is said to be still to come.
+    /// The lower bound of the size hint.
     announced: u64,
 }
 

@@ -1,4 +1,4 @@
-//! HTTP answers as verdicts on health, the times that providers name, and checks that send requests.
+//! The outcomes of HTTP responses, the retry times that providers name, and checks that send requests.
 
 use std::{
     convert::Infallible,
@@ -43,7 +43,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
-/// What the two columns of the table say of a status.
+/// The table's two columns for one status.
 type Row = (Health, Advance);
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -61,7 +61,7 @@ enum Advance {
     No,
 }
 
-/// A chain whose layers and whose own rule have one table.
+/// The chain's layers and its advance rule share one table.
 #[tokio::test(start_paused = true)]
 async fn guarded_provider_is_judged_by_the_table_of_its_chain() {
     let cache = HealthCache::default();
@@ -282,7 +282,7 @@ mod table {
         }
     }
 
-    /// What an answer does to a provider that has one strike and trips at the third.
+    /// The effect of a response on a provider that trips at the third failure and has one already.
     async fn health(classifier: &StatusClassifier, status: u16) -> Health {
         let provider = HealthCache::new(Policy::new().trip(Trip::consecutive(3))).provider("groq");
         provider.mark_unhealthy("a strike");
@@ -462,7 +462,7 @@ async fn a_429_that_names_no_time_opens_for_the_default_wait() {
     }
 }
 
-/// With a backoff that grows, a provider that throttles without naming a time is called less and less.
+/// With a growing backoff, a provider that throttles without a retry time gets fewer and fewer calls.
 #[tokio::test(start_paused = true)]
 async fn a_429_that_names_no_time_can_be_fatal() {
     let backoff = Backoff::exponential(MINUTE, HOUR);
@@ -513,7 +513,7 @@ async fn a_time_shorter_than_the_backoff_does_not_shorten_it() {
     assert_eq!(provider.health().retry_in, Some(MINUTE));
 }
 
-/// GitHub, among others, answers 403 to what is too much.
+/// Some APIs, for example GitHub's, answer 403 when a rate limit is exceeded.
 #[tokio::test(start_paused = true)]
 async fn a_403_that_names_a_time_throttles() {
     let classifiers = [
@@ -548,7 +548,7 @@ fn a_403_that_names_a_time_can_be_judged_otherwise() {
     assert!(!returned.advances(head.status, &head.headers));
 }
 
-/// A provider that tells of a pause of no time is called no oftener than one that names none.
+/// A retry time of zero leads to no more calls than none.
 #[tokio::test(start_paused = true)]
 async fn a_pause_of_no_time_is_a_pause_all_the_same() {
     let unnamed = calls_in_a_minute(&[]).await;
@@ -561,7 +561,7 @@ async fn a_pause_of_no_time_is_a_pause_all_the_same() {
     }
 }
 
-/// Of 20 callers, each of which calls ten times a second.
+/// The calls in a minute of 20 callers, each of which tries ten times a second.
 async fn calls_in_a_minute(headers: &'static [(&str, &str)]) -> usize {
     let (_, layer) = guarded("groq");
     let calls = Arc::new(AtomicUsize::new(0));
@@ -589,7 +589,7 @@ async fn calls_in_a_minute(headers: &'static [(&str, &str)]) -> usize {
     calls.load(Ordering::Relaxed)
 }
 
-/// Headers whose unit is the provider's own choice are read where it is said whose they are.
+/// Headers with a provider-specific unit are read by that provider's function in `retry_hint`.
 mod hints {
     use super::*;
 
@@ -638,7 +638,7 @@ mod hints {
                 ],
                 None,
             ),
-            // GitHub's.
+            // GitHub.
             (
                 &[
                     ("x-ratelimit-remaining", "0"),
@@ -780,7 +780,7 @@ mod hints {
     }
 }
 
-/// The last answer that a quota allows is served, and the next call goes elsewhere.
+/// A success that uses up a quota is served, and the next call goes to another provider.
 #[tokio::test(start_paused = true)]
 async fn a_success_that_uses_a_quota_up_is_served_and_the_next_call_goes_elsewhere() {
     let cache = cache_without_jitter();
@@ -942,7 +942,7 @@ mod check {
         let _ = HttpCheck::<_, String>::get(server(200), uri()).expect(990..=1000);
     }
 
-    /// Its runs can be spawned, and need no reference to it.
+    /// Runs can be spawned: they do not borrow the check.
     #[tokio::test]
     async fn a_run_outlives_the_check() {
         let check = HttpCheck::get(server(204), uri()).expect([204]);
@@ -990,7 +990,7 @@ mod check {
         assert!(health.not_before.unwrap() >= 60 * MINUTE);
     }
 
-    /// A refusal beneath is none of the provider's.
+    /// A refusal by an inner layer does not count against the provider.
     #[tokio::test(start_paused = true)]
     async fn a_functional_check_that_is_refused_on_this_side_counts_for_nothing() {
         let service = service_fn(|_: Request<String>| {
@@ -1019,7 +1019,7 @@ mod check {
         ] {
             let service = service_fn(|_: Request<String>| {
                 let (sender, body) = Channel::<Bytes>::new(1);
-                // For ever.
+                // The body stays open forever.
                 std::mem::forget(sender);
                 ready(Ok::<_, Infallible>(Response::new(body)))
             });
@@ -1046,7 +1046,7 @@ mod check {
         assert_eq!(after(check).await.last_error.unwrap(), "broken off");
     }
 
-    /// Proxies end a body that breaks off as if it were whole.
+    /// Proxies end a truncated body as if it were complete.
     #[tokio::test(start_paused = true)]
     async fn a_functional_check_whose_body_is_shorter_than_announced_has_failed() {
         let service = service_fn(|_: Request<String>| {
@@ -1069,7 +1069,7 @@ mod check {
         }
     }
 
-    /// A body that is said to be of this length.
+    /// A body that announces this length.
     struct Announced(u64, Full<Bytes>);
 
     impl Body for Announced {
@@ -1088,7 +1088,7 @@ mod check {
         }
     }
 
-    /// To a server that answers each with a body of this length.
+    /// The number of connections that ten checks open to a server whose bodies have this length.
     async fn connections_of_ten_checks(length: usize) -> usize {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -1121,7 +1121,7 @@ mod check {
         connections.load(Ordering::Relaxed)
     }
 
-    /// What is made of a check by a provider that two calls have opened.
+    /// The health of a provider that two calls have opened, after this check.
     async fn after(check: Check) -> ProviderHealth {
         let cache = HealthCache::default();
         let provider = cache.provider("a");
@@ -1162,7 +1162,7 @@ fn trip(provider: &Provider) {
     provider.mark_unhealthy("connection refused");
 }
 
-/// A call through `layer` to a server that answers so, and its body, read to the end.
+/// Makes a call through `layer` to a server with this response, and reads the body to its end.
 async fn call(
     layer: &HealthLayer<StatusClassifier>,
     status: u16,

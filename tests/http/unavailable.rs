@@ -1,4 +1,4 @@
-//! What a server answers whose providers cannot: the status, when to come back, and how much is told.
+//! Responses of a server whose providers are unavailable: the status, the retry time, and the details shown.
 
 use std::{future::ready, io, time::Duration};
 
@@ -39,7 +39,7 @@ mod grpc {
         assert_eq!(headers[CONTENT_TYPE], "application/grpc");
         assert_eq!(headers["grpc-status"], "14");
         assert_eq!(headers["grpc-message"], "circuit open");
-        // Of 39,499.999 ms.
+        // 39,499.999 ms, rounded up.
         assert_eq!(headers["grpc-retry-pushback-ms"], "39500");
         assert_eq!(headers.len(), 4);
     }
@@ -91,7 +91,7 @@ mod chains {
         chain.chain = chain.chain.when_exhausted(Exhausted::Fail);
         let response = unavailable_response(&*chain.fails().await);
         assert_eq!(response.status(), 503);
-        // Of 39.5 s.
+        // 39.5 s, rounded up.
         assert_eq!(response.headers()[RETRY_AFTER], "40");
         assert_eq!(response.headers()[CONTENT_TYPE], "application/json");
         assert_eq!(
@@ -380,7 +380,7 @@ mod texts {
 
 type Stack = BoxCloneSyncService<Request<()>, Response<()>, BoxError>;
 
-/// What a provider does with every request.
+/// The response of a provider to every request.
 #[derive(Clone, Copy)]
 enum Answer {
     Status(u16),

@@ -1,4 +1,4 @@
-//! What the layer makes of calls: who judges them, what the caller receives, what is remembered.
+//! Calls through the layer: how they are judged, what the caller receives, and what the provider records.
 
 use std::{
     cell::Cell,
@@ -112,7 +112,7 @@ async fn refusals_are_no_failures() {
 async fn force_holds_where_calls_are_timed_too() {
     let timed = Trip::consecutive(2).cancelled_after(Duration::from_secs(5));
     let cache = HealthCache::new(Policy::new().trip(timed));
-    // So many that the state of some has never changed before.
+    // Many providers, because the state of some must never have changed before.
     for number in 0..100 {
         let provider = cache.provider(number.to_string());
         let mut client = HealthLayer::new(provider.clone()).layer(echo());
@@ -171,7 +171,7 @@ async fn closure_decides_over_answers() {
     assert_eq!(health.retry_in, Some(Duration::from_secs(7)));
 }
 
-/// The service that the layer wraps tells the closure's types, unless its body needs them earlier.
+/// The wrapped service determines the closure's types, unless its body needs them earlier.
 #[tokio::test(start_paused = true)]
 async fn closure_without_annotations_finds_its_types() {
     let layer = HealthLayer::new(provider()).classify_with(|result| match result {
@@ -265,7 +265,7 @@ async fn released_slot_is_free_while_its_verdict_is_to_come() {
     assert_eq!(provider.health().state, State::Open);
 }
 
-// Calls that do not end, or end badly.
+// Calls that never end, are cancelled, or panic.
 
 /// Rule 11; scenario 45.
 #[tokio::test(start_paused = true)]
@@ -300,7 +300,7 @@ async fn calls_cancelled_late_are_failures_where_the_policy_says_so() {
     assert_eq!(provider.health().state, State::Open);
 }
 
-/// Rule 11: what has a verdict is not cancelled any more.
+/// Rule 11: a call with a verdict is not cancelled.
 #[tokio::test(start_paused = true)]
 async fn long_calls_that_end_are_not_cancelled() {
     let limit = Duration::from_secs(10);
@@ -367,7 +367,7 @@ async fn service_that_fails_to_become_ready_trips() {
     refusal(&layer).await;
 }
 
-// One breaker, however it is wrapped.
+// One breaker in many stacks.
 
 /// Rule 12; scenario 15.
 #[tokio::test(start_paused = true)]
@@ -390,7 +390,7 @@ async fn layers_of_one_provider_share_a_breaker_and_those_of_others_do_not() {
     other.oneshot("hi").await.unwrap();
 }
 
-/// Rule 12: a router that layers what was layered already must not make two failures of one.
+/// Rule 12: a router that adds a layer to services that have one must not count each failure twice.
 #[tokio::test(start_paused = true)]
 async fn failure_of_a_provider_layered_twice_in_one_stack_counts_once() {
     let provider = provider();
@@ -405,7 +405,7 @@ async fn failure_of_a_provider_layered_twice_in_one_stack_counts_once() {
     assert_eq!(provider.health().state, State::Open);
 }
 
-/// A call that yields is still inside its layer when it goes on, as a retry between the two layers is.
+/// A call that yields is still inside its layer when it resumes, like a retry between the two layers.
 #[tokio::test(start_paused = true)]
 async fn call_that_yields_stays_inside_its_layer() {
     let provider = provider();
@@ -424,7 +424,7 @@ async fn call_that_yields_stays_inside_its_layer() {
     assert_eq!(provider.health().state, State::Closed);
 }
 
-/// Rules 3 and 12: a model that is served by a host, which is called through a router of the model's own.
+/// Rules 3 and 12: a host serves a model, and the model's own router calls the host.
 #[tokio::test(start_paused = true)]
 async fn provider_layered_again_beneath_another_counts_once_and_comes_back() {
     let cache = HealthCache::default();
@@ -441,7 +441,7 @@ async fn provider_layered_again_beneath_another_counts_once_and_comes_back() {
     assert_eq!(model.health().state, State::Closed);
 }
 
-/// Scenario 20: the trial's own slot is taken, by the outer layer, so that the inner one is not healthy.
+/// Scenario 20: the outer layer holds the only slot, so the provider looks unhealthy to the inner layer.
 #[tokio::test(start_paused = true)]
 async fn trial_waits_inside_its_layer_for_a_service_that_is_not_ready() {
     let provider = provider();
@@ -465,7 +465,7 @@ async fn trial_waits_inside_its_layer_for_a_service_that_is_not_ready() {
     assert_eq!(provider.health().state, State::Closed);
 }
 
-/// Nested layers of different providers each judge for themselves; a refusal beneath says nothing above.
+/// Nested layers of different providers judge separately; an inner refusal does not count for the outer provider.
 #[tokio::test(start_paused = true)]
 async fn refusal_of_another_provider_beneath_is_no_failure() {
     let cache = HealthCache::default();
@@ -492,7 +492,7 @@ async fn provider_layered_twice_in_one_stack_comes_back() {
     assert_eq!(provider.health().state, State::Closed);
 }
 
-/// A breaker uses what was another's before, and calls of that one may still be running.
+/// Breakers reuse the slots of removed ones, whose calls may still be running.
 #[tokio::test(start_paused = true)]
 async fn call_of_a_provider_that_is_gone_is_not_around_the_calls_of_the_next() {
     let cache = HealthCache::default();
@@ -515,7 +515,6 @@ async fn call_of_a_provider_that_is_gone_is_not_around_the_calls_of_the_next() {
     assert!(!cache.is_healthy("inner"));
 }
 
-/// However many are between them.
 #[tokio::test(start_paused = true)]
 async fn layer_knows_that_it_is_inside_another_at_any_depth() {
     type Boxed = BoxCloneSyncService<&'static str, &'static str, BoxError>;
@@ -560,7 +559,7 @@ async fn service_shows_whose_it_is_and_what_it_wraps() {
     assert_eq!(service.into_inner(), "inner!");
 }
 
-// Finding an error.
+// Finding errors.
 
 #[tokio::test(start_paused = true)]
 async fn refusal_is_found_beneath_every_wrapper() {
@@ -621,7 +620,7 @@ async fn refusal_is_found_beneath_64_sources() {
     assert!(error::find::<CircuitOpen>(&*error).is_some());
 }
 
-/// Sources that lead back to themselves, as sources, in an `io::Error` or shared.
+/// Sources that lead back to themselves: as a source, in an `io::Error`, or shared.
 #[tokio::test]
 async fn cyclic_sources_end() {
     let (done, ended) = std::sync::mpsc::channel();
@@ -672,7 +671,7 @@ async fn refusal_is_found_through_a_timeout_and_a_buffer() {
     assert!(error::find::<CircuitOpen>(&*error).is_some());
 }
 
-/// A buffer shares the error that ended its worker among all its callers.
+/// A buffer shares the error that ended its worker with all callers.
 #[tokio::test(start_paused = true)]
 async fn readiness_error_is_found_in_what_a_dead_buffer_says() {
     let provider = provider();
@@ -702,7 +701,7 @@ fn handles_are_debug_clone_send_and_sync() {
     is_handle::<CircuitOpen>();
 }
 
-/// With every feature, since one that a dependency adds must break nobody.
+/// Checked with every feature, because a feature that a dependency enables must not break a caller.
 #[test]
 fn permit_and_what_callers_get_are_unwind_safe() {
     fn assert<T: UnwindSafe + RefUnwindSafe>() {}
@@ -720,7 +719,7 @@ fn future_is_as_movable_as_what_it_wraps() {
     is_movable::<ResponseFuture<Ready<Result<(), Infallible>>, ErrorsAsFailures>>();
 }
 
-/// Five words: a permit, which knows its provider, its epoch, its slot and perhaps its start.
+/// Five words for the permit: its provider, epoch, slot, and possibly its start.
 #[cfg(target_pointer_width = "64")]
 #[test]
 fn future_is_at_most_forty_bytes_larger_than_what_it_wraps() {
@@ -742,7 +741,7 @@ fn debug_asks_nothing_of_the_closure() {
 
 // Helpers.
 
-/// The verdict comes when the caller is done with the answer, as with a body.
+/// Hands the permit to the caller inside the response, as a body does.
 #[derive(Clone, Debug)]
 struct PermitInResponse;
 
@@ -775,7 +774,7 @@ impl Error for Because {
     }
 }
 
-/// It is the source of itself.
+/// An error that is its own source.
 #[derive(Debug)]
 struct Cyclic;
 
@@ -791,7 +790,7 @@ impl Error for Cyclic {
     }
 }
 
-/// It wraps what it was given, which may be a pointer to itself.
+/// An error around a shared one, which may be itself.
 #[derive(Debug)]
 struct Knot(OnceLock<Arc<dyn Error + Send + Sync>>);
 
@@ -839,7 +838,7 @@ fn hanging() -> impl Service<(), Response = (), Error = io::Error, Future = Pend
     service_fn(|()| pending())
 }
 
-/// Answers after the time that it is asked for.
+/// Answers after the requested time.
 fn slow() -> impl Service<Duration, Response = (), Error = Infallible> {
     service_fn(async |wait| {
         sleep(wait).await;

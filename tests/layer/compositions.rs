@@ -1,4 +1,4 @@
-//! The layer among tower's other middleware: an outage is contained, and ends, in every stack.
+//! The layer among tower's other middleware: every stack contains an outage and recovers from it.
 
 use std::{
     future::{Ready, pending, ready},
@@ -50,7 +50,7 @@ use crate::outage::{OPEN_WINDOW, half_open, trip};
 const TIMEOUT: Duration = Duration::from_secs(3);
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-// One outage, from the first failure to the first answer.
+// An outage, from the first failure to the first success.
 
 #[tokio::test(start_paused = true)]
 async fn recommended_stack_contains_an_outage() {
@@ -87,7 +87,7 @@ async fn stack_over_a_boxed_client_contains_an_outage() {
     .await;
 }
 
-/// Scenario 20: the buffer's worker lives on.
+/// Scenario 20: the buffer's worker survives.
 #[tokio::test(start_paused = true)]
 async fn stack_behind_a_buffer_contains_an_outage() {
     assert_outage_is_contained(|provider, client| {
@@ -191,7 +191,7 @@ async fn requests_and_futures_that_are_not_send_pass_through_the_stack() {
     assert!(Rc::ptr_eq(&response.unwrap(), &request));
 }
 
-// A client that hangs.
+// Clients that hang.
 
 #[tokio::test(start_paused = true)]
 async fn timeout_inside_the_layer_is_a_failure() {
@@ -255,7 +255,7 @@ async fn refused_calls_give_back_the_slots_of_the_limit_outside() {
     }
 }
 
-// What others make of readiness.
+// Middleware that depends on readiness.
 
 /// Scenario 20.
 #[tokio::test(start_paused = true)]
@@ -343,7 +343,7 @@ async fn sick_shard_does_not_hold_up_the_others() {
     assert!(well_handle.poll_request().is_ready());
 }
 
-// Why the order is as it is.
+// The order of layers.
 
 #[tokio::test(start_paused = true)]
 async fn load_that_is_shed_inside_the_layer_says_nothing_of_the_provider() {
@@ -401,7 +401,7 @@ async fn client_that_connects_within_a_time_of_its_own_is_seen_to_fail() {
     assert_refused(call(&mut stack).await);
 }
 
-// A client of real sockets.
+// Real sockets.
 
 #[tokio::test]
 async fn outage_of_a_server_that_hangs_up_is_contained() {
@@ -461,7 +461,7 @@ fn over_sockets(provider: &Provider, timeout: Duration) -> Recommended<HyperClie
         .service(client)
 }
 
-/// The layer and a timeout around a client that connects when it is asked whether it is ready.
+/// The layer and a timeout around a client that connects in `poll_ready`.
 fn connecting_by<M>(connect: M, provider: &Provider) -> Health<Timeout<Reconnect<M, ()>>>
 where
     M: Service<(), Response = Backend, Error: Into<BoxError>>,
@@ -476,7 +476,7 @@ fn hanging() -> impl Service<(), Response = Backend, Error = io::Error, Future: 
     service_fn(|()| pending())
 }
 
-/// Tries each call up to four times, unless it was refused.
+/// Retries each call up to three times, unless it was refused.
 #[derive(Clone)]
 struct UnlessOpen {
     retries_left: u32,
@@ -509,7 +509,7 @@ impl<Req: Clone, Res> Policy<Req, Res, BoxError> for UnlessOpen {
     }
 }
 
-/// What most callers do with a service that they share.
+/// Clones the service for each call, as most callers do with a shared one.
 fn cloned_for_each_call<S>(
     service: S,
 ) -> impl Service<&'static str, Response = S::Response, Error = S::Error>
@@ -519,7 +519,7 @@ where
     service_fn(move |request| service.clone().oneshot(request))
 }
 
-/// Takes a stack through an outage of its client: only the calls that trip reach it, and one trial.
+/// Takes a stack through an outage of its client, and asserts that only the calls that trip and one trial reach it.
 async fn assert_outage_is_contained<S>(build: impl FnOnce(Provider, Backend) -> S)
 where
     S: Service<&'static str, Response = &'static str, Error = BoxError>,
@@ -595,7 +595,7 @@ impl Service<&'static str> for Backend {
     }
 }
 
-/// A server on a real socket, whose manner of answering can be changed.
+/// A server on a real socket, whose behaviour can be changed.
 struct Server {
     address: SocketAddr,
     manner: Arc<Mutex<Manner>>,

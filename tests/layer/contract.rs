@@ -1,4 +1,4 @@
-//! What tower asks of a service, and what this one promises beyond it: one test a law.
+//! The tower contract and the layer's further guarantees: one test for each.
 
 use std::{
     cell::Cell,
@@ -233,7 +233,7 @@ async fn readiness_error_that_arose_on_this_side_frees_the_trial_s_slot() {
     assert!(stack.provider.is_healthy());
 }
 
-/// Nothing could tell when the override ends.
+/// Without a runtime, the service cannot wait for the end of the override.
 #[test]
 fn readiness_of_a_forced_provider_needs_no_timer() {
     let mut stack = Stack::new();
@@ -268,7 +268,7 @@ async fn pending_readiness_is_passed_on_with_its_waker() {
     assert_ready_ok!(stack.service.poll_ready());
 }
 
-/// Whoever waits for a service that hangs learns at once that its calls are refused from now on.
+/// A caller that waits for a hanging service learns at once that its calls are refused from now on.
 #[tokio::test(start_paused = true)]
 async fn caller_who_waits_for_readiness_is_woken_when_the_breaker_opens() {
     let mut stack = Stack::new();
@@ -280,7 +280,7 @@ async fn caller_who_waits_for_readiness_is_woken_when_the_breaker_opens() {
     assert_ready_ok!(stack.service.poll_ready());
 }
 
-/// Nothing but the passing of time tells that an override has ended.
+/// Only the passing of time ends the override, so a timer must wake the caller.
 #[tokio::test(start_paused = true)]
 async fn caller_who_waits_for_readiness_is_woken_when_an_override_ends_over_an_open_breaker() {
     let mut stack = Stack::new();
@@ -297,7 +297,7 @@ async fn caller_who_waits_for_readiness_is_woken_when_an_override_ends_over_an_o
     assert_ready_ok!(stack.service.poll_ready());
 }
 
-/// A balancer asks again just before it calls, to find a connection that has died since.
+/// A balancer polls again just before it calls, to detect a connection that has closed since.
 #[tokio::test(start_paused = true)]
 async fn inner_service_that_is_no_longer_ready_shows_when_asked_again() {
     let mut stack = Stack::new();
@@ -628,7 +628,7 @@ fn of_a_thousand_calls_from_many_threads_in_half_open_one_reaches_the_service() 
                     for service in &mut services {
                         assert_ready_ok!(service.poll_ready());
                     }
-                    // From here on every one of the thousand has seen a free slot.
+                    // All of the thousand have seen a free slot by now.
                     all_are_ready.wait();
                     let calls = services.iter_mut().map(|service| service.call(()));
                     let mut calls: Vec<_> = calls.map(task::spawn).collect();
@@ -645,10 +645,10 @@ fn of_a_thousand_calls_from_many_threads_in_half_open_one_reaches_the_service() 
     assert_eq!(reached.into_inner(), 1);
 }
 
-// What is asked of the user's types.
+// Bounds on the user's types.
 
-/// Nothing but what tower needs: the request is not `Send`, the service neither `Send`, `Clone` nor
-/// `'static`, the future not `Send`, the classifier neither `Send` nor `'static`.
+/// Only tower's bounds: the request is not `Send`, the service not `Send`, `Clone` or `'static`, the future not `Send`, and
+/// the classifier not `Send` or `'static`.
 #[tokio::test(start_paused = true)]
 async fn user_types_need_not_be_send_clone_or_static() {
     struct Echo<'a> {
@@ -694,7 +694,7 @@ async fn user_types_need_not_be_send_clone_or_static() {
 
 // Helpers.
 
-/// A mock service, how often it was polled and called, and its guard.
+/// A mock service inside the layer, with counts of its polls and calls.
 struct Stack {
     provider: Provider,
     service: Spawn<Health<Tallied<Mock<&'static str, &'static str>>>>,
@@ -760,7 +760,7 @@ impl<S: Service<Req>, Req> Service<Req> for Tallied<S> {
     }
 }
 
-/// In tower's own words.
+/// Asserts that `call` panics with tower's message.
 fn assert_panics_for_want_of_readiness<T>(call: impl FnOnce() -> T) {
     let Err(said) = catch_unwind(AssertUnwindSafe(call)) else {
         panic!("a call without readiness did not panic");
@@ -771,7 +771,7 @@ fn assert_panics_for_want_of_readiness<T>(call: impl FnOnce() -> T) {
     );
 }
 
-/// Calls `service` as a trial that panics, and sees that the next trial is admitted after the pause.
+/// Calls `service` as a trial that panics, and asserts that the next trial is admitted after the pause.
 async fn assert_panic_frees_the_slot<S, C>(service: S, classifier: C)
 where
     S: Service<(), Response = (), Error: Into<BoxError>>,
@@ -794,13 +794,13 @@ where
     assert!(provider.is_healthy());
 }
 
-/// The refusal with which `response` ends at once.
+/// Returns the refusal with which `response` ends at once.
 fn refused<T: fmt::Debug>(response: impl Future<Output = Result<T, BoxError>>) -> CircuitOpen {
     let error = assert_ready_err!(task::spawn(response).poll());
     *error.downcast().unwrap()
 }
 
-/// Polls each call once.
+/// Polls each call once, and returns how many are refused.
 fn count_refused<T>(calls: &mut [task::Spawn<impl Future<Output = Result<T, BoxError>>>]) -> usize {
     let answers = calls.iter_mut().map(task::Spawn::poll);
     answers.filter(is_refusal).count()

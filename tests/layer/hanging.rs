@@ -1,4 +1,4 @@
-//! Calls that hang: judged when their limit has passed, and released when the breaker opens.
+//! Hanging calls: judged when their limit has passed, and released when the breaker opens.
 
 use std::{
     future::{pending, poll_fn},
@@ -40,7 +40,7 @@ fn releasing() -> Policy {
 
 type Future = dyn std::future::Future<Output = Result<&'static str, BoxError>> + Send;
 
-/// A call in flight, which `answer` ends.
+/// A call in flight, which `answer` can end.
 struct Call {
     future: Spawn<Pin<Box<Future>>>,
     answer: Option<oneshot::Sender<io::Result<&'static str>>>,
@@ -427,7 +427,7 @@ mod released {
         call.assert_waits();
     }
 
-    /// A slot is used again after its provider is gone.
+    /// A new provider reuses the slot of one that is gone.
     #[tokio::test(start_paused = true)]
     async fn call_of_a_provider_that_is_gone_is_not_released_by_the_next() {
         let mut call = {
@@ -487,7 +487,7 @@ mod released {
         }
     }
 
-    /// No timer is needed.
+    /// A release needs no timer.
     #[test]
     fn works_without_a_runtime() {
         let rig = Rig::new(releasing());

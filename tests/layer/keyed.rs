@@ -1,4 +1,4 @@
-//! One client, many providers, a breaker each: found by a key of the request, and only so many of them.
+//! One client of many providers, each with its own breaker: found by a key of the request, and bounded in number.
 
 use std::{
     cell::Cell,
@@ -33,7 +33,7 @@ const OPEN_WINDOW: Duration = Duration::from_secs(60);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
-// A breaker each.
+// Separate breakers.
 
 #[tokio::test(start_paused = true)]
 async fn one_that_is_down_leaves_the_others_untouched() {
@@ -89,7 +89,7 @@ async fn clones_and_layers_of_one_cache_share_the_breakers() {
     let mut first = layer.layer(service_fn(send));
     let mut clone = first.clone();
     let mut layered_again = layer.layer(service_fn(send));
-    // Each has called it while it was well.
+    // Each service has called it while it was healthy.
     succeed(&mut first, "a").await;
     succeed(&mut clone, "a").await;
     succeed(&mut layered_again, "a").await;
@@ -295,7 +295,7 @@ async fn classifier_judges() {
     succeed(&mut client, "a").await;
 }
 
-// Removed ones.
+// Removed providers.
 
 #[tokio::test(start_paused = true)]
 async fn removed_one_is_new_to_every_clone() {
@@ -334,7 +334,7 @@ async fn removed_one_makes_room_for_one() {
 async fn removed_ill_one_makes_room_for_one() {
     let cache = HealthCache::default();
     let mut client = bounded(&cache, 2);
-    // All three are found ill, and "a" goes.
+    // All three are found unhealthy, and "a" is evicted.
     for host in ["a", "b", "c"] {
         trip(&mut client, host).await;
     }
@@ -400,7 +400,7 @@ async fn one_that_is_called_now_and_then_outlives_a_flood() {
         }
     }
 
-    // The same breaker, from the beginning.
+    // The breaker is the one from the beginning.
     assert!(cache.get("regular").unwrap().health().last_error.is_some());
 }
 
@@ -447,7 +447,7 @@ async fn ill_one_never_goes_before_a_well_one() {
     for number in 0..100 {
         let host = number.to_string();
         succeed(&mut client, &host).await;
-        // Not even before one that is called all the time.
+        // Called twice: an unhealthy provider is not evicted before one in regular use either.
         succeed(&mut client, &host).await;
     }
 
@@ -465,7 +465,7 @@ async fn one_that_has_recovered_goes_before_the_ill() {
     for host in ["a", "b", "c"] {
         trip(&mut client, host).await;
     }
-    // All are found ill, and "a" goes.
+    // All are found unhealthy, and "a" is evicted.
     trip(&mut client, "d").await;
     advance(OPEN_WINDOW).await;
     succeed(&mut client, "c").await;
@@ -506,7 +506,7 @@ async fn one_that_nobody_has_called_for_an_hour_since_it_was_open_goes_before_th
     assert_eq!(known(&cache), ["ill", "new"]);
 }
 
-/// To the nanosecond.
+/// The provider counts as healthy from the nanosecond in which its override ends.
 #[tokio::test(start_paused = true)]
 async fn one_that_is_forced_no_more_goes_before_the_ill() {
     let cache = HealthCache::default();
@@ -694,7 +694,7 @@ async fn service_may_call_more_providers_than_it_has_handles() {
     }
 }
 
-/// Scenario 23: no more providers than the bound, nor memory for more.
+/// Scenario 23: providers beyond the bound take no memory.
 #[test]
 fn million_providers_take_the_memory_of_the_bound() {
     const BOUND: usize = 1000;
@@ -715,7 +715,7 @@ fn million_providers_take_the_memory_of_the_bound() {
     );
 }
 
-/// There are none but ill ones to choose among.
+/// Only unhealthy providers can be evicted.
 #[test]
 fn flood_of_failing_providers_keeps_within_the_bound() {
     const BOUND: usize = 1000;
@@ -744,7 +744,7 @@ fn bound_holds_between_threads() {
             let mut client = client.clone();
             scope.spawn(move || {
                 for number in 0..5000 {
-                    // Some hosts of all, some of its own.
+                    // Some hosts shared by all threads, others of its own.
                     let _ = call_now(&mut client, &(number % 40).to_string());
                     let _ = call_now(&mut client, &format!("{thread}-{number}"));
                 }
@@ -778,7 +778,7 @@ fn call_to_a_known_provider_allocates_nothing() {
     assert_eq!((calls.get(), allocated.count_total), (3, 0));
 }
 
-/// Section 9: what is allocated is the box of the error.
+/// Section 9: only the error is allocated, in its box.
 #[test]
 fn refusal_allocates_once() {
     let cache = HealthCache::default();
@@ -864,7 +864,7 @@ fn bounded(cache: &HealthCache, bound: usize) -> impl Client + Clone + use<> {
     layer(cache).max_providers(bound).layer(service_fn(send))
 }
 
-/// One that needs no executor, which would allocate.
+/// A client that needs no executor, which would allocate.
 fn at_once(cache: &HealthCache, bound: usize) -> impl Client + Clone + Send + use<> {
     layer(cache)
         .max_providers(bound)
@@ -889,7 +889,7 @@ async fn succeed(client: &mut impl Client, host: &str) {
     answer.await.unwrap();
 }
 
-/// The call is made, and fails.
+/// Makes a call that fails.
 async fn fail(client: &mut impl Client, host: &str) {
     let answer = client.ready().await.unwrap().call(failing(host));
     let error = answer.await.unwrap_err();

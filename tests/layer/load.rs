@@ -24,11 +24,11 @@ use tower_health::{BoxError, Health, HealthCache, HealthLayer, HealthMetric, Pro
 const OPEN_WINDOW: Duration = Duration::from_secs(60);
 const MILLISECOND: Duration = Duration::from_millis(1);
 
-/// What the balancer would choose, were it not for its health.
+/// The weight that the balancer prefers, except for its health.
 const FAVOURITE: u32 = 0;
 const RESERVE: u32 = 1;
 
-// What a service weighs.
+// The load of a service.
 
 #[tokio::test(start_paused = true)]
 async fn well_one_weighs_what_the_wrapped_service_weighs() {
@@ -58,7 +58,7 @@ async fn half_open_one_refuses_only_while_its_trial_is_out() {
     assert_eq!(service.load(), HealthMetric::Admitting(1));
 }
 
-/// Why a balancer must be told.
+/// Without the breaker's state, a balancer would prefer the endpoint that refuses.
 #[tokio::test(start_paused = true)]
 async fn latency_alone_would_prefer_the_one_that_refuses() {
     let (well, sick) = (provider(), provider());
@@ -74,7 +74,7 @@ async fn latency_alone_would_prefer_the_one_that_refuses() {
     assert!(guards_timed(well).load() < guards_timed(sick).load());
 }
 
-// What a balancer makes of it.
+// The choice of a balancer.
 
 #[tokio::test(start_paused = true)]
 async fn dead_endpoint_gets_the_calls_that_trip_and_its_trials_and_no_others() {

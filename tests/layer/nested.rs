@@ -1,4 +1,4 @@
-//! Layers around chains and around other layers: who is asked, who judges, and that all of it recovers.
+//! Layers around chains and around other layers: which are asked, which judge, and that all recover.
 
 use std::{
     future::ready,
@@ -62,7 +62,7 @@ async fn group_of_groups_that_refuse_has_not_failed() {
     assert_group_is_not_judged(&group, stack).await;
 }
 
-/// By the kind of the error, as a closure knows it.
+/// A closure can tell by the kind of the error.
 #[tokio::test(start_paused = true)]
 async fn closure_knows_a_group_in_which_nobody_was_called() {
     let cache = HealthCache::default();
@@ -114,7 +114,7 @@ async fn group_in_which_one_was_called_and_failed_has_failed() {
     assert_eq!(group.health().consecutive_failures, 1);
 }
 
-/// What is refused last does not hide what failed before it.
+/// A refusal at the end of the chain does not hide an earlier failure.
 #[tokio::test(start_paused = true)]
 async fn group_in_which_one_failed_and_the_last_was_full_has_failed() {
     let cache = HealthCache::default();
@@ -165,7 +165,7 @@ async fn chain_of_layers_inside_a_layer_of_their_provider_recovers() {
     );
 }
 
-// The same, in tasks of their own.
+// The same, with tasks between the layers.
 
 #[tokio::test(start_paused = true)]
 async fn layers_with_a_buffer_between_them_recover() {
@@ -237,7 +237,7 @@ async fn layers_around_a_buffer_that_take_two_successes_to_close_recover() {
     assert_eq!(provider.health().state, State::Closed);
 }
 
-/// Rule 4, whichever layer holds the trial, beside a service with one layer alone.
+/// Rule 4, whichever layer holds the trial, also beside a service with one layer.
 #[tokio::test(start_paused = true)]
 async fn half_open_provider_behind_two_layers_gets_one_call_at_once() {
     let provider = provider();
@@ -307,7 +307,7 @@ impl Backend {
     }
 }
 
-/// Runs each call in a task.
+/// Runs each call in a task of its own.
 fn in_a_task<S>(
     service: S,
 ) -> impl Service<(), Response = (), Error = BoxError, Future: Send> + Clone + Send + use<S>
@@ -346,7 +346,7 @@ where
     assert_eq!(group.health().consecutive_failures, 0);
 }
 
-/// How many of 60 calls are served in the hour after an outage of two calls.
+/// Returns how many of 60 calls are served in the hour after an outage of two calls.
 async fn served_after_an_outage<S>(mut stack: S, backend: &Backend) -> usize
 where
     S: Service<(), Response = (), Error = BoxError>,

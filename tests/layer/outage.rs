@@ -1,4 +1,4 @@
-//! Makes a provider ill, by the default policy.
+//! Opens a provider under the default policy.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! One HTTP client, many hosts, a breaker for each scheme, host and port.
+//! One HTTP client of many hosts, with a breaker for each scheme, host and port.
 
 use std::{
     convert::Infallible,
@@ -60,7 +60,7 @@ async fn uris_of_one_origin_have_one_readable_id() {
         ("https://api.example.com:/", "https://api.example.com"),
         ("grpc://api.example.com:443/", "grpc://api.example.com:443"),
         ("https://api.example.com:99999/", "https://api.example.com"),
-        // The root's dot.
+        // The dot of the root domain.
         ("https://api.example.com./", "https://api.example.com"),
         (
             "https://api.example.com.:8443/",
@@ -83,7 +83,7 @@ async fn uris_of_one_origin_have_one_readable_id() {
             "https://user@[2001:db8::1]:8443/",
             "https://[2001:db8::1]:8443",
         ),
-        // The authority alone, as for `CONNECT`.
+        // An authority alone, as in `CONNECT`.
         ("API.example.com:443", "api.example.com:443"),
     ] {
         assert_eq!(id_of(uri).await.as_deref(), Some(id), "{uri}");
@@ -221,7 +221,7 @@ async fn key_serves_other_classifiers() {
     assert!(!cache.is_healthy("https://a.example"));
 }
 
-/// Over real sockets: one answers with 503, one refuses connections, one works.
+/// Three servers on real sockets: one answers with 503, one refuses connections, one works.
 #[tokio::test]
 async fn hosts_that_are_down_leave_another_untouched_on_one_client() {
     let cache = HealthCache::default();
@@ -319,7 +319,7 @@ where
     Ok(response.status())
 }
 
-/// Without an executor, which would allocate.
+/// Polls by hand: an executor would allocate.
 fn drive<S, B>(client: &mut S, request: Request<()>) -> Result<Response<B>, BoxError>
 where
     S: Service<Request<()>, Response = Response<B>, Error = BoxError>,
@@ -332,7 +332,7 @@ where
     }
 }
 
-/// The one provider that a call to `uri` makes known.
+/// Returns the id of the only provider that a call to `uri` creates.
 async fn id_of(uri: &str) -> Option<String> {
     let cache = HealthCache::default();
     send(&mut client(&cache, StatusCode::OK), get(uri))
@@ -363,7 +363,7 @@ async fn serve(status: StatusCode) -> SocketAddr {
     address
 }
 
-/// An address at which nobody listens, nor ever will while the socket is kept.
+/// An address on which nothing listens as long as the socket is kept.
 fn refuse() -> (TcpSocket, SocketAddr) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();

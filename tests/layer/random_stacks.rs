@@ -1,6 +1,7 @@
-//! Whatever is stacked on what: after an outage each stack serves again.
+//! Random stacks of layers: each serves again after an outage.
 //!
-//! `STACKS=10000 cargo test --all-features --test layer random_stacks` tries more; `STACK=7` tries one, whose number a failure prints.
+//! `STACKS=10000 cargo test --all-features --test layer random_stacks` tries more.
+//! `STACK=7` tries only one; a failure prints its number.
 
 use std::{
     env,
@@ -21,7 +22,7 @@ use tower_health::{
     BoxError, Exhausted, FallbackChain, HealthCache, HealthLayer, Key, KeyedHealthLayer, Provider,
 };
 
-/// How many in CI.
+/// The number of stacks in CI.
 const STACKS: u64 = 300;
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -87,11 +88,11 @@ fn backend(is_down: &Arc<AtomicBool>) -> Stack {
     }))
 }
 
-/// Numbers that a seed decides.
+/// Random numbers from a seed.
 struct Draw(u64);
 
 impl Draw {
-    /// By `SplitMix64`.
+    /// Returns a number below `end`, by `SplitMix64`.
     fn below(&mut self, end: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut bits = self.0;
@@ -135,7 +136,7 @@ impl Draw {
         stack
     }
 
-    /// A chain whose first or second entry is the stack so far.
+    /// Makes a chain whose first or second entry is the stack so far.
     fn chain(
         &mut self,
         inner: Stack,
@@ -167,7 +168,7 @@ impl Draw {
     }
 }
 
-/// The key of every request.
+/// A key that is the same for every request.
 #[derive(Clone)]
 struct Always(Arc<str>);
 

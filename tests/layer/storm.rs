@@ -1,4 +1,4 @@
-//! Many tasks at once on one provider that fails, on real threads.
+//! Many tasks at once on one failing provider, on real threads.
 
 use std::{
     io,
@@ -21,7 +21,7 @@ const TASKS: usize = 1_000;
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
-/// Runs so many tasks on four threads, none before all are there.
+/// Runs `TASKS` tasks on four threads, all starting together.
 async fn storm<R, F>(task: impl Fn() -> F) -> Vec<R>
 where
     R: Send + 'static,
@@ -38,7 +38,7 @@ where
     tasks.take(TASKS).collect::<JoinSet<_>>().join_all().await
 }
 
-/// Section 3: the first two open the breaker, once, and all that come later change nothing.
+/// Section 3: the first two failures open the breaker once, and later ones change nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn thousand_failures_at_once_make_one_outage() {
     let cache = HealthCache::new(Policy::new().backoff(Backoff::constant(HOUR)));
@@ -62,7 +62,7 @@ async fn thousand_failures_at_once_make_one_outage() {
     assert!(transitions.recv().await.is_none(), "once");
 }
 
-/// Section 3: an open breaker refuses each of them, and none reaches the service.
+/// Section 3: an open breaker refuses each call, and none reaches the service.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn thousand_calls_at_once_are_each_refused_once() {
     let cache = HealthCache::new(Policy::new().backoff(Backoff::constant(HOUR)));

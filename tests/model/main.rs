@@ -1,4 +1,4 @@
-//! The crate does what a model of the design does, whatever happens and in whatever order.
+//! Random sequences of steps, for which the crate must behave like a model of the design.
 
 mod operation;
 mod reference;
@@ -25,11 +25,11 @@ fn crate_and_model_agree_after_every_step() {
     assert!(steps >= 1_000_000);
 }
 
-/// Runs random steps, and returns how many.
+/// Runs random steps, and returns their number.
 ///
 /// # Panics
 ///
-/// At the first disagreement, with the shortest steps to it that were found.
+/// At the first disagreement, with the shortest sequence of steps found for it.
 fn run_random_steps() -> usize {
     let regressions = FileFailurePersistence::WithSource("proptest-regressions");
     let mut runner = TestRunner::new(Config {

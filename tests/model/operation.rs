@@ -1,4 +1,4 @@
-//! What can happen to a breaker, read from eight bytes.
+//! The steps of a run, each read from eight bytes.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use tower_health::Override;
 
 use super::rules::{Rate, Rules, TripRule};
 
-/// Time passes, then something happens.
+/// A pause, then an operation.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Step {
     pub(crate) pause: Pause,
@@ -16,12 +16,12 @@ pub(crate) struct Step {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Pause {
     For(Duration),
-    /// Until a call is admitted, less a moment.
+    /// Until a nanosecond before a call is admitted.
     AlmostUntilAdmitted,
     UntilAdmitted,
 }
 
-/// `which` of the calls or checks that are under way, modulo their number.
+/// An operation on the breaker. `which` selects a call or check in flight, modulo their number.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Operation {
     Admit,
@@ -35,7 +35,7 @@ pub(crate) enum Operation {
     ReleaseSlot {
         which: u8,
     },
-    /// Calls that begin and end with nobody looking in between.
+    /// Calls that begin and end without a look at the breaker in between.
     Burst {
         calls: u8,
         verdict: Verdict,
@@ -73,7 +73,7 @@ pub(crate) enum Verdict {
     Neutral,
 }
 
-/// Who is first to look.
+/// The view that is read first.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum View {
     Provider,
@@ -121,13 +121,13 @@ impl From<[u8; 8]> for Step {
 }
 
 impl Rules {
-    /// Those that a run begins with.
+    /// The rules at the beginning of a run.
     pub(crate) fn first() -> Self {
         Choices(0).rules()
     }
 }
 
-/// A number, from which one choice after the other is taken.
+/// A number from which choices are read, one after the other.
 struct Choices(u64);
 
 impl Choices {

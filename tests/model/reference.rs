@@ -1,5 +1,5 @@
-//! The breaker of section 3 of the design, as plainly as it can be said: every call is kept, every answer is worked
-//! out anew. Times are counted from the beginning.
+//! The breaker of section 3 of the design, as simple as possible: it keeps every call, and computes every answer anew.
+//! Times are durations since the start.
 
 #![allow(clippy::unchecked_time_subtraction, reason = "time runs forwards")]
 
@@ -9,9 +9,9 @@ use tower_health::{Cause, Outcome, Override, Reason, State};
 
 use super::rules::{Rate, Rules};
 
-/// As far ahead as a deadline reaches.
+/// The furthest deadline.
 const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
-/// No trial is granted twice in this time.
+/// The shortest time between two grants.
 const GRANT_PAUSE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
@@ -20,35 +20,35 @@ pub(crate) struct Model {
     now: Duration,
     beneath: Beneath,
     forced: Option<Forced>,
-    /// Grows with every change of the state beneath, save that a window ends: there are no calls from before that.
+    /// Incremented with every change of state, except when a window ends: no older call is in flight then.
     turn: u64,
     calls: usize,
-    /// Those that are taken, each until its trial is over, whatever becomes of the state.
+    /// The taken slots. Each stays until its trial is over, even when the state changes.
     slots: Vec<Slot>,
-    /// Failures in a row, and when the last of them came.
+    /// The number of failures in a row, and the time of the last.
     streak: (u32, Duration),
-    /// The furthest time that one of them named.
+    /// The furthest time that a failure of the streak named.
     requested: Duration,
-    /// Answers about the request, in a row.
+    /// The number of `Answered` outcomes in a row.
     answers: u32,
-    /// When a success ended a streak that had not tripped.
+    /// The times at which a success ended a streak before it tripped.
     blips: Vec<Duration>,
-    /// When each call ended, and whether it failed.
+    /// The end of each call, and whether it failed.
     ended: Vec<(Duration, bool)>,
-    /// Since when tenths of the window are counted.
+    /// The time from which tenths of the window are counted.
     rated_since: Duration,
     failed_checks: u32,
     has_succeeded_since_check: bool,
     level: u32,
-    /// Throttles in a row that named no time.
+    /// The number of throttles in a row without a named time.
     unnamed: u32,
-    /// The open window that is, or was last.
+    /// The current open window, or the last one.
     window: Window,
     closed_at: Duration,
     granted_at: Option<Duration>,
     last_error: Option<Reason>,
     last_check: Option<Duration>,
-    /// What was seen last, and since when.
+    /// The state and cause seen last, and the time of the last transition.
     seen: (State, Option<Cause>, Option<Duration>),
     changes: Vec<Change>,
 }
@@ -65,25 +65,25 @@ struct Window {
     cause: Option<Cause>,
     began: Duration,
     until: Duration,
-    /// The provider named this time: nothing ends the window before.
+    /// The time that the provider named; nothing ends the window earlier.
     named: Duration,
-    /// A trial has failed in this outage.
+    /// Whether a trial has failed in this outage.
     is_disproved: bool,
 }
 
 #[derive(Debug, Default)]
 struct Round {
-    /// It began before its time.
+    /// Whether a grant started it before the end of the window.
     is_granted: bool,
     successes: u32,
-    /// So many successes it takes at least to end a slow start.
+    /// The number of successes that a slow start must exceed since its slots were last full.
     full_until: u32,
 }
 
-/// A slot that is taken.
+/// A taken slot.
 #[derive(Debug)]
 struct Slot {
-    /// None: it pauses, for its trial was dropped.
+    /// `None` during the pause after a dropped trial.
     call: Option<usize>,
     turn: u64,
     until: Duration,
@@ -96,7 +96,7 @@ struct Forced {
     reason: Reason,
 }
 
-/// What every view shows.
+/// The health that every view shows.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Health {
     pub(crate) state: State,
@@ -113,7 +113,7 @@ pub(crate) struct Health {
     pub(crate) forced_for: Option<Duration>,
 }
 
-/// What is announced.
+/// A transition to announce.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Change {
     pub(crate) from: State,
@@ -123,20 +123,20 @@ pub(crate) struct Change {
     pub(crate) at: Duration,
 }
 
-/// A permit.
+/// The model of a permit.
 #[derive(Debug)]
 pub(crate) struct Call {
     id: usize,
-    /// None: it was let past a breaker that would have refused it.
+    /// `None` if the call was let past a breaker that would have refused it.
     turn: Option<u64>,
     pub(crate) is_trial: bool,
-    /// None: no rule wanted to know, or its answer has begun.
+    /// `None` if no rule times the call, or its answer has begun.
     began: Option<Duration>,
-    /// The time that it may take.
+    /// The longest time that the call may take.
     limit: Option<Duration>,
 }
 
-/// A check that has begun.
+/// A check in flight.
 #[derive(Debug)]
 pub(crate) struct Check {
     is_functional: bool,
@@ -206,7 +206,7 @@ impl Model {
         }
     }
 
-    /// Those since this was last asked.
+    /// Returns the changes since the last call of this method.
     pub(crate) fn changes(&mut self) -> Vec<Change> {
         mem::take(&mut self.changes)
     }
@@ -232,7 +232,7 @@ impl Model {
         is_named.then(|| self.window.named - self.now)
     }
 
-    /// None: a call is admitted now.
+    /// Returns the time until a call is admitted, or `None` if one is admitted now.
     pub(crate) fn retry_in(&self) -> Option<Duration> {
         let mut times = vec![self.now, self.window.until, self.prison_end()];
         times.extend(self.forced.iter().map(|forced| forced.until));
@@ -242,7 +242,7 @@ impl Model {
         Some(soonest - self.now).filter(|wait| !wait.is_zero())
     }
 
-    /// Whether a call is admitted then, if nothing happens before.
+    /// Whether a call is admitted at `time`, if nothing happens before.
     fn admits(&self, time: Duration) -> bool {
         match &self.forced {
             Some(forced) if time < forced.until => forced.to == Override::Closed,
@@ -274,7 +274,7 @@ impl Model {
         slots as usize
     }
 
-    /// Half-open with a slow start, where it would be closed without.
+    /// Whether a slow start is in progress: without it, the breaker would be closed.
     fn is_starting(&self) -> bool {
         let has_proved =
             |round: &Round| self.rules.slow_start && round.successes >= self.rules.to_close;
@@ -299,7 +299,7 @@ impl Model {
         self.window.began + self.rules.max_hold.min(FAR)
     }
 
-    /// Rule 5. An outage keeps the streak that it began with.
+    /// Rule 5. During an outage, the streak does not age.
     fn consecutive_failures(&self) -> u32 {
         let (failures, last) = self.streak;
         let is_over =
@@ -334,7 +334,7 @@ impl Model {
         }
     }
 
-    /// The window moves in tenths.
+    /// Whether the failure rate is exceeded. The window moves in tenths.
     fn is_exceeded(&self, rate: Rate) -> bool {
         let tenth =
             |time: Duration| (time - self.rated_since).as_nanos() * 10 / rate.window.as_nanos();
@@ -371,7 +371,7 @@ impl Model {
 
 /// Calls.
 impl Model {
-    /// None: refused.
+    /// Returns `None` if the call is refused.
     pub(crate) fn admit(&mut self) -> Option<Call> {
         if !self.admits(self.now) {
             return None;
@@ -432,7 +432,7 @@ impl Model {
         self.free_slot(call);
         let is_late = call.turn != Some(self.turn);
         match outcome {
-            // Rule 1, and its exception.
+            // Rule 1 and its exception.
             Outcome::Throttled { retry_after, .. } if is_late => self.throttled_late(retry_after),
             _ if is_late => {}
             Outcome::Success => self.succeeded(),
@@ -471,7 +471,7 @@ impl Model {
     }
 
     fn answered(&mut self) {
-        // A healthy provider has nothing to prove.
+        // These answers matter only for a trial or after a failure.
         let is_on_trial = matches!(self.beneath, Beneath::HalfOpen(_));
         self.answers += u32::from(is_on_trial || self.streak.0 > 0);
         if self.answers == 3 {
@@ -481,7 +481,7 @@ impl Model {
         }
     }
 
-    /// A call that failed trips by its own rule.
+    /// Records a call in the window. A failed call trips elsewhere.
     fn rate(&mut self, has_failed: bool) {
         self.ended.push((self.now, has_failed));
         if !has_failed && self.has_too_high_a_rate() {
@@ -495,7 +495,7 @@ impl Model {
         self.answers = 0;
     }
 
-    /// A trial has succeeded, or what is as good.
+    /// Records a successful trial, or a check that counts as one.
     fn proved(&mut self) {
         if matches!(self.beneath, Beneath::Open) {
             self.beneath = Beneath::HalfOpen(Round::default());
@@ -584,7 +584,7 @@ impl Model {
         limit.is_some() && taken >= limit
     }
 
-    /// Whether it had one.
+    /// Frees the call's slot, and returns whether it had one.
     fn free_slot(&mut self, call: &Call) -> bool {
         self.slots.retain(|slot| self.now < slot.until);
         let is_its_own = |slot: &Slot| slot.call == Some(call.id);
@@ -647,7 +647,7 @@ impl Model {
         let until = self.after(ttl);
         self.forced = Some(Forced { to, until, reason });
         self.announce();
-        // It may be over already.
+        // The override may already be over.
         self.pass(Duration::ZERO);
     }
 
@@ -678,7 +678,7 @@ impl Model {
 
     pub(crate) fn end_check(&mut self, check: &Check, passes: bool) {
         self.last_check = Some(self.now);
-        // One from before a window, whose end nobody was there to try, runs again.
+        // The probe repeats a check from before the open window if that window has ended.
         if check.turn == self.turn || matches!(self.beneath, Beneath::HalfOpen(_)) {
             self.checked(check.is_functional, passes);
         }
@@ -697,7 +697,7 @@ impl Model {
                     self.trip(Cause::Probe);
                 }
             }
-            // The trial decides.
+            // The trial in flight decides.
             Beneath::HalfOpen(_) if !passes && self.is_on_trial() => {}
             _ if !passes => self.put_off(),
             _ if self.now < self.window.named => {}
@@ -730,11 +730,11 @@ impl Model {
             is_disproved: self.window.is_disproved,
         };
         self.change(Beneath::Open);
-        // It may be over already.
+        // The window may already be over.
         self.pass(Duration::ZERO);
     }
 
-    /// A mark or a check says that it is still ill: a full backoff from now, within the hold.
+    /// Extends the window after a mark or a failed check: to a full backoff from now, within the hold.
     fn put_off(&mut self) {
         let wait = self.after(self.rules.wait_of_backoff(self.level));
         let until = self.window.until.max(wait.min(self.hold_end()));
@@ -762,7 +762,7 @@ impl Model {
         self.announce();
     }
 
-    /// What spoke against it while it was closed.
+    /// Clears the failures counted while closed.
     fn forget(&mut self) {
         self.end_streak();
         self.ended.clear();
@@ -790,7 +790,7 @@ impl Model {
             return;
         }
         let reason = self.reason();
-        // A window that is over explains itself.
+        // The end of a window or an override needs no reason.
         let is_explained = cause.is_none() || (to == State::HalfOpen && cause == old_cause);
         self.seen = (to, cause, Some(self.now));
         self.changes.push(Change {

@@ -1,4 +1,4 @@
-//! A policy that can be read.
+//! A policy whose settings the model can read.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ pub(crate) enum TripRule {
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rate {
-    /// One failure in so many calls.
+    /// The share of failures that trips: one in this many calls.
     pub(crate) one_in: u32,
     pub(crate) window: Duration,
     pub(crate) min_calls: u32,
@@ -70,7 +70,7 @@ impl Rules {
         (0..level).fold(self.backoff, longer)
     }
 
-    /// `in_a_row` throttles before this one named no time either.
+    /// Returns the wait of a throttle that follows `in_a_row` throttles without a named time.
     pub(crate) fn wait_of_throttle(&self, named: Option<Duration>, in_a_row: u32) -> Duration {
         let longest = Duration::from_secs(300).max(self.default_wait);
         let longer = |wait: Duration, _| (wait * 2).min(longest);
@@ -92,7 +92,7 @@ impl Rules {
             )
             .trials(self.trials())
             .throttle(
-                // Without jitter, because the model cannot foretell a random number.
+                // Without jitter, because the model cannot predict random numbers.
                 Throttle::default()
                     .default_wait(self.default_wait)
                     .max_wait(self.max_wait)

@@ -1,4 +1,4 @@
-//! The crate and the model, taken through the same steps and compared after each.
+//! Takes the crate and the model through the same steps, and compares them after each.
 
 use std::{
     fmt::Debug,
@@ -25,12 +25,12 @@ use super::{
 
 const ID: &str = "a";
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-/// A century less than the crate's clock runs.
+/// A century before the end of the crate's clock.
 const END: Duration = YEAR.saturating_mul(480);
 
 type Disagreement = String;
 
-/// The first disagreement, if there is one.
+/// Runs the steps, and returns the first disagreement, if any.
 pub(crate) fn run(steps: &[Step]) -> Result<(), Disagreement> {
     let paused = Builder::new_current_thread()
         .enable_time()
@@ -56,7 +56,7 @@ struct Both {
     model: Model,
 }
 
-/// A round of a probe, with one check.
+/// A round of a probe with one check.
 struct Round {
     running: Pin<Box<dyn Future<Output = ()>>>,
     passes: watch::Sender<Option<bool>>,
@@ -94,7 +94,7 @@ impl Both {
             if self.start.elapsed() + time > END {
                 return;
             }
-            // Cancelled, before they are cut off.
+            // Cancels the checks, which would otherwise end at their timeouts.
             self.checks.clear();
         }
         if !time.is_zero() {
@@ -267,7 +267,7 @@ impl Both {
         self.model.end_check(&check, passes);
     }
 
-    /// Rule 7: every view, without and with a call. Rule 8: what was announced.
+    /// Rule 7: compares every view, without and with a call. Rule 8: compares the announced transitions.
     fn compare(&mut self) -> Result<(), Disagreement> {
         let expected = self.model.health();
         same("provider", &self.provider.is_healthy(), &expected.healthy)?;

@@ -1,4 +1,4 @@
-//! What a check proves: how much its word weighs against that of live calls, and of the provider itself.
+//! The evidence of a check, against that of live calls and of the provider's own named times.
 
 use std::{future::ready, time::Duration};
 
@@ -11,7 +11,7 @@ use tower_health::{
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 
-// Failures, while closed.
+// Failed checks while closed.
 
 #[tokio::test(start_paused = true)]
 async fn failed_checks_trip_at_the_count_of_the_policy() {
@@ -158,7 +158,7 @@ async fn broken_probe_never_takes_a_busy_provider_out() {
     assert!(quiet.is_err(), "{quiet:?}");
 }
 
-// Successes, while it is out.
+// Passed checks while open or half-open.
 
 #[tokio::test(start_paused = true)]
 async fn shallow_success_closes_what_a_check_opened() {
@@ -278,20 +278,20 @@ async fn shallow_success_counts_again_in_the_next_outage() {
     assert_eq!(it.state(), State::HalfOpen);
 }
 
-/// Scenario 27. Two calls trip, a third is the early trial, then there is one for each window of 60 s.
+/// Scenario 27. Two calls trip, a third is the early trial, and then each 60 s window admits one.
 #[tokio::test(start_paused = true)]
 async fn shallow_probe_wastes_five_calls_in_three_minutes() {
     assert_eq!(calls_wasted_while(Check::new(|| ready(true))).await, 5);
 }
 
-/// Scenario 27. What goes down the real path wastes no more than its absence does.
+/// Scenario 27. A check of the real path wastes no call.
 #[tokio::test(start_paused = true)]
 async fn functional_probe_wastes_no_call_after_the_trip() {
     let check = Check::new(|| ready(false)).functional();
     assert_eq!(calls_wasted_while(check).await, 2);
 }
 
-/// What the application says for live calls is not a check's to take back.
+/// A mark of the application outranks later checks.
 #[tokio::test(start_paused = true)]
 async fn shallow_success_does_not_close_once_the_application_has_spoken() {
     let it = Patient::opened_by_checks().await;
@@ -346,7 +346,7 @@ async fn functional_success_closes_what_is_half_open_with_a_trial_in_flight() {
     assert_eq!(it.state(), State::Closed);
 }
 
-// Failures, while it is out.
+// Failed checks while open or half-open.
 
 #[tokio::test(start_paused = true)]
 async fn failed_check_puts_off_the_end_of_an_open_window() {
@@ -376,7 +376,7 @@ async fn failed_check_opens_the_half_open_again_at_the_same_backoff() {
     }
 }
 
-/// Rule 2: what is still out from an earlier half-open time decides nothing, and neither does a pause.
+/// Rule 2: a trial of an earlier half-open time decides nothing, and neither does a pause.
 #[tokio::test(start_paused = true)]
 async fn failed_check_leaves_nothing_to_a_trial_that_cannot_decide() {
     let trials = Trials::new(2).lease(10 * MINUTE);
@@ -480,7 +480,7 @@ async fn max_hold_is_measured_from_the_beginning_of_the_window() {
     );
 }
 
-// Windows that no check may shorten.
+// Windows that a check must not shorten.
 
 #[tokio::test(start_paused = true)]
 async fn no_check_shortens_a_throttled_window() {
@@ -523,7 +523,7 @@ async fn no_check_shortens_the_time_that_a_failing_provider_named() {
     }
 }
 
-/// Rule 1's exception, seen by a check.
+/// Exception to rule 1: a check must not shorten the wait of a late throttle either.
 #[tokio::test(start_paused = true)]
 async fn no_check_shortens_a_window_that_a_late_call_was_told_to_wait_for() {
     for depth in [REACHES, WORKS] {
@@ -677,7 +677,7 @@ async fn by_probe_only_admits_one_live_trial_after_max_hold() {
     probe.stop().await;
 }
 
-// Traces.
+// Time and reason of checks.
 
 #[tokio::test(start_paused = true)]
 async fn check_leaves_its_time_and_its_reason() {
@@ -716,7 +716,7 @@ const WORKS: Depth = Check::functional;
 
 type Depth = fn(Check) -> Check;
 
-/// A provider, and all that can speak of it.
+/// A provider, with the calls and checks that report on it.
 struct Patient {
     cache: HealthCache,
 }
@@ -765,7 +765,7 @@ impl Patient {
         self.provider().admit().unwrap().failure("refused");
     }
 
-    /// One check that ends at once.
+    /// Runs a check that ends at once.
     async fn check(&self, depth: Depth, passes: bool) {
         let check = depth(Check::new(move || ready(passes)));
         HealthProbe::new(&self.cache)
@@ -774,7 +774,7 @@ impl Patient {
             .await;
     }
 
-    /// A check that has begun, and ends in a second.
+    /// Starts a check that ends after a second.
     async fn slow_check(&self, depth: Depth, passes: bool) -> tokio::task::JoinHandle<()> {
         let check = depth(Check::new(move || async move {
             sleep(SECOND).await;
@@ -796,12 +796,12 @@ fn policy_of_one() -> Policy {
     without_jitter().trip(Trip::consecutive(1))
 }
 
-/// A probe whose turns are at 0 s, 30 s, 60 s.
+/// A probe that runs its checks at 0 s, 30 s, 60 s and so on.
 fn steady(cache: &HealthCache) -> HealthProbe {
     HealthProbe::new(cache).jitter(0.0)
 }
 
-/// How many calls reach a provider that fails them all, of one a second for three minutes.
+/// Returns how many calls reach a failing provider, at one call a second for three minutes.
 async fn calls_wasted_while(check: Check) -> u32 {
     let it = Patient::default();
     let probe = steady(&it.cache).check_with(ID, check).spawn();

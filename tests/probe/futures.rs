@@ -45,7 +45,7 @@ async fn run_ends_when_the_last_cache_is_gone() {
     let cache = HealthCache::default();
     let last = cache.clone();
     let backend = Backend::taking(2 * SECOND);
-    // Neither a provider's handle nor a subscriber is a cache.
+    // Provider handles and subscribers do not keep the probe running.
     let provider = cache.provider("a");
     let _transitions = cache.subscribe();
     let running = tokio::spawn(steady(&cache).check("a", backend.check()).run());

@@ -1,4 +1,4 @@
-//! The handle stops its probe, and nothing is recorded after it.
+//! A handle stops its probe, which records nothing afterwards.
 
 use std::{
     future::ready,
@@ -34,7 +34,7 @@ async fn stop_cancels_a_running_round_and_nothing_is_recorded_after_it() {
     let probe = steady(&cache).concurrency(200);
     let probe = all_of(&ids(300), probe, &backend).spawn();
     pass(SECOND).await;
-    // More than the runtime cancels in one go.
+    // More than the runtime cancels at once.
     assert_eq!(backend.running(), 200);
 
     let start = Instant::now();
@@ -54,7 +54,7 @@ async fn stop_before_the_first_round_checks_nothing() {
     assert_eq!(backend.asked(), []);
 }
 
-/// Scenario 25. The check has ended by then, but the loop has not seen it.
+/// Scenario 25. The check has ended by then, but the probe has not yet seen its result.
 #[tokio::test(start_paused = true)]
 async fn result_that_is_not_recorded_at_the_stop_never_is() {
     let cache = trips_at_once();

@@ -1,4 +1,4 @@
-//! The probe's loop and its handle: who is checked and when, what a bad check does, how it all ends.
+//! The probe and its handle: which providers are checked and when, what a bad check does, and how a probe ends.
 
 mod evidence;
 mod futures;
@@ -34,12 +34,12 @@ fn trips_at_once() -> HealthCache {
     HealthCache::new(Policy::new().trip(Trip::consecutive(1)))
 }
 
-/// A probe that nothing is left to chance in: its turns are at 0 s, 30 s, 60 s.
+/// A probe without jitter: it runs its checks at 0 s, 30 s, 60 s and so on.
 fn steady(cache: &HealthCache) -> HealthProbe {
     HealthProbe::new(cache).jitter(0.0)
 }
 
-/// A probe whose first round is its only one for an hour.
+/// A probe with only one round in an hour.
 fn hourly(cache: &HealthCache) -> HealthProbe {
     steady(cache).interval(HOUR)
 }
@@ -55,12 +55,12 @@ fn all_of(ids: &[String], probe: HealthProbe, backend: &Backend) -> HealthProbe 
         .fold(probe, |probe, id| probe.check(id.as_str(), backend.check()))
 }
 
-/// Lets time pass, and all happen that is due by its end.
+/// Lets time pass, and everything happen that is due by its end.
 async fn pass(time: Duration) {
     sleep(time + Duration::from_millis(1)).await;
 }
 
-/// What was heard against a provider whose only check this is, and which one failure trips.
+/// Returns the reason with which the check, as its provider's only one, opens the breaker.
 async fn reason_of(check: Check) -> Reason {
     let cache = trips_at_once();
     HealthProbe::new(&cache)
@@ -83,7 +83,7 @@ fn cannot_be_made() -> Ready<Result<(), fmt::Error>> {
     panic!("cannot be made");
 }
 
-/// A check whose future panics when it is dropped, be it at its end or because it was cut off.
+/// A check whose future panics when dropped, at its end or at its timeout.
 struct CannotBeDropped {
     ends: bool,
 }
@@ -106,7 +106,7 @@ impl Drop for CannotBeDropped {
     }
 }
 
-/// What a check panics with, and panics once more when that is dropped.
+/// A panic payload that panics again when dropped.
 struct NotEvenItsPanic;
 
 impl Drop for NotEvenItsPanic {
@@ -115,7 +115,7 @@ impl Drop for NotEvenItsPanic {
     }
 }
 
-/// What checks ask: notes when, and how many do at once.
+/// A backend for checks, which records their times and how many run at once.
 #[derive(Clone)]
 struct Backend(Arc<Notes>);
 
@@ -135,7 +135,7 @@ impl Default for Backend {
 }
 
 impl Backend {
-    /// One that is well, and answers after a while.
+    /// A healthy backend, which answers after `takes`.
     fn taking(takes: Duration) -> Self {
         Self(Arc::new(Notes {
             since: Instant::now(),
@@ -177,7 +177,7 @@ impl Backend {
         !notes.is_down.load(Ordering::Relaxed)
     }
 
-    /// When it was asked, in milliseconds.
+    /// Returns the times of its checks, in milliseconds.
     fn asked(&self) -> Vec<u128> {
         let asked = self.0.asked.lock().unwrap();
         let since = self.0.since;
@@ -193,7 +193,7 @@ impl Backend {
     }
 }
 
-/// One that asks, until it is dropped.
+/// A check that is running until this is dropped.
 struct Running<'a>(&'a Notes);
 
 impl<'a> Running<'a> {

@@ -52,7 +52,7 @@ async fn window_from_before_the_start_is_tried_when_it_ends() {
     let probe = probe.check("a", backend.check()).spawn();
     pass(Duration::ZERO).await;
     backend.comes_back();
-    // The first round's failure, at 40 s, has put the end off.
+    // The failed check of the first round, at 40 s, has extended the window.
     pass(MINUTE).await;
     assert_eq!(backend.asked(), [40_000, 100_000]);
     probe.stop().await;
@@ -126,7 +126,7 @@ async fn window_that_opened_under_an_override_is_tried_when_it_ends() {
     probe.stop().await;
 }
 
-/// Scenario 30. A check that began before the trip says nothing of the present, so another follows.
+/// Scenario 30. A check that began before the trip is late, so another follows.
 #[tokio::test(start_paused = true)]
 async fn window_that_ends_during_a_late_check_is_tried_after_it() {
     let policy = Policy::new()
@@ -157,7 +157,7 @@ async fn window_that_ends_with_a_turn_is_tried_once() {
     probe.stop().await;
 }
 
-/// Scenario 30. The probe's own check is not needed for it.
+/// Scenario 30. Announced even for a provider that the probe does not check.
 #[tokio::test(start_paused = true)]
 async fn half_open_is_announced_on_time_for_providers_without_a_check() {
     let cache = trips_at_once();
@@ -225,13 +225,13 @@ async fn more_transitions_than_are_kept_lose_no_window() {
     probe.stop().await;
 }
 
-/// Scenario 30. Not only announced, but seen by whoever looks.
+/// Scenario 30. All transitions are announced, although nothing else reads the providers.
 #[tokio::test(start_paused = true)]
 async fn burst_of_openings_without_checks_is_announced_in_full() {
     let cache = trips_at_once();
     let probe = HealthProbe::new(&cache).spawn();
     pass(SECOND).await;
-    // Spread, so that a subscriber can keep up with the ends.
+    // Spread over four seconds, so that a subscriber can keep up.
     for (number, id) in (0..).zip(ids(2_000)) {
         let wait = SECOND * (1 + number % 4);
         let policy = Policy::new().backoff(Backoff::constant(wait));
@@ -249,7 +249,7 @@ async fn burst_of_openings_without_checks_is_announced_in_full() {
     probe.stop().await;
 }
 
-/// Its changes come faster than the probe can look at them, and its checks one after the other.
+/// The provider changes faster than the probe can follow, and only one check runs at a time.
 #[tokio::test(start_paused = true)]
 async fn provider_that_flaps_delays_no_check_of_another() {
     let policy = Policy::new().trip(Trip::consecutive(1));

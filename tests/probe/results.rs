@@ -1,4 +1,4 @@
-//! What the result of a check does to its provider.
+//! The effect of a check's result on its provider.
 
 use std::{
     fmt,
@@ -147,7 +147,7 @@ async fn slow_check_is_cut_off_and_marks() {
     assert_eq!(start.elapsed(), 3 * SECOND);
 }
 
-/// No timer can cut it off.
+/// A timer cannot interrupt it.
 #[tokio::test]
 async fn check_that_blocks_its_thread_past_its_timeout_has_failed() {
     let limit = Duration::from_millis(20);

@@ -1,4 +1,4 @@
-//! When checks run, and how many at once.
+//! The times of checks, and how many run at once.
 
 use std::{collections::BTreeSet, future::ready, time::Duration};
 
@@ -69,7 +69,7 @@ async fn jitter_keeps_to_its_share_of_the_interval() {
 
     let asked = backend.asked();
     let pauses: BTreeSet<_> = asked.windows(2).map(|pair| pair[1] - pair[0]).collect();
-    // Timers are a millisecond wide.
+    // Timers have a resolution of one millisecond.
     assert!(pauses.iter().all(|pause| (26_999..=33_001).contains(pause)));
     assert!(
         pauses.len() > 50,
@@ -156,7 +156,7 @@ async fn provider_is_never_checked_twice_at_once() {
     let check = Check::new(backend.check()).timeout(2 * MINUTE);
     let probe = steady(&cache).check_with("a", check).spawn();
     pass(5 * SECOND).await;
-    // The end of the window, at 65 s, comes in the middle of the first check.
+    // The window ends at 65 s, during the first check.
     cache.provider("a").mark_unhealthy("refused");
     pass(5 * MINUTE).await;
     assert_eq!(backend.most_at_once(), 1);

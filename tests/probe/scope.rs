@@ -134,7 +134,7 @@ async fn provider_removed_during_its_check_is_not_created_again() {
     );
 }
 
-/// The result is about a breaker that is gone, whoever has its id now.
+/// The result applies only to the removed breaker, even if a new provider has its id.
 #[tokio::test(start_paused = true)]
 async fn check_of_a_removed_provider_does_not_count_for_the_next_of_that_id() {
     for (passes, depth) in [

@@ -1,4 +1,4 @@
-//! One provider, whose views are compared at every look.
+//! One provider, whose views are compared whenever its health is read.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
@@ -35,7 +35,7 @@ pub(crate) fn without_jitter(policy: Policy) -> Policy {
     policy.throttle(throttle)
 }
 
-/// A cache that knows one provider.
+/// A cache with one provider.
 pub(crate) struct Rig {
     pub(crate) cache: HealthCache,
     pub(crate) provider: Provider,
@@ -50,22 +50,21 @@ impl Rig {
         Self { cache, provider }
     }
 
-    /// Tripped by its own rule.
+    /// A provider that its own rule has tripped.
     pub(crate) fn open(policy: Policy) -> Self {
         let rig = Self::new(policy);
         rig.trip();
         rig
     }
 
-    /// Tripped, and the open window has run out.
+    /// A tripped provider whose open window has ended.
     pub(crate) async fn half_open(policy: Policy) -> Self {
         let rig = Self::open(policy);
         rig.await_half_open().await;
         rig
     }
 
-    /// Rule 7: what every view shows, after making sure that it is the same and that looking
-    /// changed nothing.
+    /// Rule 7: returns the health that every view shows, after asserting that all agree and that reading changes nothing.
     #[track_caller]
     pub(crate) fn health(&self) -> ProviderHealth {
         let health = self.provider.health();
@@ -95,13 +94,13 @@ impl Rig {
         self.health().state
     }
 
-    /// How long a call now would have to wait.
+    /// Returns how long a call would have to wait now.
     #[track_caller]
     pub(crate) fn wait(&self) -> Duration {
         self.health().retry_in.unwrap_or_default()
     }
 
-    /// A call that is admitted.
+    /// Returns the permit of a call that must be admitted.
     #[track_caller]
     pub(crate) fn call(&self) -> Permit {
         self.admit().expect("a call is admitted")
@@ -122,7 +121,7 @@ impl Rig {
         self.call().throttled(Some(wait), "slow down");
     }
 
-    /// Fails until the breaker trips.
+    /// Fails calls until the breaker trips.
     #[track_caller]
     pub(crate) fn trip(&self) {
         while self.provider.health().state == State::Closed {
@@ -166,7 +165,7 @@ pub(crate) fn received(transitions: &mut Transitions) -> Vec<Transition> {
     all
 }
 
-/// Threads that do the same at once, and the proof that they did.
+/// Threads that do the same at once, with proof that they contend.
 #[derive(Default)]
 pub(crate) struct Race {
     running: AtomicUsize,
@@ -194,7 +193,7 @@ impl Race {
         })
     }
 
-    /// So many rounds, and more where the machine was too busy to run two threads at once.
+    /// At least `enough` rounds, and more until two threads have run at once.
     pub(crate) fn rounds(&self, enough: usize) -> impl Iterator<Item = usize> {
         (0..100 * enough).take_while(move |round| *round < enough || !self.has_contended())
     }

@@ -1,4 +1,4 @@
-//! The options of a chain from a file.
+//! Options of a chain from a file.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ fn refusal(value: &Value) -> String {
         .to_string()
 }
 
-/// What a chain of two providers that fail does with a request.
+/// The error of a chain of two providers that fail.
 async fn exhausted(options: ChainOptions) -> NoHealthyProvider {
     let cache = HealthCache::default();
     let fails = service_fn(|(): ()| async { Err::<(), BoxError>("down".into()) });

@@ -1,5 +1,4 @@
-//! A policy from a file: what may be left out, what is refused and in which words, and what comes back when it is
-//! written.
+//! A policy from a file: optional settings, rejected values with their messages, and serialization.
 
 use std::time::Duration;
 
@@ -21,7 +20,7 @@ fn from_json(value: Value) -> Policy {
     serde_json::from_value(value).expect("a policy")
 }
 
-/// What is said of it, by a format that adds nothing of its own.
+/// The error for a value, from a format that adds no text of its own.
 #[track_caller]
 fn refusal(value: &Value) -> String {
     let refused = serde_json::from_value::<Policy>(value.clone());
@@ -30,7 +29,7 @@ fn refusal(value: &Value) -> String {
         .to_string()
 }
 
-// What may be left out.
+// Optional settings.
 
 #[test]
 fn empty_configuration_is_the_default_policy() {
@@ -158,7 +157,7 @@ fn parts_can_be_read_alone() {
     }
 }
 
-// What is refused.
+// Invalid values.
 
 /// Scenario 16.
 #[test]
@@ -218,7 +217,7 @@ fn durations(text: &Value) -> Vec<(&'static str, Value)> {
             json!({"throttle": {"default_wait": text}}),
         ),
         ("throttle.max_wait", json!({"throttle": {"max_wait": text}})),
-        // Those that may be zero, or must be more than that.
+        // Settings that may be zero, or have a larger minimum.
         (
             "trip.cancelled_after",
             json!({"trip": {"cancelled_after": text}}),
@@ -473,9 +472,9 @@ fn refusal_says_where_in_the_file_it_is() {
     assert!(file[span].starts_with("[trip]"));
 }
 
-// Over a base.
+// Settings over a base.
 
-/// One that differs from the defaults in everything.
+/// A policy that differs from the default in every setting.
 fn base() -> Policy {
     Policy::new()
         .trip(
@@ -579,7 +578,7 @@ fn settings_of_a_table_within_a_table_are_those_of_the_base_too() {
     }
 }
 
-/// A rate beside the count of the base, which it replaces where there is no base.
+/// A rate joins the count of a base. Without a base it replaces the default count.
 #[test]
 fn rate_over_a_count_leaves_the_count() {
     let base = Policy::new().trip(Trip::consecutive(4));
@@ -638,7 +637,7 @@ fn what_does_not_fit_its_base_is_refused_by_name() {
     );
 }
 
-// What comes back.
+// Serialization.
 
 #[test]
 fn policy_is_written_in_full() {
@@ -733,14 +732,14 @@ prop_compose! {
     }
 }
 
-/// Times that add up to about the longest that a `Duration` holds.
+/// Times near the maximum of a `Duration`.
 fn just_too_long() -> impl Strategy<Value = String> {
     let seconds = (u64::MAX - 2..=u64::MAX).prop_map(|seconds| format!("{seconds}s"));
     let more = "( ?(1|2|999|1000|999999999|1000000000)(ns|us|ms|s)){0,4}";
     (seconds, more).prop_map(|(seconds, more)| seconds + &more)
 }
 
-/// What somebody may write for a setting.
+/// Possible values of a setting.
 fn settings() -> impl Strategy<Value = Value> {
     prop_oneof![
         Just(json!(null)),
@@ -754,7 +753,7 @@ fn settings() -> impl Strategy<Value = Value> {
     ]
 }
 
-/// What somebody may write for a policy.
+/// Possible tables of a policy.
 fn tables() -> impl Strategy<Value = Value> {
     let names = "(consecutive|within|slow_call|cancelled_after|failure_rate|ratio|window|min_calls|constant|\
                  exponential|first|max|factor|jitter|max_hold|at_once|to_close|lease|pause|by_probe_only|\
@@ -769,7 +768,7 @@ proptest! {
     fn every_policy_comes_back_from_json_and_toml(policy in policies()) {
         let json = serde_json::to_string(&policy).unwrap();
         prop_assert_eq!(&serde_json::from_str::<Policy>(&json).unwrap(), &policy, "{}", json);
-        // TOML's numbers are signed.
+        // TOML's integers are signed.
         let toml = toml::to_string(&policy).unwrap();
         prop_assert_eq!(&toml::from_str::<Policy>(&toml).unwrap(), &policy, "{}", toml);
     }
@@ -788,7 +787,7 @@ proptest! {
     }
 }
 
-// A file that is read again while the provider lives.
+// Reloading while the provider is in use.
 
 #[tokio::test(start_paused = true)]
 async fn new_configuration_keeps_the_state_of_a_live_provider() {

@@ -1,4 +1,4 @@
-//! Feature `serde`: policies, classifiers and options of chains from configuration, and snapshots to files and back.
+//! Feature `serde`: policies, classifiers and chain options from configuration, and snapshots to files and back.
 
 mod chain;
 #[cfg(feature = "http")]

@@ -1,4 +1,4 @@
-//! What is written to files and status pages, and read from configuration.
+//! Snapshots as written to files and status pages, and as read back.
 
 use std::time::Duration;
 
@@ -112,7 +112,7 @@ async fn empty_snapshot_has_its_shape() {
     );
 }
 
-// Read back.
+// Reading.
 
 #[track_caller]
 fn read(snapshot: &Value) -> Snapshot {
@@ -176,7 +176,7 @@ async fn row_needs_no_more_than_an_id_and_a_state() {
         &json!({"id": "a", "state": "open", "news": [1, 2]}),
     ));
     assert_eq!(row.providers[0].consecutive_failures, 0);
-    // It does not say what opened it.
+    // The row lacks the cause.
     let cache = HealthCache::default();
     cache.restore(&row);
     assert!(cache.is_healthy("a"));
@@ -226,7 +226,7 @@ fn snapshot_of_another_version_is_refused() {
     ] {
         assert_eq!(refusal(&given), said);
     }
-    // Whatever else may be otherwise.
+    // The version is checked before all other fields.
     let file = r#"{"version": 2, "providers": "otherwise"}"#;
     let error = serde_json::from_str::<Snapshot>(file).unwrap_err();
     assert!(
@@ -274,7 +274,7 @@ fn damaged_rows_are_refused_by_name() {
     }
 }
 
-/// Some of them more than a clock can hold.
+/// Some are longer than a clock can hold.
 fn seconds() -> impl Strategy<Value = Value> {
     prop_oneof![
         Just(json!(null)),
@@ -302,7 +302,7 @@ prop_compose! {
     }
 }
 
-/// What may happen to a provider, and how many milliseconds pass after it.
+/// Events of a provider, and the milliseconds after each of them.
 fn happenings() -> impl Strategy<Value = Vec<(u8, u64)>> {
     proptest::collection::vec((0..7_u8, 0..40_000_u64), 0..12)
 }
@@ -349,7 +349,7 @@ proptest! {
                 let new = HealthCache::default().provider(Rig::ID).health();
                 prop_assert_eq!(cache.provider(Rig::ID).health(), new);
             } else if row.state == State::HalfOpen && !row.healthy {
-                // The trial that was under way is gone.
+                // The trial in flight is lost.
                 prop_assert!(cache.is_healthy(Rig::ID));
             } else {
                 prop_assert_eq!(after, file);
@@ -369,11 +369,11 @@ proptest! {
             };
             let cache = HealthCache::default();
             cache.restore(&snapshot);
-            // The longest wait that a provider may ask for, and its jitter.
+            // The longest wait that a provider may request, plus jitter.
             let longest = secs(3_600 + 360);
             for id in ["a", "b", "c"] {
                 let provider = cache.provider(id);
-                // Whoever forced it may have meant what is written.
+                // A forced provider may stay out for longer.
                 provider.unforce();
                 prop_assert!(provider.health().retry_in.unwrap_or_default() <= longest);
                 advance(longest).await;

@@ -1,4 +1,4 @@
-//! A provider that says 200, and then breaks, hangs or drips.
+//! A provider that answers 200 and then breaks, hangs or drips.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::{
     server::{Script, Server},
 };
 
-/// Row 36; also: a provider that resets every stream after its first chunk opens after two of them.
+/// Row 36. A provider that resets every stream after its first chunk opens at the second reset.
 #[tokio::test]
 async fn a_reset_after_the_first_chunk_is_the_callers_to_see_and_opens_at_the_second() {
     let a = Server::start(|_| Script::stream().chunk("from").await_cue().reset());
@@ -69,7 +69,7 @@ async fn an_error_before_the_first_token_is_served_by_b() {
     }
 }
 
-/// Row 37: what is well is given on untouched, its preamble too.
+/// Row 37: a valid stream passes unchanged, including its preamble.
 #[tokio::test]
 async fn a_stream_that_begins_late_is_served_whole() {
     let events = [": hello\n\n", "data:\n\n", "data: from a\n\n", "data:\n\n"];
@@ -110,7 +110,7 @@ async fn comments_without_end_are_cut_off_and_b_serves() {
     assert_eq!(a.requests(), 2);
 }
 
-/// Row 39: the timeout of the stack, which bounds the head and, around a peek, the first token.
+/// Row 39: the timeout of the stack limits the head and, around a peek, the first token.
 #[tokio::test]
 async fn what_drips_before_the_first_token_is_cut_off_and_b_serves() {
     let head = Script::default().drip("HTTP/1.1 200 OK\r\n\r\n", DRIP);
@@ -148,7 +148,7 @@ async fn a_first_token_that_drips_ends_with_the_deadline() {
     assert_eq!((a.requests(), pair.b.requests()), (1, 0));
 }
 
-/// Row 39; rule 11: the caller's own deadline, once a body has begun, is not the provider's fault.
+/// Row 39; rule 11: after a body has begun, the caller's own deadline is not the provider's fault.
 #[tokio::test]
 async fn bodies_that_drip_until_their_callers_give_up_say_nothing_where_cancelled_calls_count() {
     let a = Server::start(|_| {
@@ -191,7 +191,7 @@ async fn a_body_that_is_cut_off_is_a_failure() {
     }
 }
 
-/// What it must show: 200 streams of 100 chunks through a `HealthBody`, byte for byte.
+/// 200 streams of 100 chunks pass through a `HealthBody` byte for byte.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_hundred_streams_come_byte_for_byte() {
     let a = Server::start(|request| {
@@ -226,14 +226,14 @@ async fn two_hundred_streams_come_byte_for_byte() {
 
 const DRIP: Duration = Duration::from_millis(200);
 
-/// It is whole after 2.8 s.
+/// A first token that takes 2.8 s.
 fn token_that_drips() -> Script {
     Script::default()
         .head("200 OK", &[("content-type", "text/event-stream")])
         .drip("data: from a\n\n", DRIP)
 }
 
-/// A hundred, of 1 to 300 bytes, which no other stream has.
+/// 100 chunks of up to 300 bytes, different from those of any other stream.
 fn chunks(number: usize) -> impl Iterator<Item = String> {
     (0..100)
         .map(move |chunk| format!("<{number}.{chunk}>").repeat(1 + (7 * number + 3 * chunk) % 30))

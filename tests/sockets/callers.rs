@@ -1,4 +1,4 @@
-//! What is the caller's own: bad requests, going away, bodies that can be sent once.
+//! Faults of the caller: bad requests, cancelled calls, bodies that can be sent only once.
 
 use std::marker::PhantomData;
 
@@ -86,7 +86,7 @@ async fn callers_who_walk_away_from_a_trial_leave_its_slot_free() {
     assert_eq!(a.requests(), 6);
 }
 
-/// Row 48: what `a` was sent half of, `b` is sent whole.
+/// Row 48: `a` received half of the body, and `b` receives all of it.
 #[tokio::test]
 async fn a_request_that_broke_off_is_sent_again_from_its_first_byte() {
     let a = Server::start(|_| Script::default().reset());
@@ -103,7 +103,7 @@ async fn a_request_that_broke_off_is_sent_again_from_its_first_byte() {
     assert!(received == body, "{} bytes", received.len());
 }
 
-/// Row 48: it does not compile. `http::ReplayLayer` shows the same of `FallbackChain::http`.
+/// Row 48: such a chain does not compile. A doctest of `http::ReplayLayer` shows this for `FallbackChain::http`.
 #[test]
 fn a_chain_of_requests_that_cannot_be_cloned_cannot_be_made() {
     type Hyper<B> = Client<HttpConnector, B>;
@@ -123,7 +123,7 @@ async fn walk_away(pair: &Pair, a: &Server, requests: usize) {
     assert!(call.await.unwrap_err().is_cancelled());
 }
 
-/// Whether `S` takes such requests, and whether it can be made.
+/// Whether `S` is a service for `Req`, and whether it has a default.
 struct Is<S, Req>(PhantomData<(S, Req)>);
 
 impl<S: Service<Req>, Req> Is<S, Req> {
@@ -134,7 +134,7 @@ impl<S: Default, Req> Is<S, Req> {
     const MADE_BY_DEFAULT: bool = true;
 }
 
-/// Looked at where the above does not apply.
+/// Applies if `S` has no default.
 trait Otherwise {
     const MADE_BY_DEFAULT: bool = false;
 }

@@ -1,4 +1,4 @@
-//! Nobody is left to serve.
+//! No provider is left to serve.
 
 use std::time::Duration;
 
@@ -131,7 +131,7 @@ async fn a_chain_that_fails_tells_every_attempt_in_order_and_when_to_come_back()
     assert_eq!(skipped.requests(), 0);
 }
 
-/// A chain of one provider, which has failed twice.
+/// A chain of one provider that has failed twice.
 struct Only {
     provider: Provider,
     stack: Stack,

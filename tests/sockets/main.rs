@@ -1,7 +1,7 @@
-//! Rows 32 to 48 of what was seen in the field, over real sockets: hyper's client, servers that
-//! misbehave exactly as told, and real time.
+//! Rows 32 to 48 of the failure modes seen in the field, over real sockets: hyper's client, servers
+//! that misbehave by script, and real time.
 //!
-//! | row | shown in |
+//! | row | file |
 //! |---|---|
 //! | 32, 33, 34 | `outages.rs` |
 //! | 35 | `throttles.rs` |
@@ -10,7 +10,7 @@
 //! | 44, 45, 48 | `callers.rs` |
 //! | 46, 47 | `exhausted.rs` |
 //!
-//! `streams.rs` shows the ends of streams, short bodies and what is no answer; `reqwest.rs`, reqwest's client;
+//! `streams.rs` tests stream ends, short bodies and early hints; `reqwest.rs`, reqwest's client;
 //! `stacks.rs`, the layer in stacks of clients, servers and middleware.
 #![cfg(feature = "http")]
 

@@ -30,7 +30,7 @@ use crate::{
     server::{Script, Server},
 };
 
-/// Row 32, at ten times the pace: fifty calls a second, whether or not those before have ended.
+/// Row 32, at ten times the rate: fifty calls a second, whether or not earlier ones have ended.
 #[tokio::test]
 async fn only_calls_before_the_trip_and_one_trial_a_window_pay_the_timeout() {
     let window = 300 * MILLISECOND;
@@ -72,7 +72,7 @@ async fn a_refused_connection_is_failed_over_at_once() {
     assert_failed_over_at_once(client_of_nobody(), "Connection refused").await;
 }
 
-/// Row 33. No look-up leaves this machine.
+/// Row 33. No DNS query leaves this machine.
 #[tokio::test]
 async fn a_name_that_does_not_resolve_is_failed_over_at_once() {
     let look_ups = Arc::new(AtomicUsize::new(0));
@@ -133,10 +133,10 @@ async fn one_503_is_served_by_b_and_opens_nothing() {
     assert_eq!(pair.transitions().len(), 0);
 }
 
-/// TLS: a fatal alert.
+/// A fatal TLS alert.
 const HANDSHAKE_FAILURE: [u8; 7] = [21, 3, 3, 0, 2, 2, 40];
 
-/// Twice, at which the breaker opens.
+/// Asserts that two calls fail over at once, and that the breaker then opens.
 async fn assert_failed_over_at_once(client_of_a: impl HttpClient<Incoming>, cause: &str) {
     let pair = Pair::new(Policy::new(), client_of_a);
     let start = Instant::now();
@@ -153,7 +153,7 @@ async fn assert_failed_over_at_once(client_of_a: impl HttpClient<Incoming>, caus
     assert_eq!(pair.b.requests(), 3);
 }
 
-/// It trusts nobody, for it gets to see no certificate.
+/// Has no root certificates, because no server sends a certificate.
 fn tls() -> HttpsConnector<HttpConnector> {
     let config = ClientConfig::builder_with_provider(ring::default_provider().into())
         .with_safe_default_protocol_versions()

@@ -1,4 +1,4 @@
-//! "A then B is a chain": how it is built, called, and what there is to see of it afterwards.
+//! A chain of two providers: how it is built and called, and what can be observed afterwards.
 
 use std::{fmt::Display, mem, task::Poll, time::Duration};
 
@@ -32,7 +32,7 @@ use crate::server::Server;
 pub(crate) const MILLISECOND: Duration = Duration::from_millis(1);
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
-/// The timeout of every stack, which no test awaits.
+/// The timeout of every stack. No test reaches it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) type HttpRequest = Request<Full<Bytes>>;
@@ -40,7 +40,7 @@ pub(crate) type HttpBody = UnsyncBoxBody<Bytes, BoxError>;
 pub(crate) type Stack = BoxCloneSyncService<HttpRequest, Response<HttpBody>, BoxError>;
 pub(crate) type Chain = FallbackChain<Stack, HttpRequest, StatusClassifier>;
 
-/// Whatever sends requests: hyper's client, or layers around it.
+/// A service that sends requests: hyper's client, or layers around it.
 pub(crate) trait HttpClient<B>:
     Service<HttpRequest, Response = Response<B>, Error: Into<BoxError> + Display, Future: Send>
     + Clone
@@ -59,7 +59,7 @@ impl<B, S> HttpClient<B> for S where
 {
 }
 
-/// Provider `a`, which may be ill, and then `b`, which is well.
+/// A chain of provider `a`, which may fail, and provider `b`, which is healthy.
 pub(crate) struct Pair {
     pub(crate) cache: HealthCache,
     pub(crate) a: Provider,
@@ -69,7 +69,7 @@ pub(crate) struct Pair {
 }
 
 impl Pair {
-    /// With the default policy.
+    /// Uses the default policy.
     pub(crate) fn of(a: &Server) -> Self {
         Self::new(Policy::new(), client_of(a))
     }
@@ -97,7 +97,7 @@ impl Pair {
         get(&self.chain).await.unwrap()
     }
 
-    /// The body of an answer that is still to be read.
+    /// The body of a response, before it is read.
     pub(crate) async fn stream(&self) -> HttpBody {
         let mut chain = self.chain.clone();
         chain.call(Request::default()).await.unwrap().into_body()
@@ -127,7 +127,7 @@ impl Pair {
         assert_eq!(self.state_of_a(), State::HalfOpen);
     }
 
-    /// All that were not asked for before.
+    /// All transitions since the last call.
     pub(crate) fn transitions(&mut self) -> History {
         let mut all = Vec::new();
         while let Poll::Ready(Some(next)) = spawn(unconstrained(self.transitions.recv())).poll() {
@@ -143,7 +143,7 @@ pub(crate) fn chain<const N: usize>(entries: [(Provider, Stack); N]) -> Chain {
     entries.into_iter().fold(empty, add)
 }
 
-/// A provider, and its health around a timeout around its client.
+/// A provider, and a `HealthLayer` around a timeout around its client.
 pub(crate) fn entry<B>(
     cache: &HealthCache,
     id: &str,
@@ -161,9 +161,9 @@ where
     (provider, BoxCloneSyncService::new(stack))
 }
 
-/// Of clients that use no proxy, whatever the environment says.
+/// A builder of clients that ignore proxies in the environment.
 pub(crate) fn reqwest_builder() -> reqwest::ClientBuilder {
-    // The gateway, which the same build may contain, enables TLS without its cryptography.
+    // A build that includes the gateway enables TLS without a crypto provider.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder().no_proxy()
 }
@@ -173,17 +173,17 @@ pub(crate) fn client_of(server: &Server) -> impl HttpClient<Incoming> + use<> {
     client(HttpConnector::new(), &origin)
 }
 
-/// It asks a port on which nobody listens.
+/// A client of a port without a listener.
 pub(crate) fn client_of_nobody() -> impl HttpClient<Incoming> {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let origin = format!("http://{}", socket.local_addr().unwrap());
-    // Kept, so that nobody else binds it.
+    // Reserves the port.
     mem::forget(socket);
     client(HttpConnector::new(), &origin)
 }
 
-/// Sends every request there, over a connection of its own.
+/// A client that sends every request to `origin`, each over its own connection.
 pub(crate) fn client<C>(connector: C, origin: &str) -> impl HttpClient<Incoming> + use<C>
 where
     C: Connect + Clone + Send + Sync + 'static,
@@ -218,29 +218,29 @@ pub(crate) async fn get(chain: &Chain) -> Result<Answer, BoxError> {
     call(chain, Request::default()).await
 }
 
-/// A call, and its answer read to the end.
+/// Makes a call and reads its answer to the end.
 pub(crate) async fn call(chain: &Chain, request: HttpRequest) -> Result<Answer, BoxError> {
     Ok(read(chain.clone().call(request).await?).await)
 }
 
-/// What a caller gets to see.
+/// An answer as its caller sees it.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) served_by: String,
     pub(crate) attempts: Vec<String>,
     pub(crate) text: String,
-    /// The body did not break.
+    /// Whether the body ended without an error.
     pub(crate) is_whole: bool,
 }
 
 impl Answer {
-    /// What `a` says while it is well.
+    /// The answer of a healthy `a`.
     pub(crate) fn from_a() -> Self {
         Self::new("a", &[])
     }
 
-    /// What `b` says, to whom the request came after these attempts.
+    /// The answer of `b` after these attempts.
     pub(crate) fn from_b(attempts: &[&str]) -> Self {
         Self::new("b", attempts)
     }
@@ -278,13 +278,13 @@ async fn read(response: Response<HttpBody>) -> Answer {
     }
 }
 
-/// `a: 503`
+/// Formats attempts as `a: 503`.
 pub(crate) fn shown(attempts: &[Attempt]) -> Vec<String> {
     let shown = |attempt: &Attempt| format!("{}: {}", attempt.provider, root(&attempt.reason));
     attempts.iter().map(shown).collect()
 }
 
-/// What is at the root of a reason: of errors around each other the innermost.
+/// The innermost error in a reason.
 pub(crate) fn root(reason: &str) -> &str {
     let (_, root) = reason.rsplit_once(": ").unwrap_or(("", reason));
     let (root, _) = root.split_once(" (os error").unwrap_or((root, ""));
@@ -296,7 +296,7 @@ pub(crate) fn exhausted(error: &BoxError) -> &NoHealthyProvider {
     error::find(&**error).expect("the end of the chain")
 }
 
-/// Right to the nanosecond: a wait that was told between `asked` and now ends at `end`.
+/// Asserts to the nanosecond that a wait read between `asked` and now ends at `end`.
 #[track_caller]
 pub(crate) fn assert_wait_ends(wait: Option<Duration>, asked: Instant, end: Instant) {
     let told = end - wait.unwrap();
@@ -316,7 +316,7 @@ impl History {
         self.0.iter().filter(is_such).count()
     }
 
-    /// How long each open window took that has ended.
+    /// The lengths of the open windows that have ended.
     pub(crate) fn windows(&self) -> Vec<Duration> {
         let ends = self.0.windows(2).filter(|pair| pair[1].from == State::Open);
         ends.map(|pair| pair[1].at - pair[0].at).collect()

@@ -1,4 +1,4 @@
-//! A provider on its way back, or not.
+//! Providers that recover, and providers that do not.
 
 use http::Uri;
 use tokio::{
@@ -12,7 +12,7 @@ use crate::{
     server::{Script, Server},
 };
 
-/// Row 41; row 27 over sockets: once a trial has failed, the word of a shallow probe shortens nothing.
+/// Row 41; row 27 over sockets: after a failed trial, a passed reachability check shortens no open window.
 #[tokio::test]
 async fn a_probe_that_passes_costs_one_call_more_where_every_post_fails() {
     let window = 300 * MILLISECOND;
@@ -79,7 +79,7 @@ async fn of_eighty_callers_at_once_one_reaches_a_half_open_provider() {
     assert_eq!((a.requests(), pair.b.requests()), (2 + 1, 2 + 79));
 }
 
-/// Row 43, at fifty times the pace.
+/// Row 43, at fifty times the rate.
 #[tokio::test]
 async fn no_caller_sees_a_provider_that_flaps() {
     const DOWNS: usize = 5;
@@ -110,7 +110,7 @@ async fn no_caller_sees_a_provider_that_flaps() {
     assert_eq!(pair.state_of_a(), State::Closed);
 }
 
-/// How many of ten calls, in a tenth of a second, `b` served because `a` had broken off.
+/// Makes ten calls in 100 ms, and returns how many `b` served after a reset by `a`.
 async fn failures_of_ten_calls(pair: &Pair) -> usize {
     let mut failures = 0;
     for _ in 0..10 {

@@ -153,7 +153,7 @@ mod bodies {
         assert_eq!(reason.label(), "reset", "{reason}");
     }
 
-    /// Reqwest's own timeouts stay what they are for its caller.
+    /// The caller receives reqwest's own timeout error.
     #[tokio::test]
     async fn timeout_of_the_client_within_a_body_is_a_failure() {
         let builders = [
@@ -203,7 +203,7 @@ mod bodies {
         assert_eq!(reason.label(), "incomplete", "{reason}");
     }
 
-    /// As clients of language models do.
+    /// Readers of language models stop at the last event.
     #[tokio::test]
     async fn stream_whose_reader_stops_at_its_last_event_is_a_success() {
         let server = Server::start(|_| Script::events().chunk("data: [DONE]\n\n").hang());
@@ -268,7 +268,7 @@ mod errors {
         assert_eq!(kind_of(client(), get(&url)).await, Some(Kind::Connect));
     }
 
-    /// As a classifier does that leaves errors to this one.
+    /// A classifier that is not reqwest's leaves the error unboxed.
     #[tokio::test]
     async fn error_that_is_not_boxed_has_its_kind_too() {
         let (_socket, url) = refusing();
@@ -349,7 +349,7 @@ mod errors {
         assert_eq!(provider.health().state, State::Closed);
     }
 
-    /// The URL of a port on which nobody listens, for as long as the socket is held.
+    /// The URL of a port without a listener, for as long as the socket is held.
     fn refusing() -> (TcpSocket, String) {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -357,7 +357,7 @@ mod errors {
         (socket, url)
     }
 
-    /// What a layer records of a call that fails, which opens at once.
+    /// The kind of a failed call's error, after asserting that the layer has recorded it and opened.
     async fn kind_of(client: Client, request: Request) -> Option<Kind> {
         let provider = struck();
         let guarded = HealthLayer::reqwest(provider.clone()).layer(client);
@@ -562,7 +562,7 @@ mod chained {
         assert_eq!(response.text().await.unwrap(), "from a");
     }
 
-    /// Of providers `0`, `1` and so on.
+    /// A chain of providers `0`, `1` and so on.
     fn chain_of<const N: usize>(
         servers: [&Server; N],
     ) -> impl Service<Request, Response = Response, Error = BoxError, Future: Send> + Send + use<N>
@@ -591,7 +591,7 @@ fn provider() -> Provider {
     HealthCache::default().provider("a")
 }
 
-/// One that opens at its next failure.
+/// A provider that opens at its next failure.
 fn struck() -> Provider {
     let provider = provider();
     provider.mark_unhealthy("a strike");
@@ -624,7 +624,7 @@ fn post(server: &Server) -> Request {
     Request::new(Method::POST, url(server))
 }
 
-/// A request body that is read once.
+/// A request body that can be read only once.
 fn stream<const N: usize>(pieces: [Result<&'static str, &'static str>; N]) -> Body {
     Body::wrap(Pieces(Vec::from(pieces).into_iter()))
 }

@@ -1,4 +1,4 @@
-//! A server on loopback that does to each request exactly what a test says.
+//! A scripted server on loopback.
 
 #![allow(dead_code, reason = "each test uses a part of it")]
 
@@ -19,14 +19,14 @@ use tokio::{
 
 const END_OF_HEAD: &str = "\r\n\r\n";
 
-/// Takes one request a connection, unless its script keeps it.
+/// Serves one request per connection, unless its script keeps the connection.
 pub(crate) struct Server {
     address: SocketAddr,
     stage: Arc<Stage>,
     accepting: JoinHandle<()>,
 }
 
-/// What a server does to one request, of which it has read the head; then it closes the connection.
+/// The actions of a server after the head of a request. After the last one it closes the connection.
 #[derive(Clone, Default)]
 pub(crate) struct Script(Vec<Act>);
 
@@ -43,7 +43,7 @@ enum Act {
 
 struct Stage {
     director: Mutex<Director>,
-    /// What has been read of each request, from the connection on.
+    /// The bytes that each request has sent so far, in the order of arrival.
     requests: watch::Sender<Vec<String>>,
     cue: Notify,
 }
@@ -51,7 +51,7 @@ struct Stage {
 type Director = Arc<dyn Fn(&str) -> Script + Send + Sync>;
 
 impl Server {
-    /// `direct` is given the head of each request.
+    /// Starts a server. `direct` returns the script for the head of each request.
     pub(crate) fn start(direct: impl Fn(&str) -> Script + Send + Sync + 'static) -> Self {
         let socket = bind(SocketAddr::from(([127, 0, 0, 1], 0)));
         let address = socket.local_addr().unwrap();
@@ -68,7 +68,7 @@ impl Server {
         }
     }
 
-    /// One that is well, and says who it is.
+    /// Starts a healthy server that answers with its name.
     pub(crate) fn well(name: &'static str) -> Self {
         Self::start(move |_| Script::well(name))
     }
@@ -77,48 +77,48 @@ impl Server {
         self.address
     }
 
-    /// Does so from now on.
+    /// Replaces `direct` for later requests.
     pub(crate) fn becomes(&self, direct: impl Fn(&str) -> Script + Send + Sync + 'static) {
         *self.stage.director.lock().unwrap() = Arc::new(direct);
     }
 
-    /// Breaks every connection off, and until then refuses all others.
+    /// Breaks all connections, and refuses new ones until `back`.
     pub(crate) async fn is_away_until(&mut self, back: Instant) {
         self.accepting.abort();
         let _ = (&mut self.accepting).await;
-        // Held, so that nobody else takes the port.
+        // Reserves the port.
         let socket = bind(self.address);
         sleep_until(back).await;
         self.accepting = accept(socket, &self.stage);
     }
 
-    /// Lets one script that awaits its cue go on.
+    /// Resumes one script that awaits its cue.
     pub(crate) fn cue(&self) {
         self.stage.cue.notify_one();
     }
 
-    /// How many requests have reached it.
+    /// The number of requests that have arrived.
     pub(crate) fn requests(&self) -> usize {
         self.stage.requests.borrow().len()
     }
 
-    /// How many of them were a `POST`.
+    /// The number of `POST` requests that have arrived.
     pub(crate) fn posts(&self) -> usize {
         let is_post = |request: &&String| request.starts_with("POST ");
         self.stage.requests.borrow().iter().filter(is_post).count()
     }
 
-    /// What has been read of each of them.
+    /// The bytes that have been read of each request.
     pub(crate) fn all_requests(&self) -> Vec<String> {
         self.stage.requests.borrow().clone()
     }
 
-    /// What has been read of the last of them.
+    /// The bytes that have been read of the last request.
     pub(crate) fn last_request(&self) -> String {
         self.stage.requests.borrow().last().cloned().unwrap()
     }
 
-    /// Waits until so many have, and the last of them has been heard.
+    /// Waits until this many requests have arrived and the head of each has been read.
     pub(crate) async fn is_reached_by(&self, requests: usize) {
         let is_heard = |request: &String| !request.is_empty();
         let mut heard = self.stage.requests.subscribe();
@@ -128,7 +128,7 @@ impl Server {
 }
 
 impl Script {
-    /// A short answer of a server that is well.
+    /// A short answer of a healthy server.
     pub(crate) fn well(name: &str) -> Self {
         Self::answer("200 OK", &[], &format!("from {name}"))
     }
@@ -138,14 +138,14 @@ impl Script {
         Self::answer(line, &[], "")
     }
 
-    /// A whole answer to the whole request.
+    /// A complete answer, sent after the complete request.
     pub(crate) fn answer(status: &str, headers: &[(&str, &str)], body: &str) -> Self {
         let length = body.len().to_string();
         let headers = [headers, &[("content-length", &length)]].concat();
         Self(vec![Act::TakeBody]).head(status, &headers).send(body)
     }
 
-    /// The head of an answer of any number of chunks.
+    /// The head of a chunked answer.
     pub(crate) fn stream() -> Self {
         Self::default().head("200 OK", &[("transfer-encoding", "chunked")])
     }
@@ -183,7 +183,7 @@ impl Script {
         self.act(Act::Pause(pause))
     }
 
-    /// Sends a byte at a time, after a pause each.
+    /// Sends one byte at a time, each after a pause.
     pub(crate) fn drip(self, bytes: &str, pause: Duration) -> Self {
         bytes
             .bytes()
@@ -195,17 +195,17 @@ impl Script {
         self.act(Act::AwaitCue)
     }
 
-    /// Breaks the connection off.
+    /// Resets the connection.
     pub(crate) fn reset(self) -> Self {
         self.act(Act::Reset)
     }
 
-    /// Says no more, for as long as the client stays.
+    /// Sends nothing more until the client leaves.
     pub(crate) fn hang(self) -> Self {
         self.act(Act::Hang)
     }
 
-    /// Takes the next request of the connection.
+    /// Reads another request from the same connection.
     pub(crate) fn keep(self) -> Self {
         self.act(Act::Keep)
     }
@@ -221,10 +221,10 @@ impl Script {
     }
 }
 
-/// Binds the port, and does not listen yet: connections are refused.
+/// Binds the port without listening: connections are refused.
 fn bind(address: SocketAddr) -> TcpSocket {
     let socket = TcpSocket::new_v4().unwrap();
-    // The connections of before may not be quite gone.
+    // Earlier connections may still be closing.
     socket.set_reuseaddr(true).unwrap();
     socket.bind(address).unwrap();
     socket
@@ -237,13 +237,13 @@ fn accept(socket: TcpSocket, stage: &Arc<Stage>) -> JoinHandle<()> {
 
 impl Stage {
     async fn accept(self: Arc<Self>, listener: TcpListener) {
-        // Broken off with this task.
+        // Aborted together with this task.
         let mut connections = JoinSet::new();
         loop {
             let (stream, _) = listener.accept().await.unwrap();
             stream.set_nodelay(true).unwrap();
             let stage = Arc::clone(&self);
-            // An error is that of a client who has gone away.
+            // Fails if the client is gone.
             connections.spawn(async move { stage.serve(stream).await });
             while connections.try_join_next().is_some() {}
         }
@@ -254,7 +254,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Whether there may be another request.
+    /// Returns whether the connection may carry another request.
     async fn answer(&self, stream: &mut TcpStream) -> io::Result<bool> {
         let number = self.next_request();
         let mut request = Vec::with_capacity(16 * 1024);
@@ -306,7 +306,7 @@ async fn read_until(
     Ok(())
 }
 
-/// What does not begin like HTTP has no head to wait for.
+/// Data that is not HTTP counts as complete, because it has no head.
 fn has_head(request: &str) -> bool {
     let is_http = |first: char| first.is_ascii_uppercase();
     request.contains(END_OF_HEAD) || !request.chars().next().is_none_or(is_http)

@@ -1,5 +1,5 @@
-//! The layer with the clients, servers and middleware that it is used with, over real sockets: an
-//! outage is contained, and ends, in each stack.
+//! The layer with common clients, servers and middleware, over real sockets. Each stack contains an
+//! outage and recovers from it.
 
 use std::{
     convert::Infallible,
@@ -132,7 +132,7 @@ async fn refusal_is_unavailable_to_a_client_of_tonic() {
     assert!(error::find::<CircuitOpen>(&*refusal).is_some());
 }
 
-/// What a client of tonic makes of an error.
+/// Tonic's client converts errors to a `Status`.
 #[cfg(feature = "tonic")]
 #[tokio::test]
 async fn exhausted_chain_is_unavailable_to_a_client_of_tonic() {
@@ -268,7 +268,7 @@ async fn redirects_followed_below() {
         .await;
 }
 
-/// Why redirects belong below: above, each hop is a call, and one that works ends the streak.
+/// Redirects belong below the layer: above it, each hop is a call, and a hop that works ends the streak.
 #[tokio::test]
 async fn redirect_that_works_hides_a_target_that_does_not_where_it_is_followed_above() {
     let upstream = Upstream::start().await;
@@ -329,7 +329,7 @@ async fn balancer_over_two_upstreams() {
     });
     let balancer = Balance::new(ServiceList::new(endpoints));
     let stack = ServiceBuilder::new().buffer(8).service(balancer);
-    // So many that each endpoint is chosen, by chance and yet as good as surely.
+    // Enough calls that each endpoint is almost certainly chosen.
     let all_but_well = async || {
         let mut served = Vec::<Served>::new();
         for _ in 0..100 {
@@ -355,7 +355,7 @@ async fn balancer_over_two_upstreams() {
 
 const ECHO: &str = "/echo.Echo/Echo";
 
-/// What comes of a call for its caller.
+/// The result of a call for its caller.
 #[derive(Debug, PartialEq)]
 enum Served {
     Well,
@@ -385,7 +385,7 @@ where
     read(stack.clone().oneshot(request)).await.into()
 }
 
-/// The whole body of a response that is to come.
+/// Awaits a response and reads its whole body.
 async fn read<B, E>(
     response: impl Future<Output = Result<Response<B>, E>>,
 ) -> Result<String, BoxError>
@@ -414,14 +414,14 @@ fn https_client(roots: RootCertStore) -> Client<HttpsConnector<HttpConnector>, F
     Client::builder(TokioExecutor::new()).build(connector)
 }
 
-/// One that opens at its next failure.
+/// A provider that opens at its next failure.
 fn with_a_strike() -> Provider {
     let provider = HealthCache::default().provider("upstream");
     provider.mark_unhealthy("strike");
     provider
 }
 
-/// An address at which nobody listens.
+/// An address without a listener.
 async fn unused_address() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     listener.local_addr().unwrap()
@@ -443,7 +443,7 @@ async fn silent() -> SocketAddr {
     address
 }
 
-/// A request body whose source is gone after its first chunk.
+/// A request body whose source fails after the first chunk.
 #[derive(Default)]
 struct BreaksOff {
     has_begun: bool,
@@ -466,7 +466,7 @@ impl Body for BreaksOff {
     }
 }
 
-/// Two routes, each of which asks the upstream.
+/// Two routes that call the upstream.
 fn routes_to(upstream: &Upstream) -> Router {
     let (client, uri) = (http_client(), upstream.uri("/"));
     let ask = async move || {
@@ -479,7 +479,7 @@ fn routes_to(upstream: &Upstream) -> Router {
         .route("/two", routing::get(ask))
 }
 
-/// The router, whose upstream is left alone while it is down.
+/// A router with the upstream's layer around it.
 fn guarded(upstream: &Upstream, router: Router) -> Router {
     let say_so = async |refusal: BoxError| (StatusCode::SERVICE_UNAVAILABLE, refusal.to_string());
     router.layer(
@@ -500,11 +500,11 @@ async fn get_from(router: &Router, path: &str) -> Served {
     }
 }
 
-/// Retries what has failed, at once, for as long as the budget lasts. A refusal would be the same again.
+/// Retries failures at once, within the budget. A refusal is not retried, because it would repeat.
 #[derive(Clone)]
 struct WithinBudget(Arc<TpsBudget>);
 
-/// In a minute.
+/// Retries per minute.
 const BUDGET: usize = 60;
 
 fn budget() -> Arc<TpsBudget> {
@@ -526,7 +526,7 @@ impl<Req: Clone, Res> Policy<Req, Res, BoxError> for WithinBudget {
     }
 }
 
-/// gRPC messages that are plain text, as nothing generated is needed for it.
+/// A codec of plain-text gRPC messages, which needs no generated code.
 #[derive(Default)]
 struct PlainText;
 
@@ -567,7 +567,7 @@ impl Decoder for PlainText {
 
 type Answer = Response<BoxBody<Bytes, Infallible>>;
 
-/// A server on a real socket that can be down, and the provider that it is.
+/// A server on a real socket that can be down, and its provider.
 struct Upstream {
     provider: Provider,
     scheme: &'static str,
@@ -586,7 +586,7 @@ impl Upstream {
         Self::serve("http", None).await
     }
 
-    /// And the roots to trust.
+    /// Starts a server with TLS, and returns the root certificates to trust.
     async fn start_with_tls() -> (Self, RootCertStore) {
         let CertifiedKey { cert, signing_key } =
             generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
@@ -635,7 +635,7 @@ impl Upstream {
         self.condition.is_down.store(false, SeqCst);
     }
 
-    /// How many calls have come while it was down.
+    /// The number of calls that came while it was down.
     fn failed_calls(&self) -> usize {
         self.condition.failed_calls.load(SeqCst)
     }
@@ -649,13 +649,13 @@ impl Upstream {
             .await;
     }
 
-    /// Takes a stack through an outage of its upstream: no calls reach it but those that trip, and a trial.
+    /// Takes a stack through an outage of its upstream. Only the calls that trip the breaker and one trial reach it.
     async fn assert_outage_is_contained(&self, ask: impl AsyncFn() -> Served) {
         assert_eq!(ask().await, Served::Well);
         assert_eq!(self.failed_calls(), 0);
 
         self.fall();
-        // One is enough where it is retried.
+        // With retries, one call is enough.
         for _ in 0..2 {
             assert_ne!(ask().await, Served::Well);
         }
@@ -678,7 +678,7 @@ async fn converse(stream: TcpStream, tls: Option<TlsAcceptor>, condition: Arc<Co
         async move { condition.answer(request).await }
     });
     let server = auto::Builder::new(TokioExecutor::new());
-    // While it is down it ends its conversations with an error.
+    // While the server is down, connections end with an error.
     let _ = match tls {
         None => server.serve_connection(TokioIo::new(stream), answer).await,
         Some(tls) => {
@@ -691,7 +691,7 @@ async fn converse(stream: TcpStream, tls: Option<TlsAcceptor>, condition: Arc<Co
 impl Condition {
     async fn answer(&self, request: Request<Incoming>) -> io::Result<Answer> {
         match request.uri().path() {
-            // Even while it is down it leads others to what is.
+            // Redirects even while the server is down.
             "/front" => Ok(redirect()),
             path if self.is_down.load(SeqCst) => {
                 self.failed_calls.fetch_add(1, SeqCst);

@@ -1,5 +1,5 @@
-//! Streams and their ends over real connections: readers who stop at the last event, gateways whose callers hang up,
-//! bodies that a proxy cuts off, connections that are upgraded.
+//! Stream ends over real connections: readers who stop at the last event, gateways whose callers hang up,
+//! truncated bodies, upgraded connections.
 
 use std::{io, net::SocketAddr, time::Duration};
 
@@ -29,7 +29,7 @@ use crate::{
 
 type Guarded = Health<Client<HttpConnector, Empty<Bytes>>, StatusClassifier>;
 
-/// How long after the last event the end of a stream comes.
+/// The delay between the last event and the end of a stream.
 const GAPS: [Duration; 2] = [Duration::ZERO, Duration::from_millis(2)];
 
 #[tokio::test]
@@ -58,7 +58,7 @@ async fn so_do_those_over_http_2() {
         let pause = Act::Pause(2 * MILLISECOND);
         vec![Act::Send(last_event(stream)), pause, Act::Send(end)]
     }
-    /// `:status 200`, and the event.
+    /// `:status 200`, then the event.
     fn last_event(stream: &[u8]) -> Vec<u8> {
         let data = frame(0, 0, stream, b"data: [DONE]\n\n");
         [frame(1, 4, stream, &[0x88]), data].concat()
@@ -86,7 +86,7 @@ async fn a_stream_that_is_read_to_its_end_closes_at_once() {
     assert_eq!(provider.health().state, State::Closed);
 }
 
-/// It polls on, and is told nothing of why its caller has gone.
+/// The gateway polls on and does not learn why its caller left.
 #[tokio::test]
 async fn a_gateway_whose_callers_hang_up_at_the_last_event_closes_where_events_are_judged() {
     let a = Server::start(|_| done(Duration::from_secs(3600)));
@@ -103,7 +103,7 @@ async fn a_gateway_whose_callers_hang_up_at_the_last_event_closes_where_events_a
         let (socket, _) = listener.accept().await.unwrap();
         let forward = service_fn(|_| get(&client, upstream));
         let server = http1::Builder::new();
-        // An error is that of a caller who has gone away.
+        // Fails if the caller is gone.
         let _ = server.serve_connection(TokioIo::new(socket), forward).await;
     });
 
@@ -119,7 +119,7 @@ async fn a_gateway_whose_callers_hang_up_at_the_last_event_closes_where_events_a
     assert_eq!(provider.health().state, State::Closed);
 }
 
-/// Envoy resets streams with `NO_ERROR` whatever went wrong behind it (envoyproxy/envoy#36200), and hyper takes
+/// Envoy resets streams with `NO_ERROR` even after an upstream failure (envoyproxy/envoy#36200), and hyper takes
 /// that for the end of a body (hyperium/hyper#3681).
 #[tokio::test]
 async fn fewer_bytes_than_announced_are_a_failure_where_the_stream_was_reset_without_error() {
@@ -147,7 +147,7 @@ async fn fewer_bytes_than_announced_are_a_failure_where_the_stream_was_reset_wit
     assert_eq!(provider.health().last_error.unwrap(), "incomplete");
 }
 
-/// The verdict is that of the answer, and the connection is the caller's.
+/// The response decides the outcome. The upgraded connection belongs to the caller.
 #[tokio::test]
 async fn a_connection_that_is_upgraded_works_and_closes_a_half_open_breaker() {
     let upgrade = [("connection", "upgrade"), ("upgrade", "echo")];
@@ -192,7 +192,7 @@ async fn early_hints_are_no_answer() {
     assert_eq!(provider.health().consecutive_failures, 0);
 }
 
-/// A stream whose end comes that long after its last event.
+/// A stream that ends `gap` after its last event.
 fn done(gap: Duration) -> Script {
     let stream = Script::events().chunk("data: hi\n\n");
     stream
@@ -237,7 +237,7 @@ fn request(address: SocketAddr) -> Request<Empty<Bytes>> {
     request.body(Empty::new()).unwrap()
 }
 
-/// Reads as clients of language models do.
+/// Reads to the last event, as clients of language models do.
 async fn read_to_done(mut body: HealthBody<Incoming>) {
     let mut seen = Vec::new();
     while !seen.ends_with(b"data: [DONE]\n\n") {
@@ -246,20 +246,20 @@ async fn read_to_done(mut body: HealthBody<Incoming>) {
     }
 }
 
-/// What a server of HTTP/2 does.
+/// An action of an HTTP/2 server.
 enum Act {
     Send(Vec<u8>),
     Pause(Duration),
 }
 
-/// A server of HTTP/2 that does this in answer to each request, on its stream.
+/// An HTTP/2 server that answers each request with these actions on its stream.
 async fn http_2_server(answer: fn(&[u8]) -> Vec<Act>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         loop {
             let (socket, _) = listener.accept().await.unwrap();
-            // An error is that of a client who has gone away.
+            // Fails if the client is gone.
             tokio::spawn(serve_http_2(socket, answer));
         }
     });
@@ -293,7 +293,7 @@ async fn serve_http_2(mut socket: TcpStream, answer: fn(&[u8]) -> Vec<Act>) -> i
     }
 }
 
-/// A frame of HTTP/2 ([RFC 9113 §4.1](https://www.rfc-editor.org/rfc/rfc9113#section-4.1)).
+/// An HTTP/2 frame ([RFC 9113 §4.1](https://www.rfc-editor.org/rfc/rfc9113#section-4.1)).
 fn frame(kind: u8, flags: u8, stream: &[u8], payload: &[u8]) -> Vec<u8> {
     let length = u8::try_from(payload.len()).unwrap();
     [&[0, 0, length, kind, flags], stream, payload].concat()

@@ -29,7 +29,7 @@ async fn a_429_takes_a_out_for_the_time_it_names_however_it_is_spelt() {
     }
 }
 
-/// Row 35: ten years.
+/// Row 35: a wait of ten years.
 #[tokio::test]
 async fn a_silly_time_is_clamped() {
     let spellings: [&[_]; 3] = [

@@ -1,4 +1,4 @@
-//! What it makes of answers that are neither successes nor failures of the provider, or only seem to be.
+//! Tests of answers that are neither successes nor failures of the provider, or only seem to be.
 
 use fastrand::Rng;
 
@@ -10,7 +10,7 @@ use crate::{
     work::Problem,
 };
 
-/// The mean of ten runs of ten minutes, in which a breaker may refuse as many calls as fail by chance.
+/// The mean of ten runs of ten minutes. A breaker may refuse as many calls as fail at random.
 pub(super) fn random_errors<B: Breaker>(clock: &Clock) -> Judgement {
     const RUNS: u64 = 10;
     const CALLS: u64 = 60_000;

@@ -1,4 +1,4 @@
-//! What its probe does.
+//! Tests of a crate's health probe.
 
 use std::{
     collections::HashSet,
@@ -32,7 +32,7 @@ pub(super) fn panicking_check<B: Breaker>(clock: &Clock) -> Judgement {
     ensure(refuses, "no call was refused in 5 min of failing checks")
 }
 
-/// Its check is in flight when the probe stops, and then fails.
+/// A check is in flight when the probe stops, and then fails.
 pub(super) fn stopped_probe<B: Breaker>(clock: &Clock) -> Judgement {
     let rules = Rules::new(Trip::InARow(1));
     let (rig, provider) = (Rig::<B>::new(clock, rules)?, Checked::default());
@@ -91,7 +91,7 @@ fn check_beside_one_that_hangs<B: Breaker>(clock: &Clock) -> Judgement {
     )
 }
 
-/// Where each call fails, for three minutes.
+/// For three minutes each call fails while the checks pass.
 pub(super) fn shallow_check<B: Breaker>(clock: &Clock) -> Judgement {
     let rules = Rules::new(Trip::InARow(2));
     let (rig, provider) = (Rig::<B>::new(clock, rules)?, Checked::default());
@@ -193,7 +193,7 @@ fn one_that_is_well<B: Breaker>(clock: &Clock) -> Judgement {
     ensure(well.begun().is_empty(), "healthy ones are checked")
 }
 
-/// A provider as its checks find it, and what they did.
+/// A checked provider, and a log of its checks.
 #[derive(Clone, Default)]
 struct Checked(Arc<Log>);
 

@@ -1,4 +1,4 @@
-//! What it is to the services around it, and to the process.
+//! Tests of a breaker inside other services and inside the process.
 
 use std::{
     pin::pin,
@@ -17,7 +17,7 @@ use crate::{
     work::{Problem, work},
 };
 
-/// Which is judging the result of another call.
+/// The breaker refuses a call while it judges the result of another.
 pub(super) fn sleepless_refusals<B: Breaker>(clock: &Clock) -> Judgement {
     let rig = Rig::<B>::new(clock, Rules::default())?;
     let other = rig.admitted()?;
@@ -34,7 +34,7 @@ pub(super) fn sleepless_refusals<B: Breaker>(clock: &Clock) -> Judgement {
         judging.wait();
         refused
     });
-    // If it waited for a lock, it is over now.
+    // If it waited for a lock, that wait is over now.
     let sleeps = refused.is_some_and(|mut refused| refused.poll().is_pending());
     ensure(!sleeps, "it sleeps")
 }

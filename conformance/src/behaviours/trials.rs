@@ -1,4 +1,4 @@
-//! How it comes back.
+//! Tests of recovery.
 
 use super::{MINUTE, SECOND};
 use crate::{
@@ -58,7 +58,7 @@ pub(super) fn hanging_trial<B: Breaker>(clock: &Clock) -> Judgement {
     ensure(rig.admits(), "no other was admitted 10 min later")
 }
 
-/// Ninety callers in a second, each of whom gives up.
+/// Ninety callers in a second, all of whom give up.
 pub(super) fn hasty_callers<B: Breaker>(clock: &Clock) -> Judgement {
     let rig = Rig::<B>::half_open(clock, Rules::default())?;
     let mut admitted = 0;
@@ -86,7 +86,7 @@ pub(super) fn stampede<B: Breaker>(clock: &Clock) -> Judgement {
 
 pub(super) fn neutral_trials<B: Breaker>(clock: &Clock) -> Judgement {
     all_of([
-        // Whether more of them close is asked in row 33.
+        // Row 33 tests whether more of them close the breaker.
         trials_decide_nothing::<B>(clock, 2, "a 400", |trial| {
             trial.end(Err(Problem::BadRequest));
         }),
@@ -110,7 +110,7 @@ fn trials_decide_nothing<B: Breaker>(
     ensure(!rig.is_closed(), format_args!("{that} closes it"))
 }
 
-/// Two trials must succeed, and lie further apart than the window is long.
+/// Two trials must succeed. The time between them exceeds the window of the rate.
 pub(super) fn aged_success<B: Breaker>(clock: &Clock) -> Judgement {
     let trip = Trip::RateInTime {
         share: 0.5,
@@ -118,7 +118,7 @@ pub(super) fn aged_success<B: Breaker>(clock: &Clock) -> Judgement {
         at_least: 3,
     };
     let rig = Rig::<B>::new(clock, Rules::new(trip).trials(2))?;
-    // Some rates know nothing until their window has once passed.
+    // Some rates are unknown until their window has passed once.
     clock.pass(MINUTE);
     rig.trip()?;
     rig.await_half_open();

@@ -1,4 +1,4 @@
-//! When it trips, and for how long.
+//! Tests of trip rules and of open windows.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -33,7 +33,7 @@ pub(super) fn million_successes_then_of_calls<B: Breaker>(clock: &Clock) -> Judg
     million_successes_delay_no_trip::<B>(clock, trip)
 }
 
-/// Ten a second. Then a minute of nothing, so that no window of time holds them, and ten failures.
+/// Ten successes a second, a minute without calls, so that no time window holds them, and ten failures.
 fn million_successes_delay_no_trip<B: Breaker>(clock: &Clock, trip: Trip) -> Judgement {
     let rig = Rig::<B>::new(clock, Rules::new(trip))?;
     for _ in 0..100_000 {
@@ -57,7 +57,7 @@ pub(super) fn reset_while_closed<B: Breaker>(clock: &Clock) -> Judgement {
     ensure(rig.admits(), "the first failure after it tripped")
 }
 
-/// Of a breaker that else trips by itself, whose windows last for a minute.
+/// Forces open a breaker whose own open windows last a minute.
 pub(super) fn forced_open<B: Breaker>(clock: &Clock) -> Judgement {
     let rig = Rig::<B>::new(clock, Rules::default())?;
     let under_way = rig.admitted()?;
@@ -92,7 +92,7 @@ pub(super) fn nonsense<B: Breaker>(clock: &Clock) -> Judgement {
     ];
     let accepted = rules.into_iter().filter_map(|(what, rules)| {
         let made = catch_unwind(AssertUnwindSafe(|| Rig::<B>::new(clock, rules)));
-        // One that has no such rules does not accept them either.
+        // A crate without such rules does not accept them either.
         made.ok()?.ok()?;
         Some(what)
     });
@@ -103,7 +103,7 @@ pub(super) fn nonsense<B: Breaker>(clock: &Clock) -> Judgement {
     )
 }
 
-/// Here it stands still, as one does that is put back again and again.
+/// The wall clock stands still here, as if it were set back again and again.
 pub(super) fn wall_clock<B: Breaker>(clock: &Clock) -> Judgement {
     let before = SystemTime::now();
     let rig = Rig::<B>::half_open(clock, Rules::default())?;
@@ -126,7 +126,7 @@ pub(super) fn streak_ages<B: Breaker>(clock: &Clock) -> Judgement {
     ensure(rig.admits(), "two failures a day apart trip it")
 }
 
-/// Longer than 32 bits can tell in milliseconds, and in seconds.
+/// Gaps that exceed 32 bits in milliseconds and in seconds.
 pub(super) fn idle_gaps<B: Breaker>(clock: &Clock) -> Judgement {
     for gap in [50 * DAY, 140 * YEAR] {
         let rig = Rig::<B>::new(clock, Rules::default())?;

@@ -1,4 +1,4 @@
-//! What it tells of itself.
+//! Tests of a breaker's views of its state.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -31,7 +31,7 @@ fn listener_reads<B: Breaker>(clock: &Clock) -> Judgement {
     let rules = Rules::default().listener({
         let (breaker, told) = (Arc::clone(&breaker), Arc::clone(&told));
         move |state| {
-            // Some tell of their first state while they are made.
+            // Some notify their listener of the first state during construction.
             if let Some(breaker) = breaker.get().and_then(Weak::upgrade) {
                 let views = views_from_elsewhere(breaker);
                 told.lock().expect("no panic").push((state, views));
@@ -42,7 +42,7 @@ fn listener_reads<B: Breaker>(clock: &Clock) -> Judgement {
     rig.breaker.views()?;
     let _ = breaker.set(Arc::downgrade(&rig.breaker));
 
-    // Some tell in a task.
+    // Some notify their listeners in a task.
     let listen = || clock.pass(MOMENT);
     let mut states = vec![State::Open, State::HalfOpen, State::Closed, State::Open];
     rig.trip()?;
@@ -71,7 +71,7 @@ fn listener_reads<B: Breaker>(clock: &Clock) -> Judgement {
         let is_old = views.iter().flatten().any(|admits| match state {
             State::Closed => !admits,
             State::Open => *admits,
-            // Whether that admits a call depends.
+            // A half-open breaker may or may not admit a call.
             State::HalfOpen => false,
         });
         ensure(
@@ -82,7 +82,7 @@ fn listener_reads<B: Breaker>(clock: &Clock) -> Judgement {
     Ok(())
 }
 
-/// `None` where nobody can read it as long as this waits: whoever did it here would wait for himself.
+/// Reads the views in another thread, because a deadlock here would hang the test. `None` if it deadlocks.
 fn views_from_elsewhere<B: Breaker>(breaker: Arc<B>) -> Option<Vec<bool>> {
     let runtime = Handle::current();
     let reader = thread::spawn(move || {
@@ -105,7 +105,7 @@ fn listener_panics<B: Breaker>(clock: &Clock) -> Judgement {
     let rig = Rig::<B>::new(clock, rules)?;
     is_made.store(true, Relaxed);
 
-    // Whether it comes up in a call as well is not judged.
+    // A panic that also reaches the call is not judged.
     let try_to = |step: &dyn Fn() -> usize| drop(catch_unwind(AssertUnwindSafe(step)));
     try_to(&|| rig.fail(FAILURES));
     ensure(!rig.admits(), "with one that panics it does not trip")?;

@@ -88,11 +88,11 @@ impl Breaker for Failsafe {
     }
 }
 
-/// A state machine, whatever its policy.
+/// A state machine with any policy.
 trait Machine: Send + Sync {
     fn call(&self, work: Work) -> BoxFuture<()>;
     fn call_refusing_group(&self) -> BoxFuture<()>;
-    /// A call that is answered, and then so many events, after which there are no more.
+    /// Makes a call that is answered with this number of events and then ends.
     fn stream(&self, events: usize) -> BoxFuture<()>;
     fn reset(&self);
     fn is_call_permitted(&self) -> bool;

@@ -1,4 +1,4 @@
-//! The gauges that a crate publishes of its states with its feature `metrics`.
+//! The state gauges that a crate publishes with its feature `metrics`.
 
 use std::{
     collections::HashMap,
@@ -10,7 +10,7 @@ use std::{
 
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 
-/// Those of one breaker, which it publishes under its name.
+/// The gauges of one breaker, published under its name.
 #[derive(Clone)]
 pub(super) struct Gauges {
     name: String,
@@ -48,7 +48,7 @@ impl Gauges {
     }
 }
 
-/// Keeps gauges, and nothing else.
+/// Records gauges only.
 impl Recorder for Published {
     fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
     fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}

@@ -28,7 +28,7 @@ impl Breaker for Recloser {
             return Err(Lacks("has no listeners, only `tracing` events"));
         }
         let (share, calls) = match rules.trip {
-            // Once there have been so many calls, this is the same.
+            // Equivalent after this number of calls.
             Trip::InARow(failures) => (1.0, failures),
             Trip::RateOfCalls { share, calls } => (share, calls),
             Trip::RateInTime { .. } => return Err(Lacks("has only rates over a number of calls")),
@@ -54,7 +54,7 @@ impl Breaker for Recloser {
             .build();
         let member = AsyncRecloser::from(member);
         let group = async move {
-            // It opens at the second failure, once its one last call has been seen to fail.
+            // It opens at the second failure: the window of one call must be full first.
             for _ in 0..2 {
                 let opens = member.call(ready(Err(Problem::Down("down".to_owned()))));
                 drop::<Result<(), _>>(opens.await);

@@ -43,7 +43,7 @@ impl Breaker for TowerHealth {
             .trip(trip)
             .backoff(Backoff::constant(rules.open_for))
             .trials(Trials::new(rules.trials).to_close(rules.trials));
-        // Before the provider is made, which takes the handles of its gauges.
+        // Created before the provider, which takes the handles of its gauges.
         let gauges = Gauges::new();
         let cache = HealthCache::new(policy);
         if let Some(listener) = rules.listener {

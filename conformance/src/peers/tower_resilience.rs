@@ -15,7 +15,7 @@ use crate::{
 
 type Classifier = FnClassifier<fn(&Answer) -> bool>;
 
-/// Its circuit breaker, and its health check, which triggers it.
+/// The crate's circuit breaker, and the health check that triggers it.
 #[derive(Clone)]
 pub(crate) struct TowerResilience {
     layer: CircuitBreakerLayer<Classifier>,

@@ -13,7 +13,7 @@ use tower_health::{
 
 use crate::judge::{first_event, judge_error, judge_event};
 
-/// A provider that the client can talk to.
+/// A provider for the client.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
     /// Its id in the cache.
@@ -24,31 +24,31 @@ pub struct Endpoint {
     pub authorization: HeaderValue,
 }
 
-/// How long a provider may take.
+/// Limits on the time of an answer.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Until the head of a response.
+    /// Time until the head of a response.
     pub head: Duration,
-    /// From there to the first event of a stream, or to the end of an answer that is not streamed.
+    /// Time from there to the first event of a stream, or to the end of an answer that is not streamed.
     pub answer: Duration,
-    /// Between two pieces of a stream.
+    /// Time between two pieces of a stream.
     pub silence: Duration,
 }
 
-/// Returns a client for HTTP and HTTPS that uses no proxy, whatever the environment says.
+/// Returns a client for HTTP and HTTPS that ignores proxies in the environment.
 ///
 /// # Errors
 ///
 /// If the system's certificates cannot be read.
 pub fn http_client() -> reqwest::Result<reqwest::Client> {
-    // An error says that another is installed already.
+    // Fails if there is a provider already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder().no_proxy().build()
 }
 
 /// Returns a client whose requests go to the first of `endpoints` that is healthy and answers.
 ///
-/// It does not retry, as the client would with its default service: the next provider does that.
+/// The client does not retry, as it would with its default service, because the chain tries the next provider.
 #[must_use]
 pub fn client(
     cache: &HealthCache,
@@ -88,7 +88,7 @@ async fn build(factory: HttpRequestFactory) -> Result<Request, ReplayError> {
 }
 
 impl Endpoint {
-    /// Turns a request to any provider into one to this.
+    /// Redirects a request to this provider.
     fn address(&self, mut request: Request) -> Request {
         let base = self.base_url.path().trim_end_matches('/');
         let mut url = self.base_url.clone();

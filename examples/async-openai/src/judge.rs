@@ -28,7 +28,7 @@ impl Event {
     }
 }
 
-/// Before anything has been returned, so that the next provider can answer.
+/// Judges events before anything has been returned, so that the next provider can answer.
 pub(crate) fn first_event(event: &SseEvent<'_>) -> Content {
     match Event::of(event) {
         Event::Content | Event::Last => Content::Begun,
@@ -37,7 +37,7 @@ pub(crate) fn first_event(event: &SseEvent<'_>) -> Content {
     }
 }
 
-/// While the client reads.
+/// Judges events while the client reads.
 pub(crate) fn judge_event(event: &SseEvent<'_>) -> StreamVerdict {
     match Event::of(event) {
         Event::Content => StreamVerdict::Continue,

@@ -1,4 +1,4 @@
-//! The async-openai client over a chain of providers: what it sends goes to the first that is healthy.
+//! The async-openai client over a chain of providers: its requests go to the first that is healthy.
 
 mod client;
 mod judge;
@@ -20,22 +20,22 @@ use async_openai::{
 };
 use tokio_stream::StreamExt;
 
-/// Asks for a whole answer.
+/// Requests a complete answer.
 ///
 /// # Errors
 ///
-/// The client's.
+/// If the client fails.
 pub async fn ask(client: &Client<OpenAIConfig>) -> Result<String, OpenAIError> {
     let answer = client.chat().create(question()?).await?;
     let contents = answer.choices.into_iter().map(|it| it.message.content);
     Ok(contents.flatten().collect())
 }
 
-/// Asks for a stream, and adds each piece of the answer to `text` as it comes.
+/// Requests a stream, and adds each piece of the answer to `text` as it comes.
 ///
 /// # Errors
 ///
-/// The client's. Some of the answer may have come before.
+/// If the client fails. Part of the answer may be in `text` already.
 pub async fn stream(client: &Client<OpenAIConfig>, text: &mut String) -> Result<(), OpenAIError> {
     let mut answer = client.chat().create_stream(question()?).await?;
     while let Some(chunk) = answer.next().await {
@@ -45,11 +45,11 @@ pub async fn stream(client: &Client<OpenAIConfig>, text: &mut String) -> Result<
     Ok(())
 }
 
-/// What both of them ask.
+/// Returns the request of both functions.
 ///
 /// # Errors
 ///
-/// None: the question is complete.
+/// Never, because the question is complete.
 pub fn question() -> Result<CreateChatCompletionRequest, OpenAIError> {
     let message = ChatCompletionRequestUserMessage::from("Who are you?");
     CreateChatCompletionRequestArgs::default()

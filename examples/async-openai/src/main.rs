@@ -1,4 +1,4 @@
-//! Asks two providers through async-openai. The first misbehaves in turn; the second is well.
+//! Asks two providers through async-openai. The first fails in several ways; the second is healthy.
 //!
 //! Run with: `cargo run -p async-openai-client`
 

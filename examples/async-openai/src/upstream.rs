@@ -1,4 +1,4 @@
-//! A provider on loopback that misbehaves as it is told.
+//! A provider on loopback with configurable failures.
 
 use std::{
     fmt,
@@ -25,31 +25,31 @@ use tokio::{net::TcpListener, time::sleep};
 
 use crate::Endpoint;
 
-/// How a provider answers.
+/// The response of a provider to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Condition {
-    /// As it should.
+    /// Answers correctly.
     Well,
-    /// Never.
+    /// Never answers.
     Hangs,
-    /// With a 500.
+    /// Answers 500.
     Fails,
-    /// With a 429 that names 30 s.
+    /// Answers 429 with a wait of 30 s.
     Throttles,
-    /// With a 429 for an unpaid bill.
+    /// Answers 429 for an unpaid bill.
     Unpaid,
-    /// With an error as the first event. Not streamed: with a 503.
+    /// Sends an error as the first event. Not streamed: answers 503.
     ErrorFirst,
-    /// With a half, then the connection breaks.
+    /// Breaks the connection after half of the answer.
     Breaks,
-    /// Without `[DONE]`. Not streamed: as it should.
+    /// Omits `[DONE]`. Not streamed: answers correctly.
     NeverDone,
-    /// With a first event, and then silence. Not streamed: as it should.
+    /// Stalls after the first event. Not streamed: answers correctly.
     Stalls,
 }
 
 impl Condition {
-    /// All of them.
+    /// All conditions.
     pub const ALL: [Self; 9] = [
         Self::Well,
         Self::Hangs,
@@ -84,7 +84,7 @@ impl fmt::Display for Condition {
 pub struct Upstream {
     name: &'static str,
     address: SocketAddr,
-    /// Of each request.
+    /// The key of each request.
     authorizations: Arc<Mutex<Vec<HeaderValue>>>,
 }
 
@@ -114,7 +114,7 @@ impl Upstream {
         Ok(upstream)
     }
 
-    /// Returns where to reach it, and with which key.
+    /// Returns the address and the key for the client.
     #[must_use]
     pub fn endpoint(&self) -> Endpoint {
         let base_url = format!("http://{}/v1", self.address);
@@ -126,7 +126,7 @@ impl Upstream {
         }
     }
 
-    /// Returns the keys of the requests that have come.
+    /// Returns the key of each request so far.
     #[must_use]
     pub fn authorizations(&self) -> Vec<HeaderValue> {
         let all = self.authorizations.lock();
@@ -189,7 +189,7 @@ impl Condition {
     }
 }
 
-/// Breaks the connection, once what was sent has arrived.
+/// Breaks the connection after the sent data has arrived.
 async fn break_off(sender: Sender<Bytes, io::Error>) {
     sleep(Duration::from_millis(100)).await;
     sender.abort(io::Error::other("broken off"));

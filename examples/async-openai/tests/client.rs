@@ -1,4 +1,4 @@
-//! What async-openai's caller gets of a chain whose first provider misbehaves, and what its breaker records.
+//! The answers of async-openai over a chain whose first provider fails, and the records of its breaker.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use tower_health::{
 
 const LIMIT: Duration = Duration::from_secs(1);
 
-/// Provider `groq`, which misbehaves and has failed once, and `openai`, which is well.
+/// Provider `groq`, which misbehaves and has failed once, and `openai`, which is healthy.
 struct Pair {
     provider: Provider,
     groq: Upstream,
@@ -134,7 +134,7 @@ async fn answer_that_breaks_off_is_answered_by_the_next_provider() {
     pair.assert_opened_by(Cause::Failures, "incomplete");
 }
 
-/// Nothing is spliced.
+/// Answers of two providers are never spliced.
 #[tokio::test]
 async fn stream_that_breaks_off_is_the_callers_to_see() {
     let pair = Pair::of(Condition::Breaks).await;
@@ -154,7 +154,7 @@ async fn stream_that_stalls_ends_with_an_error() {
     pair.assert_opened_by(Cause::Failures, "timeout");
 }
 
-/// The client takes such a stream for whole.
+/// The client accepts such a stream as complete.
 #[tokio::test]
 async fn stream_without_done_is_a_failure() {
     let pair = Pair::of(Condition::NeverDone).await;
@@ -172,7 +172,7 @@ async fn caller_who_leaves_a_stream_early_is_neutral() {
     let first = answer.next().await.unwrap().unwrap();
     assert_eq!(first.choices[0].delta.content.as_deref(), Some("from "));
     drop(answer);
-    // Until its silence would have been a failure.
+    // Longer than the idle timeout.
     sleep(2 * LIMIT).await;
     let ProviderHealth {
         state,

@@ -14,7 +14,7 @@ use tower_health::{
     error::{NoHealthyProvider, find},
 };
 
-/// Written when dropped.
+/// An entry of the log, written when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Access {
     alias: String,
@@ -39,7 +39,7 @@ impl Access {
         }
     }
 
-    /// Notes who served, and how many calls it took.
+    /// Records the provider that served, and the number of calls.
     pub(crate) fn note(&mut self, result: &Result<Response, BoxError>) {
         match result {
             Ok(answer) => {
@@ -52,7 +52,7 @@ impl Access {
     }
 }
 
-/// A body that notes when it is sent.
+/// A body that records the time of its first frame, and whether it was sent to the end.
 pub(crate) struct Logged<B> {
     pub(crate) body: B,
     pub(crate) access: Access,

@@ -24,7 +24,7 @@ use crate::{
     gateway::Gateway,
 };
 
-/// Prompts may contain images.
+/// Large, because prompts may contain images.
 const LONGEST_REQUEST: usize = 32 * 1024 * 1024;
 const LONGEST_ERROR: usize = 64 * 1024;
 
@@ -87,7 +87,7 @@ async fn serve(State(gateway): State<Arc<Gateway>>, request: Request) -> Respons
     response.map(|body| Body::new(Logged { body, access }))
 }
 
-/// An answer with none of the headers that tell of the provider's account.
+/// Returns an answer without the headers that describe the provider's account.
 fn delivered(answer: reqwest::Response, shows_errors: bool) -> Response {
     let (head, body) = axum::http::Response::from(answer).into_parts();
     let mut response = Response::new(body);
@@ -101,7 +101,7 @@ fn delivered(answer: reqwest::Response, shows_errors: bool) -> Response {
     EventBody::wrap(response).map(|body| Body::new(body.show_errors(shows_errors)))
 }
 
-/// The answer of a provider that finds the request at fault.
+/// Returns the answer of a provider that rejected the request.
 async fn rejected(answer: reqwest::Response, shows_text: bool) -> Response {
     let status = answer.status();
     let body = to_bytes(Body::new(reqwest::Body::from(answer)), LONGEST_ERROR);

@@ -1,4 +1,4 @@
-//! A client's request, as each target of its alias may need it.
+//! A client's request, from which each target of the alias gets its own.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -9,7 +9,7 @@ use crate::config::Target;
 
 pub(crate) type Call = Request<Arc<Prompt>>;
 
-/// A body. Values stay as they were sent, down to the last digit.
+/// A JSON body. Values keep their text, down to the last digit.
 #[derive(Debug)]
 pub(crate) struct Prompt {
     pub(crate) alias: String,
@@ -30,7 +30,7 @@ impl Prompt {
             .is_some_and(|it| it.get() == "true")
     }
 
-    /// The body for a provider, with its own name of the model.
+    /// The body for a provider, with the provider's name of the model.
     pub(crate) fn body_for(&self, model: &str) -> serde_json::Result<Vec<u8>> {
         let model = to_raw_value(model)?;
         let members = self.members.iter().map(|(name, value)| (&**name, &**value));
@@ -39,7 +39,7 @@ impl Prompt {
         serde_json::to_vec(&body)
     }
 
-    /// Bytes of JSON.
+    /// The length of the prompt in bytes of JSON.
     fn length(&self) -> usize {
         let prompts = ["messages", "prompt", "input"].iter();
         prompts
@@ -49,7 +49,7 @@ impl Prompt {
     }
 }
 
-/// Whether a target is for this call. `x-provider` pins one of its alias's providers.
+/// Returns whether a target accepts this call. `x-provider` pins one of its alias's providers.
 pub(crate) fn is_for(target: &Target, call: &Call) -> bool {
     let (headers, prompt) = (call.headers(), call.body());
     let is_pinned = headers

@@ -20,7 +20,7 @@ use tower_health::{BoxError, ChainOptions, Policy};
 
 use crate::upstream::{Upstream, classifier};
 
-/// A configuration, with the keys that it names.
+/// A configuration, with the API keys that it refers to.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -54,7 +54,7 @@ pub(crate) struct Provider {
     pub(crate) base_url: Url,
     pub(crate) key_env: Option<Bearer>,
     pub(crate) check: Option<Check>,
-    /// Read over the settings of all providers.
+    /// Settings that override the limits of all providers.
     #[serde(default)]
     limits: Table,
     #[serde(default)]

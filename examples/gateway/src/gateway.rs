@@ -1,4 +1,4 @@
-//! What stays when the configuration is replaced: above all, the health of all providers.
+//! The state that survives a reload: above all, the health of all providers.
 
 use std::{
     fs,
@@ -12,7 +12,7 @@ use tower_health::{BoxError, HealthCache, status::StatusService};
 
 use crate::{config::Config, routes::Routes};
 
-/// A gateway that can be served.
+/// A running gateway, without a listener.
 #[derive(Debug)]
 pub struct Gateway {
     path: Option<PathBuf>,
@@ -31,7 +31,7 @@ impl Gateway {
     ///
     /// Names the setting that is wrong.
     pub fn new(config: &Config, path: Option<PathBuf>) -> Result<Arc<Self>, BoxError> {
-        // An error means that there is a provider already.
+        // Fails if there is a provider already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::builder()
             .redirect(redirect::Policy::none())
@@ -81,11 +81,11 @@ impl Gateway {
         Ok(())
     }
 
-    /// Writes what is open, for the next process.
+    /// Writes the snapshot for the next process, if a file is configured.
     ///
     /// # Errors
     ///
-    /// Those of the file.
+    /// If the file cannot be written.
     pub fn save(&self) -> Result<(), BoxError> {
         if let Some(path) = &self.routes().server.state_file {
             fs::write(path, serde_json::to_vec(&self.cache.snapshot())?)?;

@@ -1,5 +1,5 @@
-//! An LLM gateway: model aliases, each a chain of providers, behind an OpenAI-compatible API. `docs/gateway.md` tells why each
-//! layer is there.
+//! An LLM gateway: model aliases, each a chain of providers, behind an OpenAI-compatible API. `docs/gateway.md` explains
+//! the layers.
 //!
 //! ```text
 //! client → api → chain of an alias → account → model → whole / first token → errors → provider

@@ -1,4 +1,4 @@
-//! Serves a configuration, or shows what clients see while providers fail.
+//! Serves a configuration, or shows the answers to clients while providers fail.
 //!
 //! Run with: `cargo run -p gateway -- gateway.toml`, or `cargo run -p gateway -- --demo`.
 

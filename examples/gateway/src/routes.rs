@@ -15,12 +15,12 @@ use crate::{
 pub(crate) struct Routes {
     pub(crate) server: Server,
     pub(crate) aliases: BTreeMap<String, Stack>,
-    /// Dropped with the routes, which ends it.
+    /// The probe ends when the routes are dropped.
     _probe: ProbeHandle,
 }
 
 impl Routes {
-    /// Changes nothing if there is an error.
+    /// Builds the routes. After an error nothing has changed.
     pub(crate) fn build(
         config: &Config,
         cache: &HealthCache,

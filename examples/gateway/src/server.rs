@@ -1,4 +1,4 @@
-//! Serves until it is told to stop.
+//! Serves the API and the admin routes until shutdown.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::{admin, api, gateway::Gateway};
 ///
 /// # Errors
 ///
-/// Those of the listener.
+/// If the listener fails.
 pub async fn serve(
     gateway: Arc<Gateway>,
     listener: TcpListener,

@@ -22,7 +22,7 @@ use crate::{
     config::{self, Limits},
 };
 
-/// Answers that are not streamed are held back, so that another provider can serve if one breaks off.
+/// Maximum size of an answer that is held back until it is complete, so that another provider can serve if it breaks off.
 const LONGEST_ANSWER: usize = 16 * 1024 * 1024;
 
 pub(crate) type Stack = BoxCloneSyncService<Call, Response, BoxError>;
@@ -37,7 +37,7 @@ pub(crate) struct Upstream {
 }
 
 impl Upstream {
-    /// The stack of a model, from the account in.
+    /// The stack of a model: the layer of its account and everything below.
     pub(crate) fn stack(
         self: Arc<Self>,
         account: &Provider,
@@ -68,13 +68,13 @@ impl Upstream {
         call: Call,
     ) -> Result<Response, BoxError> {
         let prompt = call.body();
-        // No other header of the client's: `Accept-Encoding` would hide events from those who judge them.
+        // Sends no other header of the client. `Accept-Encoding` would hide events from the judges.
         let request = client
             .post(self.url(call.uri().path()))
             .headers(self.credentials())
             .header(CONTENT_TYPE, "application/json")
             .body(prompt.body_for(&model)?);
-        // An answer that is not streamed has its head when it is complete.
+        // An answer that is not streamed sends its head when it is complete.
         let Limits { head, answer, .. } = self.limits;
         let limit = if prompt.is_stream() { head } else { answer };
         Ok(timeout(limit.0, request.send()).await??)
@@ -111,7 +111,7 @@ impl Upstream {
     }
 }
 
-/// The classifier of models and the rule of chains. It leaves refused keys to the account.
+/// The classifier of models and the rule of chains. Refused credentials count only against the account.
 pub(crate) fn classifier() -> StatusClassifier {
     StatusClassifier::new()
         .advance_on([401, 402, 403, 404])

@@ -1,4 +1,4 @@
-//! The API of OpenAI: what is sent on, and to whom.
+//! The API of OpenAI: the requests that are sent on, and the providers that receive them.
 
 mod rig;
 
@@ -35,7 +35,7 @@ async fn provider_gets_its_own_model_and_every_other_value_as_it_was_sent() {
 
 #[tokio::test]
 async fn provider_gets_its_own_key() {
-    // `PATH` is a variable that is there.
+    // `PATH` is a variable that is always set.
     let config = CONFIG.replace("[aliases]", "alpha.key_env = \"CARGO_PKG_NAME\"\n[aliases]");
     let rig = Rig::with(&config).await;
     rig.stream("chat").await;

@@ -1,4 +1,4 @@
-//! What a client gets, and what the breakers record, for each way in which a provider fails. The table in `docs/gateway.md`.
+//! The answers to a client, and the records of the breakers, for each failure in the table of `docs/gateway.md`.
 
 mod rig;
 

@@ -18,7 +18,7 @@ use crate::rig::{
 
 const DOWN: Behavior = Fails(503, "overloaded");
 
-/// How `alpha` and `beta` behave in each trouble. Only where both are down may a client see an error.
+/// The behavior of `alpha` and `beta` in each outage. A client may see an error only while both are down.
 const TROUBLES: [(Behavior, Behavior); 11] = [
     (Hangs, Serves),
     (Serves, Hangs),
@@ -33,10 +33,10 @@ const TROUBLES: [(Behavior, Behavior); 11] = [
     (Serves, Throttles(1)),
 ];
 const TROUBLE: Duration = Duration::from_secs(2);
-/// Between two troubles both serve, for longer than the last trouble keeps a breaker open.
+/// Time between outages, in which both serve. It exceeds the longest time for which an outage keeps a breaker open.
 const PAUSE: Duration = Duration::from_millis(1_500);
 
-/// How long a breaker stays open.
+/// The time for which a breaker stays open.
 const WINDOW: Duration = Duration::from_millis(500);
 
 fn now() -> f64 {
@@ -44,7 +44,7 @@ fn now() -> f64 {
     now.unwrap().as_secs_f64()
 }
 
-/// Makes trouble again and again. Returns when both providers were down.
+/// Plays the outages in a loop. Returns the times at which both providers were down.
 async fn play(rig: &Rig, is_over: impl Fn() -> bool) -> Vec<Range<f64>> {
     let mut downs = Vec::new();
     for (alpha, beta) in TROUBLES.iter().cycle() {
@@ -101,7 +101,7 @@ async fn client_sees_no_error_in_an_hour_of_trouble_unless_all_providers_are_dow
         assert_eq!(error["status"], 503, "{error}");
         assert!(took < 0.1, "{error}");
         if let Some(wait) = error["wait"].as_str() {
-            // Zero if the window ended while the chain was on its way to the last provider.
+            // Zero if the window ended before the chain reached the last provider.
             let wait = Duration::from_millis(wait.parse().unwrap());
             assert!(wait <= WINDOW, "{error}");
         }

@@ -1,4 +1,4 @@
-//! Reload, shutdown, restart, and what operators see.
+//! Reload, shutdown, restart, and the views of operators.
 
 mod rig;
 
@@ -251,7 +251,7 @@ async fn metrics_and_status_page_are_there() {
     assert_eq!(rig.get("/metrics").send().await.unwrap().status(), 200);
 }
 
-/// A gateway that stops when it is told to.
+/// A gateway that stops on demand.
 struct Stopping {
     url: String,
     stop: oneshot::Sender<()>,

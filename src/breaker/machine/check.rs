@@ -8,7 +8,7 @@ use crate::{
     view::Cause,
 };
 
-/// How much a passed check proves.
+/// The depth of a check, which decides what its success proves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Depth {
     Reachability,
@@ -88,8 +88,8 @@ impl Breaker {
         }
     }
 
-    /// Whether the result of a check that began in `epoch` still counts. In a half-open phase, a check from the preceding open
-    /// window counts too.
+    /// Returns whether the result of a check that began in `epoch` still counts. In a half-open phase, a check from the
+    /// preceding open window counts too.
     fn is_current(&self, epoch: u64) -> bool {
         epoch == self.epoch || (self.is_half_open() && epoch + 1 == self.epoch)
     }

@@ -197,22 +197,22 @@ impl Breaker {
         matches!(self.phase, Phase::Open(_))
     }
 
-    /// Whether the phase is half-open, forced or not.
+    /// Returns whether the phase is half-open, forced or not.
     pub(crate) fn is_half_open(&self) -> bool {
         matches!(self.phase, Phase::HalfOpen(..))
     }
 
-    /// Whether every call is admitted until the next event.
+    /// Returns whether every call is admitted until the next event.
     pub(crate) fn admits_freely(&self) -> bool {
         matches!(self.phase, Phase::Closed) && !self.is_forced()
     }
 
-    /// Whether a success can change only the failure rate.
+    /// Returns whether a success can change only the failure rate.
     pub(crate) fn success_is_noop(&self) -> bool {
         self.admits_freely() && self.proven_live && self.streak.failures() == 0
     }
 
-    /// Whether successes count in a failure rate.
+    /// Returns whether successes count in a failure rate.
     pub(crate) fn counts_successes(&self) -> bool {
         self.rate_window.is_some()
     }
@@ -228,7 +228,7 @@ impl Breaker {
         (!window.may_trip_by_successes(now)).then_some(tick_ends_at)
     }
 
-    /// Whether eviction would lose a failure that still counts, or an override.
+    /// Returns whether eviction would lose a failure that still counts, or an override.
     pub(crate) fn is_unhealthy(&self, now: Instant) -> bool {
         let is_forced = self
             .forced
@@ -261,7 +261,8 @@ impl Breaker {
         at.filter(|at| *at > now).map(|at| at - now)
     }
 
-    /// Whether failed calls or checks are the only reason for refusals, not a throttle, a requested wait or an override.
+    /// Returns whether failed calls or checks are the only reason for refusals, not a throttle, a requested wait or an
+    /// override.
     pub(crate) fn refuses_for_failures(&self, now: Instant) -> bool {
         let (Phase::Open(window) | Phase::HalfOpen(window, _)) = &self.phase else {
             return false;
@@ -273,7 +274,7 @@ impl Breaker {
         has_failed && window.may_end(now) && !self.is_forced()
     }
 
-    /// Whether calls in flight are to be released, since this was last called.
+    /// Returns whether calls in flight are to be released, since this was last called.
     pub(crate) fn take_release(&mut self) -> bool {
         mem::take(&mut self.must_release)
     }
@@ -320,14 +321,15 @@ impl Breaker {
         at_once.min(Trial::MOST_AT_ONCE) as usize
     }
 
-    /// Whether the breaker is in its [slow start](crate::Trials::slow_start). Without the setting, it would be closed already.
+    /// Returns whether the breaker is in its [slow start](crate::Trials::slow_start). Without the setting, it would be
+    /// closed already.
     fn is_starting(&self) -> bool {
         let trials = &self.policy.trials;
         trials.slow_start
             && matches!(&self.phase, Phase::HalfOpen(_, round) if round.successes >= trials.to_close)
     }
 
-    /// Whether failures and successes count as in a closed breaker.
+    /// Returns whether failures and successes count as in a closed breaker.
     fn counts_as_closed(&self) -> bool {
         matches!(self.phase, Phase::Closed) || self.is_starting()
     }
@@ -485,7 +487,7 @@ impl Breaker {
         self.outer.give_back(ticket);
     }
 
-    /// Whether a live call has succeeded since the last time this was called.
+    /// Returns whether a live call has succeeded since the last time this was called.
     pub(crate) fn take_live_proof(&mut self) -> bool {
         mem::take(&mut self.proven_live)
     }
@@ -737,7 +739,7 @@ impl Breaker {
         }
     }
 
-    /// Whether half of the slots are free. The call that succeeded has given its slot back already, so it is added.
+    /// Returns whether half of the slots are free. The call that succeeded has given its slot back already, so it is added.
     fn has_room(&self) -> bool {
         2 * (self.slots.in_use() + 1) <= self.trials_at_once()
     }

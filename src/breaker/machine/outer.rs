@@ -37,7 +37,7 @@ impl Outer {
         known.map(|(_, passages)| passages)
     }
 
-    /// Whether a passage in flight has this number.
+    /// Returns whether a passage in flight has this number.
     pub(super) fn has(&self, epoch: u64, trial: Trial) -> bool {
         let mut layers = self.0.iter().flat_map(|known| &known.layers);
         layers.any(|(_, passages)| passages.has(epoch, trial))

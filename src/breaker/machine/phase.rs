@@ -40,7 +40,7 @@ pub(super) struct HalfOpenRound {
 }
 
 impl OpenWindow {
-    /// Whether the time that the provider asked for, if any, has come.
+    /// Returns whether the time that the provider asked for, if any, has come.
     pub(super) fn may_end(&self, now: Instant) -> bool {
         self.requested_until
             .is_none_or(|requested_until| now >= requested_until)

@@ -36,7 +36,7 @@ impl RateWindow {
         }
     }
 
-    /// Whether `rule` covers the same length of time.
+    /// Returns whether `rule` covers the same length of time.
     pub(crate) fn has_length_of(&self, rule: FailureRate) -> bool {
         self.rule.window == rule.window
     }
@@ -88,13 +88,14 @@ impl RateWindow {
         self.buckets = Default::default();
     }
 
-    /// Whether there were enough calls and too many of them failed.
+    /// Returns whether there were enough calls and too many of them failed.
     pub(crate) fn should_trip(&self, now: Instant) -> bool {
         let (calls, failures) = self.counts(now);
         calls >= u64::from(self.rule.min_calls) && self.is_too_many(failures, calls)
     }
 
-    /// Whether a success can trip the breaker: it may reach the minimum number of calls, or older successes may have expired.
+    /// Returns whether a success can trip the breaker: it may reach the minimum number of calls, or older successes may
+    /// have expired.
     pub(crate) fn may_trip_by_successes(&self, now: Instant) -> bool {
         let (calls, failures) = self.counts(now);
         let enough = u64::from(self.rule.min_calls);

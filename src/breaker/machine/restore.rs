@@ -62,13 +62,13 @@ impl Breaker {
         }
     }
 
-    /// Whether a row would change a new provider.
+    /// Returns whether a row would change a new provider.
     pub(crate) fn is_restored_by(row: &ProviderHealth) -> bool {
         Restored::from_row(row).is_some()
     }
 
-    /// Whether no call, check or operator has acted on the breaker. Results that write nothing, such as neutral ones, do not
-    /// count.
+    /// Returns whether no call, check or operator has acted on the breaker. Results that write nothing, such as neutral
+    /// ones, do not count.
     fn is_untouched(&self) -> bool {
         let has_no_result = self.last_check.is_none() && !self.has_served;
         has_no_result && self.since.is_none() && !self.is_forced()

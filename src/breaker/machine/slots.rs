@@ -42,7 +42,7 @@ impl Slots {
         self.0.as_ref().map_or(0, |taken| taken.slots.len())
     }
 
-    /// Whether a trial of this epoch is in flight.
+    /// Returns whether a trial of this epoch is in flight.
     pub(super) fn has_trial_of(&self, epoch: u64) -> bool {
         self.0.as_ref().is_some_and(|taken| {
             let mut trials = taken.trials.range((epoch, Trial::FIRST)..);
@@ -50,7 +50,7 @@ impl Slots {
         })
     }
 
-    /// Whether this trial is in flight.
+    /// Returns whether this trial is in flight.
     pub(super) fn has(&self, epoch: u64, trial: Trial) -> bool {
         let taken = self.0.as_ref();
         taken.is_some_and(|taken| taken.trials.contains_key(&(epoch, trial)))

@@ -38,7 +38,7 @@ impl Streak {
         self.failures
     }
 
-    /// Whether the last failure is too old to count, or there is none.
+    /// Returns whether the last failure is too old to count, or there is none.
     pub(super) fn is_over(&self, within: Duration, now: Instant) -> bool {
         self.last_failure
             .is_none_or(|last| MonotonicNanos::of(now).since(last) > within)
@@ -105,7 +105,7 @@ impl Blips {
         };
     }
 
-    /// How many more failures are needed to trip: one at 2 blips, and one more for each doubling.
+    /// Returns how many more failures are needed to trip: one at 2 blips, and one more for each doubling.
     fn more_failures(self, now: Instant) -> u32 {
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let pairs = (self.count(now) / 2.0) as u32;

@@ -99,7 +99,7 @@ impl HotState {
         self.has(Self::ADMITS)
     }
 
-    /// Whether every call is admitted, and none is watched.
+    /// Returns whether every call is admitted, and none is watched.
     #[inline]
     pub(crate) fn admits_unwatched(self) -> bool {
         self.has(Self::ADMITS_UNWATCHED)
@@ -157,7 +157,7 @@ impl HotSlot {
         self.successes.restart(&self.lanes, until)
     }
 
-    /// Whether a success changes nothing, so that the breaker need not be looked up.
+    /// Returns whether a success changes nothing, so that the breaker need not be looked up.
     #[inline]
     pub(crate) fn success_is_noop(&self, ticket: Ticket) -> bool {
         let state = self.state();
@@ -210,7 +210,7 @@ impl HotSlot {
         owner.breaker.upgrade()
     }
 
-    /// Whether the slot's current breaker, not an earlier one, issued this ticket.
+    /// Returns whether the slot's current breaker, not an earlier one, issued this ticket.
     pub(crate) fn has_given(&self, ticket: Ticket) -> bool {
         !ticket.is_from_before(self.owner().first_epoch)
     }

@@ -170,8 +170,8 @@ impl SharedBreaker {
             .compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed)
     }
 
-    /// Whether eviction would lose a failure that still counts, or an override. Notifies no listener, so it can be called under
-    /// the cache's lock.
+    /// Returns whether eviction would lose a failure that still counts, or an override. Notifies no listener, so it can be
+    /// called under the cache's lock.
     pub(crate) fn is_unhealthy(&self, now: Instant) -> bool {
         !self.hot_slot().state().success_is_noop() && self.lock().breaker.is_unhealthy(now)
     }
@@ -181,7 +181,7 @@ impl SharedBreaker {
         (millis > 0).then(|| Duration::from_millis(millis.into()))
     }
 
-    /// Whether a call would be admitted now.
+    /// Returns whether a call would be admitted now.
     #[inline]
     pub(crate) fn is_healthy(&self) -> bool {
         self.hot_slot().state().admits() || self.is_healthy_again()
@@ -406,7 +406,7 @@ impl SharedBreaker {
         let now = Instant::now();
 
         breaker.add_counted(self.hot_slot.take_successes());
-        // One change at a time, so that each one is announced.
+        // Makes one change at a time, so that each one is announced.
         loop {
             let due = breaker.changes_at().map_or(now, |at| at.min(now));
             let before = breaker.seen();

@@ -19,7 +19,7 @@ const COPIES: usize = 8;
 /// A copy and its id.
 type Place = RefCell<Option<(u64, Arc<Refusal>)>>;
 
-/// The id of no refusal.
+/// An id that no refusal has.
 pub(super) const NO_REFUSAL: u64 = 0;
 
 local! {

@@ -104,8 +104,8 @@ impl<B> Advance<Response<B>> for StatusClassifier {
     }
 }
 
-/// Whether there is a body to judge. The request is not known here, so a response to `HEAD` is recognized by a body that
-/// is empty although its headers do not say so.
+/// Returns whether there is a body to judge. The request is not known here, so a response to `HEAD` is recognized by a body
+/// that is empty although its headers do not say so.
 fn may_have_content<B: Body>(response: &Response<B>) -> bool {
     let is_announced_empty = || {
         let length = response.headers().get(CONTENT_LENGTH);
@@ -115,7 +115,7 @@ fn may_have_content<B: Body>(response: &Response<B>) -> bool {
     !has_no_content(response.status()) && (!is_over || is_announced_empty())
 }
 
-/// Whether a response with this status has no body, whatever its headers announce ([RFC 9110 §6.4.1]).
+/// Returns whether a response with this status has no body, whatever its headers announce ([RFC 9110 §6.4.1]).
 ///
 /// [RFC 9110 §6.4.1]: https://www.rfc-editor.org/rfc/rfc9110#section-6.4.1
 pub(in crate::http) fn has_no_content(status: StatusCode) -> bool {

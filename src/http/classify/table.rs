@@ -16,7 +16,7 @@ pub(super) struct Columns {
     pub(super) health: BTreeMap<StatusCode, Verdict>,
     pub(super) advance: BTreeMap<StatusCode, bool>,
     pub(super) by_head: Option<ByHead>,
-    /// In order of precedence.
+    /// The judges of bodies, in order of precedence.
     pub(super) judges: Vec<Judges>,
     pub(super) hints: Vec<Hint>,
 }

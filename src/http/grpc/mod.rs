@@ -236,7 +236,7 @@ impl GrpcClassifier {
         }
     }
 
-    /// Whether a successful HTTP response has no `grpc-status`, and no body whose trailers could contain one.
+    /// Returns whether a successful HTTP response has no `grpc-status`, and no body whose trailers could contain one.
     fn is_lost<B: Body>(&self, response: &Response<B>) -> bool {
         let of_http = || self.http.outcome(response.status(), response.headers());
         let is_over = response.body().is_end_stream() || has_no_content(response.status());

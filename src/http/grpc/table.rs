@@ -228,7 +228,7 @@ fn pushback(fields: &HeaderMap) -> Option<Duration> {
     (millis > 0).then(|| Duration::from_millis(u64::from(millis)))
 }
 
-/// Whether a message is too large. A later retry of it would fail too.
+/// Returns whether a message is too large. A later retry of it would fail too.
 fn is_too_large(fields: &HeaderMap) -> bool {
     let Some(message) = fields.get("grpc-message") else {
         return false;

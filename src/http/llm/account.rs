@@ -19,7 +19,7 @@ use crate::{
 /// | any other response | success |
 /// | any other error | neutral |
 ///
-/// So a throttle or an outage of one model leaves its sisters alone, and a refused key takes out all of them.
+/// So a throttle or an outage of one model does not affect the account's other models; a refused key affects all of them.
 ///
 /// ```
 /// use tower::{ServiceBuilder, service_fn};

@@ -9,14 +9,14 @@ use crate::{http::sse::SseEvent, outcome::Reason};
 #[derive(Clone, Debug, PartialEq)]
 pub struct ApiError(Value);
 
-/// Longer texts are no identifiers.
+/// Longer texts are not identifiers.
 const LONGEST_IDENTIFIER: usize = 64;
 
 impl ApiError {
     /// Reads the error in a body; `None` if there is none.
     #[must_use]
     pub fn in_body(body: &str) -> Option<Self> {
-        // Most events are no errors, and need not be parsed.
+        // Most events are not errors, and need not be parsed.
         if !body.contains(r#""error""#) {
             return None;
         }
@@ -76,7 +76,7 @@ impl ApiError {
         (!wait.is_zero()).then_some(wait)
     }
 
-    /// Whether the code or the type is one of these.
+    /// Returns whether the code or the type is one of these.
     pub(super) fn is(&self, names: &[&str]) -> bool {
         self.find(names).is_some()
     }

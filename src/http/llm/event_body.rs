@@ -124,7 +124,7 @@ impl Events {
             }
             passed = self.held.len() - unread.len();
         }
-        // After a blank line, of which a comment can be the last before it, too.
+        // Cuts after the last blank line, or after the last event. A blank line can also end a comment.
         let is_blank_line = |end: &[u8]| end.ends_with(b"\n\n") || end == b"\n\r\n";
         let blank_line = self.held.windows(3).rposition(is_blank_line);
         let whole = blank_line.map_or(passed, |at| passed.max(at + 3));

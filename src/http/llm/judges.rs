@@ -59,7 +59,7 @@ pub fn error_body(response: &ErrorResponse<'_>) -> ErrorVerdict {
     }
 }
 
-/// Whether the event is the last of a complete stream.
+/// Returns whether the event is the last of a complete stream.
 pub(super) fn is_last(event: &SseEvent<'_>) -> bool {
     event.data == "[DONE]" || event.event == "message_stop"
 }

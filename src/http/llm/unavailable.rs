@@ -17,8 +17,8 @@ use crate::{error::Kind, http::unavailable};
 /// | all providers are throttled | 429 | `rate_limit_exceeded` |
 /// | another, with the status of [`unavailable_response`](crate::http::unavailable_response) | 503, 504, … | `no_healthy_provider` |
 ///
-/// `Retry-After` and `retry-after-ms` have the time until the first breaker admits a call. The SDKs sleep as long as they are told
-/// to. If that is longer than `longest_wait`, `x-should-retry: false` tells them not to retry. The response contains no texts of
+/// `Retry-After` and `retry-after-ms` have the time until the first breaker admits a call. The SDKs sleep for that time.
+/// If it is longer than `longest_wait`, `x-should-retry: false` tells them not to retry. The response contains no texts of
 /// providers or errors.
 ///
 /// ```

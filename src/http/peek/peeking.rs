@@ -24,7 +24,7 @@ pin_project! {
         response: Option<Response<PeekBody<B>>>,
         watch: W,
         bounds: Bounds,
-        // In bytes, for `Bounds::up_to`.
+        // Size of the held frames for `Bounds::up_to`.
         held: usize,
         // Bytes still missing from what the size hint announced.
         missing: u64,

@@ -16,7 +16,7 @@ mod sealed {
 /// Sealed: public only so that bounds can name it.
 // The layer's own watch never sees a body; each call uses a clone.
 pub trait Watch<D>: Clone + sealed::Sealed {
-    /// Whether to hold back a response with these headers.
+    /// Returns whether to hold back a response with these headers.
     fn concerns(&self, _headers: &HeaderMap) -> bool {
         true
     }
@@ -24,7 +24,7 @@ pub trait Watch<D>: Clone + sealed::Sealed {
     /// Inspects the data of the next frame, which is not empty.
     fn look(&mut self, data: &D) -> Content;
 
-    /// Whether a body that ends before its content has begun is returned.
+    /// Returns whether a body that ends before its content has begun is returned.
     fn may_end(&self) -> bool;
 }
 
@@ -168,7 +168,7 @@ where
     }
 }
 
-/// Whether the media type is a streaming format.
+/// Returns whether the media type is a streaming format.
 fn is_streamed(headers: &HeaderMap) -> bool {
     const STREAMED: [&[u8]; 4] = [
         b"text/event-stream",

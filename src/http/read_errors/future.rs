@@ -52,7 +52,7 @@ pin_project! {
     {
         response: Option<Response<PeekBody<B>>>,
         text: Vec<u8>,
-        // In bytes, for `Bounds::up_to`.
+        // Size of the held frames for `Bounds::up_to`.
         held: usize,
         #[pin]
         timer: Option<Sleep>,

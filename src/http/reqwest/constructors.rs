@@ -66,7 +66,7 @@ impl<S> FallbackChain<S, Request, StatusClassifier> {
     /// # Errors
     ///
     /// Besides those of every chain: [`ReplayError::Stream`] if the request's body is a stream and another entry may still
-    /// need the request. It is then sent to nobody. Bodies made of text or bytes are not streams, and clones share their
+    /// need the request. No provider is called then. Bodies made of text or bytes are not streams, and clones share their
     /// data.
     ///
     /// ```no_run

@@ -18,7 +18,7 @@ pub(super) fn number(text: &str) -> Option<f64> {
     text.trim().parse().ok().filter(|number| *number >= 0.0)
 }
 
-/// Whether the number is exactly zero: some APIs send -1 for an unlimited quota.
+/// Returns whether the number is exactly zero: some APIs send -1 for an unlimited quota.
 pub(super) fn is_zero(text: &str) -> bool {
     text.trim().parse() == Ok(0.0)
 }

@@ -22,7 +22,7 @@ pub(super) fn since_epoch(text: &str) -> Option<Duration> {
     Some(Duration::new(seconds, nanos))
 }
 
-/// Whether the text matches the form: a digit for each `0`, otherwise the same character.
+/// Returns whether the text matches the form: a digit for each `0`, otherwise the same character.
 fn has_form(text: &str, form: &[u8]) -> bool {
     text.len() == form.len()
         && text.bytes().zip(form).all(|(byte, expected)| {

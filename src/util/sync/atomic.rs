@@ -1,7 +1,7 @@
 //! loom's atomics, with more interleavings.
 //!
-//! At a store, loom 0.7 remembers only the last load before it. If that load is of the same thread, as is often the case, loom
-//! tries no interleaving in which another thread loads the new value.
+//! At a store, loom 0.7 remembers only the last load before it. If the same thread made that load, as is often the case,
+//! loom tries no interleaving in which another thread loads the new value.
 
 use std::ops::Deref;
 

@@ -41,14 +41,14 @@ const ERRORS: Measure = Measure {
     label: |times| format!("{times} ×"),
 };
 
-/// On a scale of powers of ten.
+/// On a logarithmic scale.
 const FAILURES: Measure = Measure {
     of: |_, cost| f64::from(cost.failures_to_open.unwrap_or(MOST_FAILURES)).log10(),
     top: 3.2,
     label: |power| format!("{:.0}", 10_f64.powf(*power)),
 };
 
-/// A column of panels for each rate of calls.
+/// Draws a column of panels for each rate of calls.
 pub(crate) fn draw(path: &Path, loads: &[Load]) -> Drawn {
     let area = SVGBackend::new(path, SIZE).into_drawing_area();
     area.fill(&WHITE)?;

@@ -1,10 +1,10 @@
-//! What a breaker costs the callers of a provider that fails at random.
+//! The cost of a breaker for callers of a provider that fails at random.
 
 #[derive(Clone, Copy)]
 pub(crate) struct Cost {
     /// The errors that callers see, from the provider or from the breaker.
     pub(crate) errors: u32,
-    /// How many calls fail until the breaker opens, if the provider goes down after that.
+    /// The number of failed calls until the breaker opens, if the provider goes down afterwards.
     pub(crate) failures_to_open: Option<u32>,
 }
 

@@ -1,4 +1,4 @@
-//! The loads of a provider that fails at random, and what each comes to.
+//! The loads of a provider that fails at random, and their costs.
 
 use std::thread;
 
@@ -8,14 +8,14 @@ use super::{
     traffic::Traffic,
 };
 
-/// Calls a second, and how many seeds they take: few say much where calls are many.
+/// Calls a second, and the number of seeds: a high rate needs few.
 pub(super) const RATES: [(u32, u64); 4] = [(1, 20), (10, 10), (100, 4), (1_000, 2)];
 pub(super) const SHARES: [f64; 4] = [0.005, 0.01, 0.05, 0.2];
 
 /// The cost of one load, as the mean of its seeds.
 pub(crate) struct Load {
     pub(crate) per_second: u32,
-    /// This share of the calls.
+    /// The share of calls that fail.
     pub(crate) failing: f64,
     /// The errors that callers see without a breaker.
     pub(crate) without: u32,
@@ -23,7 +23,7 @@ pub(crate) struct Load {
 }
 
 pub(crate) fn run_all() -> Vec<Load> {
-    // A thread each: no design takes much longer than another.
+    // One thread each: no design takes much longer than another.
     let with = thread::scope(|scope| {
         let runs = DESIGNS.map(|(_, run)| scope.spawn(move || costs(run)));
         runs.map(|run| run.join().expect("no design panics"))

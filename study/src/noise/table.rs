@@ -3,7 +3,7 @@
 use super::{designs::DESIGNS, loads::Load, traffic::MOST_FAILURES};
 use crate::table::thousands;
 
-/// The errors by load and design, and then how many failures open each.
+/// The errors by load and design, then the number of failures that open each.
 pub(crate) fn of(loads: &[Load]) -> String {
     let names = DESIGNS.map(|(name, _)| name).join(" | ");
     let numbers = "--:|".repeat(DESIGNS.len());

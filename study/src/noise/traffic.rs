@@ -21,7 +21,7 @@ use super::cost::Cost;
 const SECONDS: u32 = 10 * 60;
 const MOST_STEPS: u32 = 20;
 
-/// After so many, a breaker counts as one that does not open.
+/// A breaker that is still closed after this many failures counts as one that does not open.
 pub(super) const MOST_FAILURES: u32 = 1_000;
 
 /// Whether the provider fails this call.
@@ -49,7 +49,7 @@ impl Traffic {
         }
     }
 
-    /// The errors without a breaker: the same calls fail.
+    /// Returns the cost without a breaker, where the same calls fail.
     pub(super) fn unguarded(mut self) -> Cost {
         let calls = 0..SECONDS * self.per_second;
         Cost {
@@ -59,7 +59,7 @@ impl Traffic {
     }
 
     pub(super) fn through<C: Client>(mut self, design: fn(Provider) -> C) -> Cost {
-        // For the design with jitter.
+        // For designs with jitter.
         fastrand::seed(self.seed);
         let runtime = runtime::Builder::new_current_thread()
             .enable_time()
@@ -78,7 +78,7 @@ impl Traffic {
     }
 
     async fn errors(&mut self, client: &mut impl Client) -> u32 {
-        // Time moves in steps: more of them take longer, and make no difference.
+        // More steps would take longer and change nothing.
         let steps = self.per_second.min(MOST_STEPS);
         let mut errors = 0;
         for _ in 0..SECONDS * steps {
@@ -95,9 +95,9 @@ impl Traffic {
         self.rng.f64() < self.failing
     }
 
-    /// How many calls fail until one does not reach the provider any more.
+    /// Returns the number of failed calls until one does not reach the provider.
     async fn failures_to_open(&self, client: &mut impl Client, provider: &Provider) -> Option<u32> {
-        // It may be open by chance.
+        // The breaker may be open by chance.
         while !answers(client, false) {
             advance(Duration::from_secs(1)).await;
         }
@@ -113,7 +113,7 @@ impl Traffic {
     }
 }
 
-/// Nobody here waits: a call is over when it is first polled.
+/// Polls once: no call here waits.
 fn answers<C: Client>(client: &mut C, fails: Fails) -> bool {
     let mut context = Context::from_waker(Waker::noop());
     client.poll_ready(&mut context).is_ready()
@@ -123,7 +123,7 @@ fn answers<C: Client>(client: &mut C, fails: Fails) -> bool {
         )
 }
 
-/// Answers at once, and counts the calls that reach it.
+/// A provider that answers at once, and counts the calls that reach it.
 #[derive(Clone, Default)]
 pub(super) struct Provider {
     calls: Arc<AtomicU32>,

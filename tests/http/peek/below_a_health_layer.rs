@@ -1,4 +1,4 @@
-//! What the layer above records.
+//! The outcomes that the layer above records.
 
 use std::future::ready;
 
@@ -64,7 +64,7 @@ async fn a_body_that_begins_and_ends_is_a_success() {
     assert_eq!(provider.health().consecutive_failures, 0);
 }
 
-/// Anthropic ends a turn without any content where the model has nothing to say.
+/// Anthropic ends a turn without content if the model has nothing to say.
 #[tokio::test(start_paused = true)]
 async fn a_turn_without_content_is_the_callers_and_a_success() {
     let provider = provider();
@@ -130,7 +130,7 @@ async fn the_label_of_what_a_provider_reports_is_kept() {
     assert_eq!(answer.body(), r#"{"error":"quota","attempts":[]}"#);
 }
 
-/// A provider after one call, and the error of that.
+/// Makes one call. Returns the provider and the call's error.
 async fn after_first_event(content: Content) -> (Provider, BoxError) {
     let provider = provider();
     let stack = ServiceBuilder::new()

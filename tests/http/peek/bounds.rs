@@ -1,4 +1,4 @@
-//! How long, and how much of it, a response is held back.
+//! Limits on the time and the bytes for which a response is held back.
 
 use std::{sync::atomic::Ordering, time::Duration};
 

@@ -1,4 +1,4 @@
-//! A response is held back until its first content, as a closure judges the bytes.
+//! A response is held back until a closure finds content in its bytes.
 
 use std::future::ready;
 
@@ -105,7 +105,7 @@ async fn how_frames_are_split_changes_neither_verdict_nor_data() {
     }
 }
 
-/// Not yet, until there is a name; "error" is broken.
+/// Content begins with a name. The name "error" is a failure.
 fn json() -> PeekLayer<FirstContent<JudgeBytes>> {
     fn judge(bytes: &[u8]) -> Content {
         let text = std::str::from_utf8(bytes).unwrap();

@@ -1,4 +1,4 @@
-//! What content and events have in common: compressed bodies, pauses that are asked for, and many tiny frames.
+//! Common cases of content and events: compressed bodies, requested pauses, and many tiny frames.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use tower_health::http::{Content, PeekError, PeekLayer};
 
 use super::{HOUR, SECOND, Script, call, compressed, data, peeked, send, timed, tokens, wait};
 
-/// Both official clients of language models ask for `gzip`.
+/// Both official clients of language models request `gzip`.
 #[tokio::test(start_paused = true)]
 async fn compressed_content_passes_at_once() {
     let stream = || Script::new([wait(HOUR), data("\u{1f}")]);
@@ -54,7 +54,7 @@ async fn a_pause_that_is_asked_for_is_the_calls_error() {
     }
 }
 
-/// Before, a megabyte took minutes.
+/// Reading all bytes again at each frame would take minutes.
 #[tokio::test(start_paused = true)]
 async fn many_tiny_frames_take_time_in_proportion() {
     const FRAMES: usize = 200_000;

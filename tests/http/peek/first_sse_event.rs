@@ -1,4 +1,4 @@
-//! A response is held back until its first event, as a closure judges events.
+//! A response is held back until a closure accepts an event.
 
 use http::{HeaderValue, Request, Response};
 use tower_health::http::{Content, PeekError, PeekLayer};
@@ -75,7 +75,7 @@ async fn a_stream_that_ends_before_its_first_token_is_an_error() {
     }
 }
 
-/// Every position, within characters, line ends and the byte order mark too.
+/// Splits at every position, even within characters, line ends and the byte order mark.
 #[tokio::test(start_paused = true)]
 async fn how_frames_are_split_changes_neither_events_nor_data() {
     const STREAM: &str = "\u{FEFF}: ping\r\n\r\nid: 7\r\nevent: délta\r\ndata:\r\n\r\n\

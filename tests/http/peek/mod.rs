@@ -1,5 +1,5 @@
-//! A response is held back until its body has begun: what goes wrong before is the call's error, and
-//! what was held back is replayed untouched.
+//! A response is held back until its body has begun. A failure before that is the call's error, and
+//! the bytes held back are replayed unchanged.
 
 mod as_a_service;
 mod below_a_health_layer;
@@ -49,7 +49,7 @@ const HOUR: Duration = Duration::from_secs(60 * 60);
 type JudgeBytes = fn(&[u8]) -> Content;
 type JudgeEvent = fn(&SseEvent<'_>) -> Content;
 
-/// Waits for an event with data; one that is called "error" is broken.
+/// Waits for an event with data. An event named "error" is a failure.
 fn tokens() -> PeekLayer<FirstSseEvent<JudgeEvent>> {
     fn judge(event: &SseEvent<'_>) -> Content {
         match event.event {
@@ -65,12 +65,12 @@ fn provider() -> Provider {
     cache_without_jitter().provider("groq")
 }
 
-/// A service whose responses have a body of the test's making.
+/// A service whose responses have scripted bodies.
 type Server = BoxService<Request<()>, Response<Script>, Reset>;
 
 type Peeked = Result<Response<PeekBody<Script>>, BoxError>;
 
-/// A call through `layer` to a server that answers with this body, as a stream of events.
+/// Makes a call through `layer` to a server that answers with this body as an event stream.
 fn call<L>(layer: &L, body: Script) -> impl Future<Output = Peeked> + use<L>
 where
     L: Layer<Server>,
@@ -86,7 +86,7 @@ fn event_stream(body: Script) -> Response<Script> {
     response
 }
 
-/// The same, compressed: what the data of `body` is not.
+/// The same with `Content-Encoding: gzip`. The data of `body` is not compressed.
 fn compressed(body: Script) -> Response<Script> {
     let mut response = event_stream(body);
     let coding = HeaderValue::from_static("gzip");
@@ -108,7 +108,7 @@ where
     layer.layer(BoxService::new(server)).oneshot(request)
 }
 
-/// What becomes of `stream` in two frames, split at each position, and in frames of each length.
+/// The results for `stream` in two frames, split at each position, and in frames of each length.
 async fn calls_split_everywhere<L>(layer: &L, stream: &'static [u8]) -> Vec<(String, Peeked)>
 where
     L: Layer<Server>,
@@ -147,7 +147,7 @@ async fn text<B: Body<Error: fmt::Debug>>(response: Response<B>) -> String {
     String::from_utf8(body.to_bytes().into()).unwrap()
 }
 
-/// All frames to the end.
+/// All frames of a body.
 async fn frames(mut body: PeekBody<Script>) -> Vec<Step> {
     let mut frames = Vec::new();
     while let Some(frame) = body.frame().await {
@@ -156,7 +156,7 @@ async fn frames(mut body: PeekBody<Script>) -> Vec<Step> {
     frames
 }
 
-/// What a body does next.
+/// A step of a scripted body.
 #[derive(Clone, Debug, PartialEq)]
 enum Step {
     Wait(Duration),
@@ -191,7 +191,7 @@ impl From<Frame<Bytes>> for Step {
     }
 }
 
-/// A body that does one step after the other. It must not be polled after its end.
+/// A body that follows a script. It must not be polled after its end.
 struct Script {
     steps: VecDeque<Step>,
     hint: Hint,
@@ -203,7 +203,7 @@ struct Script {
 #[derive(Clone, Copy)]
 enum Hint {
     Unknown,
-    /// The data that is left.
+    /// The length of the remaining data.
     Remaining,
     Exactly(u64),
 }
@@ -220,7 +220,7 @@ impl Script {
         }
     }
 
-    /// One that knows its size and its end.
+    /// The same body with a known size and end.
     fn sized(self) -> Self {
         Self {
             hint: Hint::Remaining,
@@ -228,7 +228,7 @@ impl Script {
         }
     }
 
-    /// How many steps are still to be done.
+    /// The number of remaining steps.
     fn left(&self) -> Arc<AtomicUsize> {
         Arc::clone(&self.left)
     }
@@ -310,7 +310,7 @@ impl fmt::Display for Reset {
 
 impl Error for Reset {}
 
-/// What a closure was given.
+/// The inputs of a closure.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<String>>>);
 

@@ -39,7 +39,7 @@ async fn a_connection_that_closes_before_the_first_token_fails_the_call() {
     );
 }
 
-/// A call to a server that sends these chunks, and closes.
+/// Calls a server that sends these chunks and closes.
 async fn ask(chunks: String) -> Result<Response<HealthBody<PeekBody<Incoming>>>, BoxError> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let uri = format!("http://{}/", listener.local_addr().unwrap());

@@ -1,4 +1,4 @@
-//! What was held back is replayed untouched.
+//! Bytes that were held back are replayed unchanged.
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response};

@@ -1,4 +1,4 @@
-//! Responses that are handed on at once.
+//! Responses that are passed on at once.
 
 use std::sync::atomic::Ordering;
 

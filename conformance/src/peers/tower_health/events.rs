@@ -1,4 +1,4 @@
-//! A body that is a stream of events.
+//! A body with a stream of events.
 
 use std::{
     convert::Infallible,
@@ -13,7 +13,7 @@ use http_body::{Body, Frame, SizeHint};
 
 use crate::breaker::Reading;
 
-/// Each event is a frame.
+/// A body with one event per frame.
 pub(super) struct Events {
     left: slice::Iter<'static, &'static str>,
     announced: Option<u64>,

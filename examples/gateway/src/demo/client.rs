@@ -13,14 +13,14 @@ use tower_health::{
     },
 };
 
-/// The answer that a client gets.
+/// The answer as a client sees it.
 #[derive(Debug, Default)]
 pub struct Answer {
-    /// The text, or the code of an error after its status.
+    /// The text, or the status and the code of an error.
     pub text: String,
     /// The value of `x-served-by`, or empty.
     pub served_by: String,
-    /// Until the end of the answer.
+    /// Time until the end of the answer.
     pub after: Duration,
 }
 
@@ -28,7 +28,7 @@ pub struct Answer {
 ///
 /// # Errors
 ///
-/// The client's own. Errors of the API are answers.
+/// If the connection fails. Errors of the API are answers.
 pub async fn ask(url: &str, alias: &str) -> Result<Answer, BoxError> {
     let messages = json!([{"role": "user", "content": "Hello"}]);
     let body = json!({"model": alias, "stream": true, "messages": messages});

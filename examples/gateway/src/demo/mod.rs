@@ -1,4 +1,4 @@
-//! Shows what a client gets, and what the breakers record, while providers fail. Runs without a network.
+//! Shows the answers to a client, and the records of the breakers, while providers fail. Runs without a network.
 
 mod client;
 mod upstream;
@@ -38,7 +38,7 @@ const SCENES: [(&str, Behavior); 11] = [
 ///
 /// # Errors
 ///
-/// Those of loopback.
+/// If loopback fails.
 pub async fn run() -> Result<(), BoxError> {
     let mut upstreams = Vec::new();
     for name in ["alpha", "beta", "gamma"] {
@@ -70,7 +70,7 @@ pub async fn run() -> Result<(), BoxError> {
         print(name, &ask(&url, "chat").await?, &gateway.cache);
     }
     upstreams[2].now(Behavior::Serves);
-    // Each of them is a trial of one provider.
+    // Each request is a trial of one provider.
     for name in ["`gamma` serves again", "", ""] {
         print(name, &ask(&url, "chat").await?, &gateway.cache);
     }
@@ -81,7 +81,7 @@ pub async fn run() -> Result<(), BoxError> {
 ///
 /// # Errors
 ///
-/// Those of the listener.
+/// If no port is free.
 pub async fn start(gateway: &Arc<Gateway>) -> Result<String, BoxError> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}", listener.local_addr()?);
@@ -106,7 +106,7 @@ fn print(name: &str, answer: &Answer, cache: &HealthCache) {
     );
 }
 
-/// The breakers that have recorded something.
+/// Formats the breakers that have recorded an error.
 fn recorded(cache: &HealthCache) -> String {
     let providers = cache.snapshot().providers.into_iter();
     let noted = providers.filter(|it| it.last_error.is_some() || !it.healthy);

@@ -1,4 +1,4 @@
-//! A provider on loopback that fails as it is told to.
+//! A provider on loopback with configurable failures.
 
 use std::{
     future::pending,
@@ -23,12 +23,12 @@ use http_body_util::channel::{Channel, Sender};
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, time::sleep};
 
-/// How a provider treats a call.
+/// The response of a provider to a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Behavior {
     /// Answers.
     Serves,
-    /// Says nothing at all.
+    /// Never answers.
     Hangs,
     /// Answers with this status and the code of an error.
     Fails(u16, &'static str),
@@ -42,7 +42,7 @@ pub enum Behavior {
     BreaksOff,
     /// Ends a stream without `[DONE]`.
     EndsEarly,
-    /// Says nothing after some tokens.
+    /// Stalls after some tokens.
     FallsSilent,
 }
 
@@ -65,7 +65,7 @@ impl Upstream {
     ///
     /// # Errors
     ///
-    /// Those of the listener.
+    /// If no port is free.
     pub async fn start(name: &'static str) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let state = State {
@@ -101,7 +101,7 @@ impl Upstream {
         format!("http://{}/v1", self.address)
     }
 
-    /// Tells it what to do with calls from now on.
+    /// Sets the behavior for calls from now on.
     pub fn now(&self, behavior: Behavior) {
         self.state().behavior = behavior;
     }
@@ -137,7 +137,7 @@ impl Upstream {
         }
     }
 
-    /// Names the provider's account, as real ones do.
+    /// The body of an error. It names the provider's account, as real ones do.
     fn error(&self, code: &str) -> Value {
         let message = format!("{} of organization org-secret", self.name);
         json!({"error": {"message": message, "type": "error", "param": null, "code": code}})
@@ -204,7 +204,7 @@ impl Upstream {
     }
 }
 
-/// The answer that is not streamed, cut in the middle.
+/// The two halves of an answer that is not streamed.
 fn halves(deltas: &[Value; 3]) -> Vec<String> {
     let text = |delta: &Value| delta["content"].as_str().unwrap_or_default().to_owned();
     let mut message =

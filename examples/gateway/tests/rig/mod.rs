@@ -1,4 +1,4 @@
-//! A gateway on loopback, in front of providers that fail as they are told to.
+//! A gateway on loopback, in front of providers with configurable failures.
 
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part")]
 
@@ -47,7 +47,7 @@ pub struct Rig {
     client: Client,
 }
 
-/// What a client got.
+/// An answer as the client sees it.
 #[derive(Debug)]
 pub struct Answer {
     pub status: StatusCode,
@@ -64,7 +64,7 @@ impl Rig {
         Self::with(CONFIG).await
     }
 
-    /// Reads its configuration from a file of this name.
+    /// Starts a gateway that reads its configuration from a file of this name.
     pub async fn from_file(name: &str, config: &str) -> Self {
         let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.toml"));
         Self::new(config, Some(path)).await
@@ -210,7 +210,7 @@ impl Answer {
         }
     }
 
-    /// The text of a stream or of an answer that is not streamed, with the codes of errors in brackets.
+    /// The text of a streamed or complete answer, with the codes of errors in brackets.
     pub fn text(&self) -> String {
         let data = self
             .body
@@ -244,7 +244,7 @@ impl Answer {
         );
     }
 
-    /// Nothing in it tells of the provider.
+    /// Asserts that the answer contains nothing about the provider.
     #[track_caller]
     pub fn assert_discreet(&self) {
         assert!(!self.body.contains("org-secret"), "{}", self.body);

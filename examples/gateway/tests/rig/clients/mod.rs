@@ -12,14 +12,14 @@ use tokio::task::spawn_blocking;
 use self::{environment::Python, node::Node};
 use super::Rig;
 
-/// A client of OpenAI's.
+/// One of OpenAI's clients.
 #[derive(Clone, Debug)]
 pub enum Client {
     Python(Python),
     Node(Node),
 }
 
-/// Those that can be had.
+/// Returns the clients that are installed.
 pub fn clients() -> Vec<Client> {
     let node = Node::find(directory()).map(Client::Node);
     Client::python().into_iter().chain(node).collect()
@@ -29,7 +29,7 @@ fn directory() -> &'static Path {
     Path::new(env!("CARGO_TARGET_TMPDIR"))
 }
 
-/// What a client is to do: one streamed call, without retries, unless something else is said.
+/// The task of a client. By default it makes one streamed call without retries.
 #[derive(Clone, Debug)]
 pub struct Asked(Value);
 
@@ -52,7 +52,7 @@ impl Client {
         Python::find(directory()).map(Self::Python)
     }
 
-    /// Makes the calls, and returns what came of each.
+    /// Makes the calls, and returns the result of each.
     pub async fn call(&self, asked: Asked) -> Vec<Value> {
         let client = self.clone();
         let run = move || {

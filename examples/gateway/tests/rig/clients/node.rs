@@ -7,7 +7,7 @@ use std::{
     sync::OnceLock,
 };
 
-/// Exactly this, since the tests tell what it does.
+/// Pinned, because the tests describe the behavior of this version.
 const PACKAGE: &str = "openai@7.59.0";
 
 /// A directory in which Node finds the package.
@@ -15,7 +15,7 @@ const PACKAGE: &str = "openai@7.59.0";
 pub(crate) struct Node(PathBuf);
 
 impl Node {
-    /// `None` where there is no Node.
+    /// Returns `None` if Node is not installed.
     pub(crate) fn find(directory: &Path) -> Option<Self> {
         static NODE: OnceLock<Option<Node>> = OnceLock::new();
         NODE.get_or_init(|| Self::prepare(directory)).clone()

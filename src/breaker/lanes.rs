@@ -1,17 +1,20 @@
-use std::{cell::Cell, sync::OnceLock};
-
-use tokio::sync::{Notify, futures::Notified};
+use std::{
+    cell::Cell,
+    sync::{OnceLock, PoisonError},
+    task::Waker,
+};
 
 use super::{success_counter::Counter, ticket::Ticket};
 use crate::util::{
     panics::catch,
     sync::{
-        atomic::{AtomicU64, AtomicUsize, Ordering, fence},
+        Mutex, MutexGuard,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
         global, local, many_or_few,
     },
 };
 
-/// One lane per group of threads: a counter of successes and a list of wakers, so that threads do not contend.
+/// One lane per group of threads, so that threads do not contend.
 // Allocated at first use, because most breakers have neither a failure rate nor calls to release.
 #[derive(Default)]
 pub(super) struct Lanes(OnceLock<Box<Allocated>>);
@@ -31,8 +34,21 @@ const LANES: usize = many_or_few(4, 2);
 #[derive(Default)]
 pub(super) struct Lane {
     pub(super) successes: Counter,
-    /// Wakes the calls that are waiting for an answer when the breaker opens for failures.
-    opened: Notify,
+    wakers: Mutex<Wakers>,
+}
+
+/// The wakers of the calls that are waiting for an answer.
+#[derive(Default)]
+struct Wakers {
+    /// `None` in a vacant place, and after the waker was woken.
+    places: Vec<Option<Waker>>,
+    vacant: Vec<usize>,
+}
+
+/// Registers a call, until it is dropped.
+pub(super) struct Registration {
+    lane: &'static Lane,
+    place: usize,
 }
 
 impl Lanes {
@@ -50,13 +66,15 @@ impl Lanes {
         self.0.get().into_iter().flat_map(|all| all.lanes.iter())
     }
 
-    /// Completes when calls are released. `None` if the lanes are not allocated.
-    pub(super) fn opened(&self) -> Option<Notified<'_>> {
-        Some(self.own()?.opened.notified())
+    /// Registers the waker of a call. `None` if the lanes are not allocated.
+    pub(super) fn register(&'static self, waker: &Waker) -> Option<Registration> {
+        let lane = self.own()?;
+        let place = lane.add(waker.clone());
+        Some(Registration { lane, place })
     }
 
-    /// Returns whether the call of this ticket is released. A waker of [`opened`](Self::opened) may be woken for other
-    /// calls.
+    /// Returns whether the call of this ticket is released. A registered call asks again when it is woken, possibly for the
+    /// release of other calls.
     pub(super) fn has_released(&self, ticket: Ticket) -> bool {
         self.0
             .get()
@@ -72,12 +90,60 @@ impl Lanes {
     }
 
     pub(super) fn wake_released(&self) {
-        // Pairs with the fence of a registering call: this thread wakes the call, or the call sees that it is released.
-        fence(Ordering::SeqCst);
         for lane in self.all() {
-            // Wakers are foreign code. After a panic, those of the other lanes are still woken.
-            catch(|| lane.opened.notify_waiters());
+            for waker in lane.take_wakers() {
+                // Foreign code. After a panic, the others are still woken.
+                catch(|| waker.wake());
+            }
         }
+    }
+}
+
+// Clones, wakes and drops wakers outside the lock, because they are foreign code.
+impl Lane {
+    fn add(&self, waker: Waker) -> usize {
+        let mut wakers = self.wakers();
+        if let Some(place) = wakers.vacant.pop() {
+            wakers.places[place] = Some(waker);
+            return place;
+        }
+        wakers.places.push(Some(waker));
+        wakers.places.len() - 1
+    }
+
+    fn take_wakers(&self) -> Vec<Waker> {
+        let mut wakers = self.wakers();
+        wakers.places.iter_mut().filter_map(Option::take).collect()
+    }
+
+    fn wakers(&self) -> MutexGuard<'_, Wakers> {
+        self.wakers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Registration {
+    /// Replaces the waker, if `waker` wakes another task.
+    pub(super) fn update(&self, waker: &Waker) {
+        let is_current = |registered: &Waker| registered.will_wake(waker);
+        if self.waker(|place| place.as_ref().is_some_and(is_current)) {
+            return;
+        }
+        let waker = waker.clone();
+        self.waker(|place| place.replace(waker));
+    }
+
+    fn waker<R>(&self, then: impl FnOnce(&mut Option<Waker>) -> R) -> R {
+        then(&mut self.lane.wakers().places[self.place])
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        let mut wakers = self.lane.wakers();
+        let waker = wakers.places[self.place].take();
+        wakers.vacant.push(self.place);
+        drop(wakers);
+        drop(waker);
     }
 }
 

@@ -37,7 +37,7 @@
 //! | `SharedBreaker::show` (`refuses_until`): Release | `is_healthy_again`: Acquire | that time; after it, the reader takes the lock |
 //! | `SuccessCounter::restart` (`until`): Release | `count`: Acquire | the restarted counters |
 //! | `Counter::{restart, take}`: AcqRel | `Counter::{start, add_one}`: Acquire, AcqRel | each success in exactly one count |
-//! | `Lanes::release_before`: Release, then a SeqCst fence and the wake-up | `has_released`: Acquire, after the registration and a SeqCst fence | that its call is released, or it is woken |
+//! | `Lanes::release_before`: Release, then `wake_released`, under each lane's lock | `has_released`: Acquire, after `register`, under its lane's lock | that its call is released, or it is woken |
 //! | `mark_removed`, under the cache's lock: SeqCst | `unmeter_if_removed`: SeqCst | the removal. If it does not, the cache sees the new meters and removes them |
 
 mod lanes;

@@ -2,7 +2,7 @@ use std::{
     fmt,
     future::poll_fn,
     mem::ManuallyDrop,
-    pin::{Pin, pin},
+    pin::pin,
     sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
@@ -45,7 +45,7 @@ pub struct Permit {
     ticket: Ticket,
     /// Set only if the ticket is watched. Dropped by `Drop` alone: with drop glue of this field, every healthy call would keep its
     /// permit in memory.
-    watch: ManuallyDrop<Option<Pin<Box<Watch>>>>,
+    watch: ManuallyDrop<Option<Box<Watch>>>,
 }
 
 impl Permit {
@@ -71,7 +71,7 @@ impl Permit {
 
     #[inline(never)]
     fn watched(breaker: &SharedBreaker, ticket: Ticket) -> Self {
-        let watch = Box::pin(Watch::start(breaker));
+        let watch = Box::new(Watch::start(breaker));
         Self {
             watch: ManuallyDrop::new(Some(watch)),
             hot_slot: breaker.hot_slot(),
@@ -103,11 +103,7 @@ impl Permit {
 
     // Out of line, with the permit's parts as arguments: both keep the code inlined into a healthy call small.
     #[inline(never)]
-    fn success_that_counts(
-        hot_slot: &'static HotSlot,
-        ticket: Ticket,
-        watch: Option<Pin<Box<Watch>>>,
-    ) {
+    fn success_that_counts(hot_slot: &'static HotSlot, ticket: Ticket, watch: Option<Box<Watch>>) {
         let Some(watch) = watch else {
             return hot_slot.succeeded(ticket);
         };
@@ -160,7 +156,7 @@ impl Permit {
     fn record_unless_success(
         hot_slot: &'static HotSlot,
         ticket: Ticket,
-        watch: Option<Pin<Box<Watch>>>,
+        watch: Option<Box<Watch>>,
         outcome: Outcome,
     ) {
         drop(watch);
@@ -179,7 +175,7 @@ impl Permit {
     fn judge(
         hot_slot: &'static HotSlot,
         ticket: Ticket,
-        watch: Option<Pin<Box<Watch>>>,
+        watch: Option<Box<Watch>>,
         outcome: impl FnOnce() -> Outcome,
     ) {
         // Rebuilds the permit, so that it is dropped if `outcome` panics.
@@ -194,7 +190,7 @@ impl Permit {
 
     /// Takes the permit apart without running its `Drop`, because its outcome is recorded.
     #[inline]
-    fn into_parts(self) -> (&'static HotSlot, Ticket, Option<Pin<Box<Watch>>>) {
+    fn into_parts(self) -> (&'static HotSlot, Ticket, Option<Box<Watch>>) {
         let mut permit = ManuallyDrop::new(self);
         (permit.hot_slot, permit.ticket, permit.watch.take())
     }
@@ -273,7 +269,7 @@ impl Permit {
         // First, because this call may be the one that opens the breaker.
         self.poll_overdue(cx);
         let watch = self.watch.as_mut().expect("watched");
-        ready!(watch.as_mut().poll_released(self.hot_slot, self.ticket, cx));
+        ready!(watch.poll_released(self.hot_slot, self.ticket, cx));
         let breaker = self.hot_slot.breaker(self.ticket);
         breaker.map_or(Poll::Pending, |breaker| Poll::Ready(breaker.release()))
     }
@@ -283,7 +279,7 @@ impl Permit {
         let Some(watch) = &mut *self.watch else {
             return;
         };
-        if let Poll::Ready(limit) = watch.as_mut().poll_overdue(cx) {
+        if let Poll::Ready(limit) = watch.poll_overdue(cx) {
             self.record_slow(limit);
         }
     }
@@ -342,7 +338,7 @@ impl Drop for Permit {
 impl Permit {
     // Out of line, with the permit's parts as arguments: both keep the code inlined into a healthy call small.
     #[inline(never)]
-    fn dropped(hot_slot: &'static HotSlot, ticket: Ticket, watch: Option<Pin<Box<Watch>>>) {
+    fn dropped(hot_slot: &'static HotSlot, ticket: Ticket, watch: Option<Box<Watch>>) {
         hot_slot.dropped(ticket, watch.and_then(|watch| watch.started()));
     }
 }

@@ -5,36 +5,26 @@ use std::{
     time::Duration,
 };
 
-use pin_project_lite::pin_project;
-use tokio::{
-    sync::futures::Notified,
-    time::{Instant, Sleep, sleep_until},
-};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{
+    lanes::Registration,
     shared::{HotSlot, SharedBreaker},
     ticket::Ticket,
 };
-use crate::util::{
-    sync::atomic::{Ordering, fence},
-    time::after,
-};
+use crate::util::time::after;
 
-pin_project! {
-    /// The time limit of a call, and its registration for the breaker's opening, until its answer begins.
-    ///
-    /// Only the calls of a policy with a [time limit](crate::Trip::slow_call) or with
-    /// [`release_on_open`](crate::Policy::release_on_open) have one.
-    pub(super) struct Watch {
-        started: Option<Instant>,
-        // The time limit, until it has passed.
-        limit: Option<Duration>,
-        // Set when the call is first pending, as is `opened`: a call that is ready at once needs neither.
-        #[pin]
-        overdue: Option<Sleep>,
-        #[pin]
-        opened: Option<Notified<'static>>,
-    }
+/// The time limit of a call, and its registration for the breaker's opening, until its answer begins.
+///
+/// Only the calls of a policy with a [time limit](crate::Trip::slow_call) or with
+/// [`release_on_open`](crate::Policy::release_on_open) have one.
+pub(super) struct Watch {
+    started: Option<Instant>,
+    /// The time limit, until it has passed.
+    limit: Option<Duration>,
+    /// Set when the call is first pending, as is `registration`: a call that is ready at once needs neither.
+    overdue: Option<Pin<Box<Sleep>>>,
+    registration: Option<Registration>,
 }
 
 // No method leaves it half changed if a waker panics.
@@ -47,7 +37,7 @@ impl Watch {
             started: breaker.hot_slot().state().is_timed().then(Instant::now),
             limit: breaker.slow_call(),
             overdue: None,
-            opened: None,
+            registration: None,
         }
     }
 
@@ -62,49 +52,37 @@ impl Watch {
     }
 
     /// Returns the time limit when it has passed, once.
-    pub(super) fn poll_overdue(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Duration> {
-        let mut this = self.project();
-        let (Some(started), Some(limit)) = (*this.started, *this.limit) else {
+    pub(super) fn poll_overdue(&mut self, cx: &mut Context<'_>) -> Poll<Duration> {
+        let (Some(started), Some(limit)) = (self.started, self.limit) else {
             return Poll::Pending;
         };
-        if this.overdue.is_none() {
-            this.overdue.set(Some(sleep_until(after(started, limit))));
-        }
-        let overdue = this.overdue.as_pin_mut().expect("just set");
-        ready!(overdue.poll(cx));
-        (*this.started, *this.limit) = (None, None);
+        let overdue = self
+            .overdue
+            .get_or_insert_with(|| Box::pin(sleep_until(after(started, limit))));
+        ready!(overdue.as_mut().poll(cx));
+        (self.started, self.limit) = (None, None);
         Poll::Ready(limit)
     }
 
     /// Ready when the call is released.
     pub(super) fn poll_released(
-        self: Pin<&mut Self>,
+        &mut self,
         hot_slot: &'static HotSlot,
         ticket: Ticket,
         cx: &mut Context<'_>,
     ) -> Poll<()> {
-        let mut this = self.project();
-        loop {
-            let is_new = this.opened.is_none();
-            if is_new && hot_slot.state().releases() {
-                this.opened.set(hot_slot.lanes.opened());
+        // Registered before it asks: either the call sees that it is released, or it is woken.
+        match &self.registration {
+            Some(registration) => registration.update(cx.waker()),
+            None if hot_slot.state().releases() => {
+                self.registration = hot_slot.lanes.register(cx.waker());
             }
-            let Some(opened) = this.opened.as_mut().as_pin_mut() else {
-                return Poll::Pending;
-            };
-            let is_woken = opened.poll(cx).is_ready();
-            if is_new {
-                // Pairs with the fence in `wake_released`: the opener wakes this call, or this call sees the release.
-                fence(Ordering::SeqCst);
-            }
-            if hot_slot.lanes.has_released(ticket) {
-                return Poll::Ready(());
-            }
-            if !is_woken {
-                return Poll::Pending;
-            }
-            // Woken for the calls of another epoch: waits on.
-            this.opened.set(None);
+            None => return Poll::Pending,
+        }
+        if hot_slot.lanes.has_released(ticket) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
         }
     }
 }

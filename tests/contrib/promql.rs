@@ -1,4 +1,4 @@
-//! Parses the selectors and groupings of a PromQL expression, and only as much of the language as they need.
+//! Parses the selectors and groupings of a `PromQL` expression, and only as much of the language as they need.
 
 use std::{iter::Peekable, vec};
 

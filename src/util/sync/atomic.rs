@@ -5,8 +5,8 @@
 
 use std::ops::Deref;
 
+pub(crate) use loom::sync::atomic::Ordering;
 use loom::sync::atomic::{self, AtomicBool};
-pub(crate) use loom::sync::atomic::{Ordering, fence};
 
 pub(crate) type AtomicU8 = InTurn<atomic::AtomicU8>;
 pub(crate) type AtomicU32 = InTurn<atomic::AtomicU32>;

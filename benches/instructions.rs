@@ -42,7 +42,7 @@ library_benchmark_group!(name = instructions, benchmarks = one_call);
 
 #[library_benchmark(setup = warmed_up)]
 #[bench::closed(args = (closed()), config = figure(115))]
-#[bench::closed_by_rate(args = (closed_by_rate()), config = figure(306))]
+#[bench::closed_by_rate(args = (closed_by_rate()), config = figure(293))]
 #[bench::closed_over_http(args = (closed_over_http()), config = figure(556))]
 #[bench::refused(args = (refused()), config = figure(451))]
 #[bench::admitted(args = (admitted()), config = figure(60))]

@@ -134,13 +134,19 @@ fn answer_that_begins_too_late_is_a_failure_before_or_after_the_success_of_anoth
     assert_eq!(streaks, HashSet::from([0, 1]));
 }
 
+/// A slow start after its first success, with two calls in flight.
+fn slow_start() -> (Scene, Permit, Permit) {
+    let trials = with_trials(Trials::new(1).slow_start()).trip(Trip::consecutive(2));
+    let mut scene = Scene::half_open(trials);
+    scene.trial().success();
+    let (one, other) = (scene.call(), scene.call());
+    (scene, one, other)
+}
+
 #[test]
 fn slow_start_adds_a_slot_for_a_success_and_none_for_a_failure() {
     let ends = ends(|| {
-        let trials = with_trials(Trials::new(1).slow_start()).trip(Trip::consecutive(2));
-        let mut scene = Scene::half_open(trials);
-        scene.trial().success();
-        let (good, bad) = (scene.call(), scene.call());
+        let (mut scene, good, bad) = slow_start();
         race(
             &scene,
             move |_| good.success(),
@@ -157,10 +163,7 @@ fn slow_start_adds_a_slot_for_a_success_and_none_for_a_failure() {
 #[test]
 fn slow_start_opens_again_at_the_second_failure_unless_a_success_comes_between() {
     let states = ends_within(3, || {
-        let trials = with_trials(Trials::new(1).slow_start()).trip(Trip::consecutive(2));
-        let mut scene = Scene::half_open(trials);
-        scene.trial().success();
-        let (good, bad) = (scene.call(), scene.call());
+        let (scene, good, bad) = slow_start();
         race(
             &scene,
             move |_| good.success(),

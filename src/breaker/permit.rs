@@ -95,19 +95,18 @@ impl Permit {
         let permit = ManuallyDrop::new(self);
         if permit.hot_slot.success_is_noop(permit.ticket) {
             permit.hot_slot.meters.success();
-        } else {
+        } else if permit.ticket.is_watched() {
             let (hot_slot, ticket, watch) = ManuallyDrop::into_inner(permit).into_parts();
-            Self::success_that_counts(hot_slot, ticket, watch);
+            Self::watched_success(hot_slot, ticket, watch);
+        } else {
+            permit.hot_slot.succeeded(permit.ticket);
         }
     }
 
     // Out of line, with the permit's parts as arguments: both keep the code inlined into a healthy call small.
     #[inline(never)]
-    fn success_that_counts(hot_slot: &'static HotSlot, ticket: Ticket, watch: Option<Box<Watch>>) {
-        let Some(watch) = watch else {
-            return hot_slot.succeeded(ticket);
-        };
-        if let Some(limit) = watch.exceeded() {
+    fn watched_success(hot_slot: &'static HotSlot, ticket: Ticket, watch: Option<Box<Watch>>) {
+        if let Some(limit) = watch.and_then(|watch| watch.exceeded()) {
             hot_slot.record(ticket, Outcome::failure(Reason::slow(limit)));
         } else {
             // Without the watch, the success may change nothing.

@@ -30,6 +30,7 @@ const START: u64 = 1 << 24;
 
 impl SuccessCounter {
     /// Counts a success if `is_live` returns true. Returns false if the success must be recorded under the lock.
+    #[inline]
     pub(super) fn count(&self, lanes: &Lanes, is_live: impl FnOnce() -> bool) -> bool {
         let Some(Lane { successes, .. }) = lanes.own() else {
             return false;

@@ -5,7 +5,6 @@ use std::{collections::BTreeMap, error::Error, path::Path, time::Duration};
 use plotters::{
     coord::{Shift, combinators::BindKeyPoints},
     prelude::*,
-    style::text_anchor::{HPos, Pos, VPos},
 };
 
 use crate::{
@@ -43,7 +42,7 @@ const PANELS: [[&str; 2]; ROWS] = [
 
 /// Draws how many callers wait, one panel per design.
 pub(crate) fn draw(path: &Path, runs: &[Run]) -> Drawn {
-    let area = SVGBackend::new(path, (1000, 800)).into_drawing_area();
+    let area = SVGBackend::new(path, (1000, 872)).into_drawing_area();
     area.fill(&WHITE)?;
     let (head, panels) = area.split_vertically(HEAD);
     draw_head(
@@ -75,7 +74,7 @@ pub(crate) fn draw(path: &Path, runs: &[Run]) -> Drawn {
 
 /// Draws how long callers wait: without a breaker, with one, and with a second provider.
 pub(crate) fn draw_waits(path: &Path, runs: &[Run]) -> Drawn {
-    let area = SVGBackend::new(path, (1000, 290)).into_drawing_area();
+    let area = SVGBackend::new(path, (1000, 308)).into_drawing_area();
     area.fill(&WHITE)?;
     let (head, panels) = area.split_vertically(HEAD);
     draw_head(
@@ -127,12 +126,10 @@ fn draw_head(head: &Area, what: &str, details: &str) -> Drawn {
 }
 
 fn draw_title(panel: &Area, title: &str, summary: &str) -> Drawn {
-    let width = i32::try_from(panel.dim_in_pixel().0)?;
-    let to_the_left = Pos::new(HPos::Right, VPos::Top);
     let name = text(16, FontStyle::Bold, INK);
-    let plain = text(13, FontStyle::Normal, FAINT).pos(to_the_left);
+    let plain = text(13, FontStyle::Normal, FAINT);
     panel.draw_text(title, &name, (LEFT, 4))?;
-    panel.draw_text(summary, &plain, (width - RIGHT, 6))?;
+    panel.draw_text(summary, &plain, (LEFT, 24))?;
     Ok(())
 }
 
@@ -156,7 +153,7 @@ fn draw_curve(panel: &Area, curve: Curve, calls: &[Call]) -> Drawn {
     let strip = [-most * 14 / 100, -most * 5 / 100];
     let minutes = (0..=seconds(LASTS)).step_by(120).collect::<Vec<_>>();
     let mut chart = ChartBuilder::on(panel)
-        .margin_top(28)
+        .margin_top(46)
         .margin_right(RIGHT)
         .x_label_area_size(30)
         .y_label_area_size(LEFT)

@@ -27,7 +27,7 @@ pub(crate) enum Source {
     Standby,
 }
 
-/// What happens to a call that reaches the provider during the outage.
+/// The fate of a call that reaches the provider during the outage.
 #[derive(Clone, Copy)]
 pub(crate) enum Trouble {
     /// Calls hang, even after the outage.

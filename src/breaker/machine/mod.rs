@@ -793,8 +793,8 @@ impl Breaker {
         self.streak.end();
     }
 
-    /// Counts a call that did not fail. It must [count as closed](Self::counts_as_closed). The call can trip it, by reaching the failure rate's minimum
-    /// number of calls.
+    /// Counts a call that did not fail, of a breaker that [counts as closed](Self::counts_as_closed). The call can trip it, by
+    /// reaching the failure rate's minimum number of calls.
     fn note_good_call(&mut self, now: Instant) {
         if let Some(window) = &mut self.rate_window {
             window.record(false, now);

@@ -165,6 +165,8 @@ impl HotSlot {
     }
 
     /// Records a success that may change something.
+    // Out of line, to keep the code inlined into a healthy call small.
+    #[inline(never)]
     pub(in crate::breaker) fn succeeded(&self, ticket: Ticket) {
         let is_live = || {
             let state = self.state();

@@ -1,7 +1,7 @@
 //! `gateway.toml`, which documents the settings.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     env,
     fmt::Display,
     fs,
@@ -24,7 +24,6 @@ use crate::upstream::{Upstream, classifier};
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    #[serde(default)]
     pub(crate) server: Server,
     limits: Table,
     #[serde(default)]
@@ -38,13 +37,14 @@ pub struct Config {
 }
 
 #[derive(Clone, Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Server {
     pub(crate) listen: SocketAddr,
     pub(crate) admin_token_env: Option<Bearer>,
     pub(crate) state_file: Option<PathBuf>,
     pub(crate) shutdown_limit: Limit,
     pub(crate) longest_retry_after: Limit,
+    #[serde(default)]
     pub(crate) show_provider_errors: bool,
 }
 
@@ -106,15 +106,10 @@ impl Config {
 
     /// Returns the providers that the aliases name.
     pub(crate) fn upstreams(&self) -> Result<BTreeMap<&str, Arc<Upstream>>, BoxError> {
-        let mut targets = BTreeSet::new();
-        for (alias, target) in self.targets() {
-            let (provider, id) = (&target.provider, target.id());
-            if !self.providers.contains_key(provider) {
-                return Err(format!("aliases.{alias}: unknown provider `{provider}`").into());
-            }
-            if !targets.insert((alias, id)) {
-                return Err(format!("aliases.{alias}: `{}` twice", target.id()).into());
-            }
+        let mut targets = self.targets();
+        let unknown = targets.find(|(_, target)| !self.providers.contains_key(&target.provider));
+        if let Some((alias, Target { provider, .. })) = unknown {
+            return Err(format!("aliases.{alias}: unknown provider `{provider}`").into());
         }
         let _: Limits = named("limits", self.limits.clone().try_into())?;
         let upstreams = self.providers.iter().map(|(name, provider)| {
@@ -163,19 +158,6 @@ impl FromStr for Config {
 
 fn named<T, E: Display>(setting: impl Display, read: Result<T, E>) -> Result<T, BoxError> {
     read.map_err(|error| format!("{setting}: {}", error.to_string().trim_end()).into())
-}
-
-impl Default for Server {
-    fn default() -> Self {
-        Self {
-            listen: ([127, 0, 0, 1], 8080).into(),
-            admin_token_env: None,
-            state_file: None,
-            shutdown_limit: Limit(Duration::from_secs(30)),
-            longest_retry_after: Limit(Duration::from_secs(10)),
-            show_provider_errors: false,
-        }
-    }
 }
 
 impl Target {

@@ -25,10 +25,8 @@ pub async fn serve(
     // Each token is sent at once.
     let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
     let (stopping, stopped) = oneshot::channel::<()>();
-    let (status, limit) = (
-        gateway.status.clone(),
-        gateway.routes().server.shutdown_limit.0,
-    );
+    let status = gateway.status.clone();
+    let limit = gateway.routes().server.shutdown_limit;
     let server = axum::serve(listener, router.with_state(Arc::clone(&gateway)))
         .with_graceful_shutdown(async move {
             stop.await;
@@ -37,7 +35,7 @@ pub async fn serve(
         });
     let too_late = async {
         let _ = stopped.await;
-        sleep(limit).await;
+        sleep(limit.0).await;
     };
     tokio::select! {
         ended = server => ended?,

@@ -297,7 +297,7 @@ async fn upstreams() -> [Upstream; 2] {
 #[tokio::test]
 async fn shutdown_lets_streams_end_within_its_limit() {
     let [alpha, beta] = upstreams().await;
-    let config = CONFIG.replace("[server]", "[server]\nshutdown_limit = \"2s\"");
+    let config = CONFIG.replace("shutdown_limit = \"30s\"", "shutdown_limit = \"2s\"");
     let config = addressed(&config, [&alpha, &beta]);
     let gateway = Stopping::start(&config).await;
     let stream = gateway.stream().await;

@@ -16,6 +16,8 @@ use tokio::time::{Instant, sleep};
 
 pub const CONFIG: &str = r#"
     [server]
+    listen = "127.0.0.1:0"
+    shutdown_limit = "30s"
     longest_retry_after = "1s"
 
     [limits]

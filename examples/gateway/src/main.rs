@@ -2,7 +2,7 @@
 //!
 //! Run with: `cargo run -p gateway -- gateway.toml`, or `cargo run -p gateway -- --demo`.
 
-use std::{env, path::PathBuf, sync::Arc};
+use std::{env, path::PathBuf, process::ExitCode, sync::Arc};
 
 use gateway::{Config, Gateway, demo, serve};
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -14,7 +14,15 @@ use tower_health::BoxError;
 use tracing::{error, info};
 
 #[tokio::main]
-async fn main() -> Result<(), BoxError> {
+async fn main() -> ExitCode {
+    let Err(error) = run().await else {
+        return ExitCode::SUCCESS;
+    };
+    eprintln!("{error}");
+    ExitCode::FAILURE
+}
+
+async fn run() -> Result<(), BoxError> {
     let argument = env::args().nth(1);
     let path = match argument.as_deref() {
         Some("--demo") => return demo::run().await,

@@ -90,7 +90,7 @@
 //! | `serde` | no | reads a [`Policy`], a [`http::StatusClassifier`] and [`ChainOptions`]; reads and writes a [`Snapshot`], writes a [`Transition`] |
 //! | `status` | no | [`status`]: a live status page, its JSON and events, and overrides by operators |
 //! | `tonic` | no | refusals reach tonic clients as status `UNAVAILABLE` instead of `UNKNOWN`; classifies tonic's connect errors by [kind](error::Kind) |
-//! | `tracing` | no | events: `WARN` when a breaker opens, `INFO` when it becomes half-open or closes; `DEBUG` when a chain goes on from a provider, and when calls are refused (at most once a second per provider) |
+//! | `tracing` | no | events: `WARN` when a breaker opens, `INFO` when it becomes half-open or closes; `DEBUG` when a chain goes on from a provider, and when calls are refused (at most once a second per provider). A span `attempt` for each call of a chain, within the caller's span, with `provider`, `attempt`, `error.type` (the reason's label) and `http.request.resend_count` |
 //! | `full` | no | all of the above |
 //!
 //! # Runtime

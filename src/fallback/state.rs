@@ -24,7 +24,7 @@ use crate::{
     cache::Provider,
     layer::reentrancy::FailingOpen,
     outcome::{Kind, Reason},
-    telemetry,
+    telemetry::{self, AttemptSpan},
     util::{errors::BoxError, time::after},
 };
 
@@ -75,7 +75,10 @@ struct CurrentAttempt {
     started: Instant,
     /// The entry is called even if its breaker refuses.
     is_overriding: bool,
+    span: AttemptSpan,
 }
+
+const IN_PROGRESS: &str = "an attempt is in progress";
 
 /// An entry that did not serve. Converted into an [`Attempt`] only when the caller will see it.
 struct PastAttempt {
@@ -138,6 +141,8 @@ where
                     continue;
                 }
                 StageProj::Readying { service } => {
+                    let span = self.current().span.clone();
+                    let _entered = span.enter();
                     let overriding = self.failing_open();
                     match ready!(service.poll_ready(cx)) {
                         Ok(()) => {
@@ -150,6 +155,7 @@ where
                     }
                 }
                 StageProj::Calling { future } => {
+                    let _entered = self.current().span.enter();
                     let _overriding = self.failing_open();
                     ready!(future.poll(cx)).map_err(Into::into)
                 }
@@ -257,12 +263,20 @@ where
             entry,
             started,
             is_overriding: false,
+            span: AttemptSpan::start(
+                self.provider(entry).shared_id(),
+                self.past.iter().filter(|it| it.was_called()).count(),
+            ),
         });
         if self.counted < self.past.len() {
             self.count_fallbacks(entry);
         }
         let service = self.chain.entries[entry].service.clone();
         Some(Stage::Readying { service })
+    }
+
+    fn current(&self) -> &CurrentAttempt {
+        self.current.as_ref().expect(IN_PROGRESS)
     }
 
     /// Tells the entry's layers, while the guard lives, that the chain overrides the breaker.
@@ -300,18 +314,28 @@ where
         &mut self,
         result: Result<S::Response, BoxError>,
     ) -> Option<Result<S::Response, BoxError>> {
-        let CurrentAttempt { entry, started, .. } =
-            self.current.take().expect("an attempt is in progress");
+        let CurrentAttempt {
+            entry,
+            started,
+            span,
+            ..
+        } = self.current.take().expect(IN_PROGRESS);
         if self.chain.entries[entry].has_refused(&result) {
+            let attempt = PastAttempt::refused(entry);
+            span.failed(&attempt.reason);
             if self.refused().all(|known| known != entry) {
-                self.record(PastAttempt::refused(entry));
+                self.record(attempt);
             }
             return None;
         }
         let Some(reason) = self.chain.rule.advance(result.as_ref()) else {
+            if let (Err(error), true) = (&result, span.is_recorded()) {
+                span.failed(&Reason::error(&**error));
+            }
             return Some(result.map(|response| self.serve(entry, response)));
         };
         self.attempts_left = self.attempts_left.saturating_sub(1);
+        span.failed(&reason);
         self.was_called |= was_called(&result);
         let attempt = self.past.len();
         self.record(PastAttempt::called(entry, reason, started));
@@ -339,8 +363,15 @@ where
 
     /// Ends the chain because its deadline has passed.
     pub(super) fn exceed_deadline(&mut self) -> Result<S::Response, BoxError> {
-        if let Some(CurrentAttempt { entry, started, .. }) = self.current.take() {
+        if let Some(CurrentAttempt {
+            entry,
+            started,
+            span,
+            ..
+        }) = self.current.take()
+        {
             let reason = "deadline exceeded".into();
+            span.failed(&reason);
             self.was_called = true;
             self.record(PastAttempt::called(entry, reason, started));
         }
@@ -419,6 +450,10 @@ impl<S, Req, R, Res> FallbackState<S, Req, R, Res> {
 }
 
 impl PastAttempt {
+    fn was_called(&self) -> bool {
+        !self.is_refusal && self.reason != Attempt::NOT_ELIGIBLE
+    }
+
     fn not_eligible(entry: usize) -> Self {
         Self {
             entry,

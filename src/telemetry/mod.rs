@@ -13,7 +13,7 @@ mod tracing;
 
 pub(crate) use self::{
     metrics::{Fallbacks, Meters, OpenTime, SlotMeters, chain, exhausted},
-    tracing::{Refusals, attempted, changed},
+    tracing::{AttemptSpan, Refusals, attempted, changed},
 };
 
 /// Whether transitions are reported even if nobody subscribes to them.

@@ -6,7 +6,7 @@ use std::sync::{
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tracing::{Level, debug, enabled, event, field};
+use tracing::{Level, Span, debug, enabled, event, field, info_span, span::Entered};
 
 use crate::{
     outcome::Reason,
@@ -60,6 +60,44 @@ pub(crate) fn attempted(provider: &Arc<str>, reason: &Reason, elapsed: Duration)
         let (provider, reason) = (Line(provider), &*reason.to_string());
         debug!(target: TARGET, %provider, reason, ?elapsed, "provider did not serve");
     });
+}
+
+/// The span of one attempt of a chain, within the caller's span.
+#[derive(Clone)]
+pub(crate) struct AttemptSpan(Span);
+
+impl AttemptSpan {
+    /// Starts the span of the attempt that comes after `earlier` others.
+    pub(crate) fn start(provider: &Arc<str>, earlier: usize) -> Self {
+        let mut span = Span::none();
+        catch(|| {
+            span = info_span!(
+                target: TARGET,
+                "attempt",
+                provider = %Line(provider),
+                attempt = earlier + 1,
+                error.type = field::Empty,
+                http.request.resend_count = (earlier > 0).then_some(earlier),
+                otel.status_code = field::Empty,
+            );
+        });
+        Self(span)
+    }
+
+    pub(crate) fn enter(&self) -> Entered<'_> {
+        self.0.enter()
+    }
+
+    pub(crate) fn is_recorded(&self) -> bool {
+        !self.0.is_disabled()
+    }
+
+    pub(crate) fn failed(&self, reason: &Reason) {
+        catch(|| {
+            self.0.record("error.type", reason.label());
+            self.0.record("otel.status_code", "ERROR");
+        });
+    }
 }
 
 /// The refusals of one provider that are not yet logged.

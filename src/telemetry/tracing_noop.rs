@@ -19,3 +19,27 @@ impl Refusals {
     #[inline]
     pub(crate) fn refused(&self, _: &CircuitOpen) {}
 }
+
+#[derive(Clone)]
+pub(crate) struct AttemptSpan {}
+
+#[allow(clippy::unused_self, reason = "the twin needs it")]
+impl AttemptSpan {
+    #[inline]
+    pub(crate) fn start(_: &Arc<str>, _: usize) -> Self {
+        Self {}
+    }
+
+    #[inline]
+    pub(crate) fn enter(&self) -> Self {
+        Self {}
+    }
+
+    #[inline]
+    pub(crate) fn is_recorded(&self) -> bool {
+        false
+    }
+
+    #[inline]
+    pub(crate) fn failed(&self, _: &Reason) {}
+}

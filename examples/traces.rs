@@ -19,7 +19,12 @@ async fn main() -> Result<(), BoxError> {
     let tracers = SdkTracerProvider::builder()
         .with_simple_exporter(exporter.clone())
         .build();
-    let layer = tracing_opentelemetry::layer().with_tracer(tracers.tracer("example"));
+    let layer = tracing_opentelemetry::layer()
+        .with_tracer(tracers.tracer("example"))
+        .with_location(false)
+        .with_threads(false)
+        .with_target(false)
+        .with_tracked_inactivity(false);
     tracing_subscriber::registry().with(layer).init();
 
     let cache = HealthCache::default();

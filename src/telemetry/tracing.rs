@@ -76,7 +76,7 @@ impl AttemptSpan {
                 "attempt",
                 provider = %Line(provider),
                 attempt = earlier + 1,
-                error.type = field::Empty,
+                "error.type" = field::Empty,
                 http.request.resend_count = (earlier > 0).then_some(earlier),
                 otel.status_code = field::Empty,
             );

@@ -206,4 +206,5 @@ pub use self::serde::ChainOptions;
 #[doc = include_str!("../README.md")]
 #[doc = include_str!("../docs/configuration.md")]
 #[doc = include_str!("../docs/status.md")]
+#[doc = include_str!("../docs/testing.md")]
 struct Readme;

@@ -5,7 +5,7 @@
 mod rig;
 
 use std::{
-    future::ready,
+    future::{pending, ready},
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::{Mutex, PoisonError},
 };
@@ -13,7 +13,7 @@ use std::{
 use allocation_counter::measure;
 use rig::{MOMENT, secs};
 use tokio::runtime::Builder;
-use tokio_test::task;
+use tokio_test::{assert_pending, assert_ready_err, task};
 use tower::{Layer, Service, service_fn};
 use tower_health::{
     Backoff, BoxError, HealthCache, HealthLayer, HealthProbe, Permit, Policy, Provider, Trials,
@@ -89,6 +89,29 @@ fn trials_that_panic() {
             strike()
         });
         assert!(catch_unwind(call).is_err());
+    });
+}
+
+/// Calls that `release_on_open` watches: answered, left by their callers, and released.
+#[test]
+fn calls_that_wait() {
+    let provider = HealthCache::new(flappy().release_on_open(true)).provider("a");
+    takes_nothing(100_000, |number| {
+        provider.mark_healthy();
+        let mut permit = provider.admit().unwrap();
+        let mut call = task::spawn(permit.run(pending::<()>()));
+        assert_pending!(call.poll());
+        match number % 3 {
+            0 => drop(call),
+            1 => {
+                drop(call);
+                permit.success();
+            }
+            _ => {
+                provider.mark_unhealthy("down");
+                assert_ready_err!(call.poll());
+            }
+        }
     });
 }
 

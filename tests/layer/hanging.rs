@@ -269,6 +269,25 @@ mod released {
         assert!(error::is_refusal(&refused));
     }
 
+    #[test]
+    fn task_that_polled_the_call_last_is_woken() {
+        let rig = Rig::new(releasing());
+        let mut service = HealthLayer::new(rig.provider.clone())
+            .layer(service_fn(|()| pending::<Result<(), BoxError>>()));
+        let call = assert_ready_ok!(task::spawn(service.ready()).poll()).call(());
+        // Each `Spawn` polls with a waker of its own.
+        let mut call = Box::pin(call);
+        let mut first = task::spawn(poll_fn(|_| Poll::<()>::Pending));
+        assert_pending!(first.enter(|cx, _| call.as_mut().poll(cx)));
+        let mut last = task::spawn(poll_fn(|_| Poll::<()>::Pending));
+        assert_pending!(last.enter(|cx, _| call.as_mut().poll(cx)));
+
+        rig.trip();
+        assert!(last.is_woken());
+        assert!(!first.is_woken());
+        assert_ready_err!(last.enter(|cx, _| call.as_mut().poll(cx)));
+    }
+
     #[tokio::test(start_paused = true)]
     async fn calls_that_hang_are_released_by_the_second_of_them() {
         let rig = Rig::new(timed().release_on_open(true));

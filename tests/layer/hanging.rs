@@ -8,7 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
-    task::Poll,
+    task::{Context, Poll, Wake},
     time::Duration,
 };
 
@@ -286,6 +286,23 @@ mod released {
         assert!(last.is_woken());
         assert!(!first.is_woken());
         assert_ready_err!(last.enter(|cx, _| call.as_mut().poll(cx)));
+    }
+
+    #[test]
+    fn call_that_has_ended_keeps_no_waker() {
+        struct Task;
+        impl Wake for Task {
+            fn wake(self: Arc<Self>) {}
+        }
+        let (rig, task) = (Rig::new(releasing()), Arc::new(Task));
+        let mut permit = rig.admit().unwrap();
+        let waker = Arc::clone(&task).into();
+        let mut call = Box::pin(permit.run(pending::<()>()));
+        assert_pending!(call.as_mut().poll(&mut Context::from_waker(&waker)));
+        assert_eq!(Arc::strong_count(&task), 3);
+        drop((call, waker));
+        permit.success();
+        assert_eq!(Arc::strong_count(&task), 1);
     }
 
     #[tokio::test(start_paused = true)]

@@ -4,10 +4,11 @@
 //!
 //! A real program exports to a collector instead of to memory, for example by the crate `opentelemetry-otlp`.
 
-use std::io;
+use std::{io, time::Duration};
 
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider};
+use tokio::time::sleep;
 use tower::{Service, ServiceExt, service_fn};
 use tower_health::{BoxError, FallbackChain, HealthCache};
 use tracing::{Instrument, info_span};
@@ -46,6 +47,7 @@ async fn main() -> Result<(), BoxError> {
 }
 
 async fn ask(provider: &str, _prompt: &str) -> io::Result<()> {
+    sleep(Duration::from_millis(10)).await;
     match provider {
         "groq" => Err(io::ErrorKind::ConnectionRefused.into()),
         "openai" => Err(io::ErrorKind::TimedOut.into()),

@@ -1,4 +1,4 @@
-//! Exports the spans of a request by OpenTelemetry. The first two of three providers fail.
+//! Exports the spans of a request with OpenTelemetry, and prints them. The first two of three providers fail.
 //!
 //! Run with: `cargo run --example traces --features tracing`
 //!
@@ -38,7 +38,8 @@ async fn main() -> Result<(), BoxError> {
     request.instrument(info_span!("request")).await?;
 
     for span in exporter.get_finished_spans()? {
-        println!("{} in {}", span.name, span.parent_span_id);
+        let id = span.span_context.span_id();
+        println!("{} {id} in {}", span.name, span.parent_span_id);
         for attribute in span.attributes {
             println!("  {} = {}", attribute.key, attribute.value);
         }

@@ -146,7 +146,8 @@ impl Trip {
         }
     }
 
-    /// Counts a call as a failure as soon as it has been without an answer for this long. Default: no limit.
+    /// Counts a call as a failure as soon as it has been without an answer for this long, in whole milliseconds, rounded up as
+    /// Tokio's timers are. Default: no limit.
     ///
     /// So calls that hang open the breaker before their timeout. The call continues, and its later result is ignored. To end such
     /// calls, use [`Policy::release_on_open`](crate::Policy::release_on_open). For a streamed response, the time ends when the

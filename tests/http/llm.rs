@@ -243,6 +243,57 @@ async fn stream_that_breaks_off_ends_with_an_error_event_for_its_client() {
 }
 
 #[tokio::test]
+async fn last_event_without_a_blank_line_is_judged_too() {
+    let error = r#"data: {"error":{"message":"org-secret"}}"#;
+    let after_the_last = format!("data: [DONE]\n\n{error}\n").leak();
+    let read = delivered("text/event-stream", "identity", after_the_last).await;
+    assert!(!read.windows(10).any(|it| it == b"org-secret"), "{read:?}");
+
+    let body = Full::new(Bytes::from(error));
+    let shown = EventBody::new(body).show_errors(true).collect().await;
+    assert_eq!(shown.unwrap().to_bytes(), error);
+}
+
+#[tokio::test]
+async fn event_that_grows_without_end_breaks_the_stream_off() {
+    let begun = "data: {}\n\n";
+    for filler in [
+        "x".repeat(3 << 20),
+        format!("data: {}\n\n", "x".repeat(2 << 20)),
+    ] {
+        let body: &str = format!("{begun}{filler}").leak();
+        let read = delivered("text/event-stream", "identity", body).await;
+        assert!(read.len() < 1_000, "{} bytes", read.len());
+        let broken = b"stream_broken_off";
+        assert!(
+            read.windows(broken.len()).any(|it| it == broken),
+            "{read:?}"
+        );
+    }
+}
+
+#[test]
+fn length_of_an_event_stream_is_no_longer_announced() {
+    let response = |media_type| {
+        let head = Response::builder()
+            .header("content-length", "9")
+            .header("content-type", media_type);
+        let body = Full::new(Bytes::from_static(b"data: 1\n\n"));
+        EventBody::wrap(head.body(body).unwrap())
+    };
+    assert!(
+        !response("text/event-stream")
+            .headers()
+            .contains_key("content-length")
+    );
+    assert!(
+        response("text/plain")
+            .headers()
+            .contains_key("content-length")
+    );
+}
+
+#[tokio::test]
 async fn what_is_no_event_stream_or_compressed_is_delivered_unchanged() {
     for (media_type, coding) in [
         ("application/json", "identity"),

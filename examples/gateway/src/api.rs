@@ -59,24 +59,25 @@ async fn serve(State(gateway): State<Arc<Gateway>>, request: Request) -> Respons
         return error(StatusCode::BAD_REQUEST, "invalid_json", message);
     };
     let (alias, routes) = (&prompt.alias, gateway.routes());
+    let shows_errors = routes.server.show_provider_errors;
+    let longest_retry_after = routes.server.longest_retry_after.0;
     let Some(chain) = routes.aliases.get(alias).cloned() else {
         let message =
             format!("The model `{alias}` does not exist or you do not have access to it.");
         return error(StatusCode::NOT_FOUND, "model_not_found", &message);
     };
+    // With its checks, which a reload replaces.
+    drop(routes);
     let mut access = Access::start(alias);
     let result = chain
         .oneshot(Call::from_parts(head, Arc::new(prompt)))
         .await;
     access.note(&result);
 
-    let shows_errors = routes.server.show_provider_errors;
     let mut response = match result {
         Ok(answer) if answer.status().is_success() => delivered(answer, shows_errors),
         Ok(answer) => rejected(answer, shows_errors).await,
-        Err(failed) => {
-            unavailable_response(&*failed, routes.server.longest_retry_after.0).map(Body::new)
-        }
+        Err(failed) => unavailable_response(&*failed, longest_retry_after).map(Body::new),
     };
     let headers = response.headers_mut();
     headers.insert("x-attempts", access.calls.into());

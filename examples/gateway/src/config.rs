@@ -51,7 +51,7 @@ pub(crate) struct Server {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Provider {
-    pub(crate) base_url: Url,
+    pub(crate) base_url: BaseUrl,
     pub(crate) key_env: Option<Bearer>,
     pub(crate) check: Option<Check>,
     /// Settings that override the limits of all providers.
@@ -185,17 +185,37 @@ impl TryFrom<String> for Limit {
     }
 }
 
+/// A URL of HTTP, with a host.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "Url")]
+pub(crate) struct BaseUrl(pub(crate) Url);
+
+impl TryFrom<Url> for BaseUrl {
+    type Error = String;
+
+    fn try_from(url: Url) -> Result<Self, String> {
+        if url.has_host() && ["http", "https"].contains(&url.scheme()) {
+            Ok(Self(url))
+        } else {
+            Err(format!("must begin with http:// or https://, got {url}"))
+        }
+    }
+}
+
 /// An `Authorization` with a key from the environment. `Debug` does not print it.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(try_from = "String")]
 pub(crate) struct Bearer(pub(crate) HeaderValue);
 
 impl TryFrom<String> for Bearer {
-    type Error = BoxError;
+    type Error = String;
 
-    fn try_from(variable: String) -> Result<Self, BoxError> {
-        let key = named(&variable, env::var(&variable))?;
-        let mut bearer = named(&variable, HeaderValue::try_from(format!("Bearer {key}")))?;
+    fn try_from(variable: String) -> Result<Self, String> {
+        let key = env::var(&variable).ok().filter(|key| !key.is_empty());
+        let bearer = key.and_then(|key| HeaderValue::try_from(format!("Bearer {key}")).ok());
+        // Without the error, which can contain the key.
+        let mut bearer =
+            bearer.ok_or_else(|| format!("{variable} must be set, to visible ASCII"))?;
         bearer.set_sensitive(true);
         Ok(Self(bearer))
     }

@@ -41,7 +41,10 @@ impl Gateway {
         let state_file = config.server.state_file.as_ref();
         if let Some(saved) = state_file.and_then(|it| fs::read(it).ok()) {
             match serde_json::from_slice(&saved) {
-                Ok(snapshot) => cache.restore(&snapshot),
+                Ok(snapshot) => {
+                    cache.restore(&snapshot);
+                    cache.retain(|id| config.names(id));
+                }
                 Err(error) => tracing::warn!(%error, "state not restored"),
             }
         }

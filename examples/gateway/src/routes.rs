@@ -27,7 +27,6 @@ impl Routes {
         client: &Client,
     ) -> Result<Self, BoxError> {
         let upstreams = config.upstreams()?;
-        cache.retain(|id| config.names(id));
         let mut probe = HealthProbe::new(cache);
         for upstream in upstreams.values() {
             let account = cache.provider(&*upstream.name);
@@ -50,9 +49,11 @@ impl Routes {
             }
             (alias.clone(), Stack::new(chain))
         });
+        let aliases = chains.collect();
+        cache.retain(|id| config.names(id));
         Ok(Self {
             server: config.server.clone(),
-            aliases: chains.collect(),
+            aliases,
             _probe: probe.spawn(),
         })
     }

@@ -85,7 +85,7 @@ impl Upstream {
         let Some(config::Check { path, interval }) = &self.provider.check else {
             return probe;
         };
-        let uri = Uri::try_from(self.url(path).as_str()).expect("a URL is a URI");
+        let uri = Uri::try_from(self.url(path).as_str()).expect("a URL of HTTP is a URI");
         let client = ServiceBuilder::new()
             .map_request(|it: http::Request<Body>| {
                 reqwest::Request::try_from(it).expect("a URI with a host")
@@ -105,7 +105,7 @@ impl Upstream {
     }
 
     fn url(&self, path: &str) -> Url {
-        let mut url = self.provider.base_url.clone();
+        let mut url = self.provider.base_url.0.clone();
         url.set_path(&format!("{}{path}", url.path().trim_end_matches('/')));
         url
     }
@@ -114,6 +114,8 @@ impl Upstream {
 /// The classifier of models and the rule of chains. Refused credentials count only against the account.
 pub(crate) fn classifier() -> StatusClassifier {
     StatusClassifier::new()
+        // Redirects are not followed: a base URL that has moved does not serve.
+        .failure_on([301, 302, 303, 307, 308])
         .advance_on([401, 402, 403, 404])
         .judge_sse(llm::to_last_event)
 }

@@ -118,12 +118,17 @@ async fn wrong_file_is_refused_by_the_name_of_the_setting_and_changes_nothing() 
         (
             "beta.base_url = \"",
             "beta.key_env = \"NOT_SET\"\nbeta.base_url = \"",
-            "NOT_SET: environment variable not found",
+            "NOT_SET must be set, to visible ASCII",
         ),
         (
             "beta.base_url = \"http",
             "beta.base_url = \"htt p",
             "beta.base_url = \"htt p",
+        ),
+        (
+            "beta.base_url = \"http://",
+            "beta.base_url = \"localhost:80/",
+            "must begin with http:// or https://",
         ),
         (
             "beta.base_url = \"",

@@ -4,7 +4,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use ::http::{Response, StatusCode};
+use ::http::{Response, StatusCode, header::CONTENT_LENGTH};
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame};
 use pin_project_lite::pin_project;
@@ -19,8 +19,8 @@ pin_project! {
     /// stream, and one that fails, with an event in the shape of OpenAI's errors, code `stream_broken_off`. It puts the same
     /// event in the place of an error event of the provider, whose text may name the account. A stream of events never fails.
     ///
-    /// An event is passed on once it is whole, so that the error event does not continue a part of one. The body must not be
-    /// compressed.
+    /// An event is passed on once it is whole, so that the error event does not continue a part of one. An event with more than
+    /// 1 MiB of data breaks the stream off. The body must not be compressed.
     ///
     /// Put it outside the [`HealthLayer`](crate::HealthLayer), whose classifier judges the provider's own events.
     ///
@@ -47,6 +47,9 @@ pin_project! {
     }
 }
 
+/// Maximum number of bytes that are held back for an event to become whole. The parser's own limit is for its data alone.
+const LONGEST_EVENT: usize = 2 * 1024 * 1024;
+
 #[derive(Default)]
 struct Events {
     shows_errors: bool,
@@ -68,8 +71,12 @@ impl<B> EventBody<B> {
     }
 
     /// Passes a response on. Only the body of an event stream that is not compressed is changed.
-    pub fn wrap(response: Response<B>) -> Response<Self> {
+    pub fn wrap(mut response: Response<B>) -> Response<Self> {
         let events = sse::is_readable(response.headers()).then(Events::default);
+        if events.is_some() {
+            // The length changes if an event is replaced or added.
+            response.headers_mut().remove(CONTENT_LENGTH);
+        }
         response.map(|inner| Self { inner, events })
     }
 
@@ -113,12 +120,14 @@ impl<B: Body<Data = Bytes>> Body for EventBody<B> {
 impl Events {
     /// Returns the events that are whole.
     fn pass(&mut self, data: &[u8]) -> Bytes {
+        // A blank line can begin in the bytes before.
+        let searched = self.held.len().saturating_sub(2);
         self.held.extend_from_slice(data);
         let (mut unread, mut passed) = (data, 0);
         while let Some(event) = self.parser.read(&mut unread) {
             let is_error = ApiError::in_event(&event).is_some();
             self.is_complete |= is_error || is_last(&event);
-            if is_error && !self.shows_errors {
+            if event.is_truncated || (is_error && !self.shows_errors) {
                 self.held.truncate(passed);
                 return self.fail();
             }
@@ -126,16 +135,21 @@ impl Events {
         }
         // Cuts after the last blank line, or after the last event. A blank line can also end a comment.
         let is_blank_line = |end: &[u8]| end.ends_with(b"\n\n") || end == b"\n\r\n";
-        let blank_line = self.held.windows(3).rposition(is_blank_line);
-        let whole = blank_line.map_or(passed, |at| passed.max(at + 3));
+        let blank_line = self.held[searched..].windows(3).rposition(is_blank_line);
+        let whole = blank_line.map_or(passed, |at| passed.max(searched + at + 3));
+        if self.held.len() - whole > LONGEST_EVENT {
+            self.held.truncate(whole);
+            return self.fail();
+        }
         self.held.split_to(whole).freeze()
     }
 
     fn end(&mut self) -> Bytes {
         // Some providers omit the blank line after their last event.
         let last = self.parser.finish();
-        self.is_complete |= last.is_some_and(|event| is_last(&event));
-        if !self.is_complete {
+        let is_error = last.is_some_and(|event| ApiError::in_event(&event).is_some());
+        self.is_complete |= is_error || last.is_some_and(|event| is_last(&event));
+        if !self.is_complete || (is_error && !self.shows_errors) {
             self.held.clear();
             return self.fail();
         }

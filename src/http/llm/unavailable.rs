@@ -66,7 +66,7 @@ pub fn unavailable_response(
 /// Returns the response of a gateway for a request that a provider rejected, in the shape of OpenAI's errors.
 ///
 /// Keeps the status, and the code that `body`, the provider's response, names. Its text may name the account, so it is passed on
-/// only if `shows_text`.
+/// only if `shows_text`, and if it is such an error.
 ///
 /// ```
 /// use http::StatusCode;
@@ -84,6 +84,7 @@ pub fn rejected_response(status: StatusCode, body: &[u8], shows_text: bool) -> R
     let code = error.as_ref().and_then(ApiError::code);
     let message = "The provider of this model rejects the request.";
     let response = error_response(status, code.unwrap_or("rejected"), message);
+    let shows_text = shows_text && error.is_some();
     response.map(|own| if shows_text { text.to_owned() } else { own })
 }
 

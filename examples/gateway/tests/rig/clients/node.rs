@@ -22,7 +22,10 @@ impl Node {
     }
 
     fn prepare(directory: &Path) -> Option<Self> {
-        run(Command::new("node").arg("--version")).ok()?;
+        if let Err(problem) = run(Command::new("node").arg("--version")) {
+            eprintln!("*** SKIPPED, NOT TESTED with {PACKAGE} ***\n{problem}");
+            return None;
+        }
         let directory = directory.join(PACKAGE);
         fs::create_dir_all(&directory).unwrap();
         fs::write(directory.join("client.mjs"), include_str!("client.mjs")).unwrap();

@@ -146,7 +146,7 @@ fn slow_start() -> (Scene, Permit, Permit) {
 #[test]
 fn slow_start_adds_a_slot_for_a_success_and_none_for_a_failure() {
     let ends = ends(|| {
-        let (mut scene, good, bad) = slow_start();
+        let (scene, good, bad) = slow_start();
         race(
             &scene,
             move |_| good.success(),

@@ -111,6 +111,9 @@ impl Config {
         if let Some((alias, Target { provider, .. })) = unknown {
             return Err(format!("aliases.{alias}: unknown provider `{provider}`").into());
         }
+        if let Some((alias, _)) = self.aliases.iter().find(|(_, targets)| targets.is_empty()) {
+            return Err(format!("aliases.{alias}: needs a target").into());
+        }
         let _: Limits = named("limits", self.limits.clone().try_into())?;
         let upstreams = self.providers.iter().map(|(name, provider)| {
             let upstream = self.upstream(name, provider);

@@ -126,6 +126,11 @@ async fn wrong_file_is_refused_by_the_name_of_the_setting_and_changes_nothing() 
             "beta.base_url = \"htt p",
         ),
         (
+            "sister = [{ provider = \"alpha\", model = \"small\" }]",
+            "sister = []",
+            "aliases.sister: needs a target",
+        ),
+        (
             "beta.base_url = \"http://",
             "beta.base_url = \"localhost:80/",
             "must begin with http:// or https://",

@@ -51,7 +51,7 @@ pub(crate) struct Server {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Provider {
-    pub(crate) base_url: BaseUrl,
+    pub(crate) base_url: Url,
     pub(crate) key_env: Option<Bearer>,
     pub(crate) check: Option<Check>,
     /// Settings that override the limits of all providers.
@@ -106,13 +106,14 @@ impl Config {
 
     /// Returns the providers that the aliases name.
     pub(crate) fn upstreams(&self) -> Result<BTreeMap<&str, Arc<Upstream>>, BoxError> {
-        let mut targets = self.targets();
-        let unknown = targets.find(|(_, target)| !self.providers.contains_key(&target.provider));
-        if let Some((alias, Target { provider, .. })) = unknown {
-            return Err(format!("aliases.{alias}: unknown provider `{provider}`").into());
-        }
-        if let Some((alias, _)) = self.aliases.iter().find(|(_, targets)| targets.is_empty()) {
-            return Err(format!("aliases.{alias}: needs a target").into());
+        for (alias, targets) in &self.aliases {
+            if targets.is_empty() {
+                return Err(format!("aliases.{alias}: needs a target").into());
+            }
+            let is_unknown = |it: &&Target| !self.providers.contains_key(&it.provider);
+            if let Some(Target { provider, .. }) = targets.iter().find(is_unknown) {
+                return Err(format!("aliases.{alias}: unknown provider `{provider}`").into());
+            }
         }
         let _: Limits = named("limits", self.limits.clone().try_into())?;
         let upstreams = self.providers.iter().map(|(name, provider)| {
@@ -125,16 +126,14 @@ impl Config {
 
     /// Returns whether this is the id of an account or of a model.
     pub(crate) fn names(&self, id: &str) -> bool {
-        self.providers.contains_key(id) || self.targets().any(|(_, target)| target.id() == id)
-    }
-
-    fn targets(&self) -> impl Iterator<Item = (&str, &Target)> {
-        self.aliases
-            .iter()
-            .flat_map(|(alias, targets)| targets.iter().map(move |it| (&**alias, it)))
+        let mut targets = self.aliases.values().flatten();
+        self.providers.contains_key(id) || targets.any(|it| it.id() == id)
     }
 
     fn upstream(&self, name: &str, provider: &Provider) -> Result<Upstream, BoxError> {
+        if !["http", "https"].contains(&provider.base_url.scheme()) {
+            return Err("base_url: must begin with http:// or https://".into());
+        }
         let mut limits = self.limits.clone();
         limits.extend(provider.limits.clone());
         let limits: Limits = named("limits", limits.try_into())?;
@@ -185,23 +184,6 @@ impl TryFrom<String> for Limit {
         let must =
             || format!("must be longer than zero, with a unit, such as \"60s\", got {text:?}");
         duration.map(Self).ok_or_else(must)
-    }
-}
-
-/// A URL of HTTP, with a host.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(try_from = "Url")]
-pub(crate) struct BaseUrl(pub(crate) Url);
-
-impl TryFrom<Url> for BaseUrl {
-    type Error = String;
-
-    fn try_from(url: Url) -> Result<Self, String> {
-        if url.has_host() && ["http", "https"].contains(&url.scheme()) {
-            Ok(Self(url))
-        } else {
-            Err(format!("must begin with http:// or https://, got {url}"))
-        }
     }
 }
 

@@ -105,7 +105,7 @@ impl Upstream {
     }
 
     fn url(&self, path: &str) -> Url {
-        let mut url = self.provider.base_url.0.clone();
+        let mut url = self.provider.base_url.clone();
         url.set_path(&format!("{}{path}", url.path().trim_end_matches('/')));
         url
     }

@@ -1,19 +1,21 @@
 //! A provider, and the stack of layers through which it is called.
 
-use std::sync::Arc;
+use std::{str::from_utf8, sync::Arc};
 
 use axum::http::{
     self, HeaderMap, Uri,
     header::{AUTHORIZATION, CONTENT_TYPE},
 };
+use http_body::Body as _;
+use http_body_util::BodyExt;
 use reqwest::{Body, Client, Response, Url};
 use tokio::time::timeout;
 use tower::{ServiceBuilder, util::BoxCloneSyncService};
 use tower_health::{
     BoxError, Check, HealthLayer, HealthProbe, Policy, Provider,
     http::{
-        HttpCheck, PeekLayer, ReadErrorsLayer, StatusClassifier,
-        llm::{self, AccountClassifier},
+        HttpCheck, PeekError, PeekLayer, ReadErrorsLayer, StatusClassifier,
+        llm::{self, AccountClassifier, ApiError},
     },
 };
 
@@ -54,6 +56,7 @@ impl Upstream {
         let stack = ServiceBuilder::new()
             .layer(HealthLayer::new(account.clone()).classify(AccountClassifier))
             .layer(HealthLayer::new(model.clone()).classify(self.classifier.clone()))
+            .and_then(judge_whole)
             .layer(PeekLayer::whole().within(answer.0).up_to(LONGEST_ANSWER))
             .layer(PeekLayer::first_sse_event(llm::first_token).within(first_token.0))
             .layer(ReadErrorsLayer::new(llm::error_body))
@@ -108,6 +111,29 @@ impl Upstream {
         let mut url = self.provider.base_url.clone();
         url.set_path(&format!("{}{path}", url.path().trim_end_matches('/')));
         url
+    }
+}
+
+/// Fails if an answer that is not streamed is an error in spite of its status.
+async fn judge_whole(answer: Response) -> Result<Response, BoxError> {
+    let media_type = answer.headers().get(CONTENT_TYPE);
+    let is_json = media_type.is_some_and(|it| it.as_bytes().starts_with(b"application/json"));
+    if !is_json || !answer.status().is_success() {
+        return Ok(answer);
+    }
+    let (head, body) = http::Response::<Body>::from(answer).into_parts();
+    // Else it is not held, and is passed on as it comes.
+    if body
+        .size_hint()
+        .exact()
+        .is_none_or(|bytes| bytes > LONGEST_ANSWER as u64)
+    {
+        return Ok(http::Response::from_parts(head, body).into());
+    }
+    let body = body.collect().await?.to_bytes();
+    match from_utf8(&body).ok().and_then(ApiError::in_body) {
+        Some(error) => Err(PeekError::Broken(error.reason()).into()),
+        None => Ok(http::Response::from_parts(head, body).into()),
     }
 }
 

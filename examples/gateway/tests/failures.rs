@@ -92,6 +92,16 @@ async fn status_500_goes_on() {
 }
 
 #[tokio::test]
+async fn error_with_status_200_goes_on() {
+    goes_on(Behavior::Fails(200, "server_error"), "server_error").await;
+    let rig = Rig::start().await;
+    rig.alpha.now(Behavior::Fails(200, "server_error"));
+    let answer = rig.ask("alone", false).await;
+    assert_eq!(answer.status, 503);
+    answer.assert_discreet();
+}
+
+#[tokio::test]
 async fn error_before_the_first_token_goes_on() {
     goes_on(Behavior::BeginsWithError, "server_error").await;
 }

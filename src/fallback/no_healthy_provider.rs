@@ -48,7 +48,12 @@ impl Attempt {
     /// Returns whether the provider was called. If not, it was skipped: its breaker refused the call, or it was not eligible.
     #[must_use]
     pub fn was_called(&self) -> bool {
-        self.is_eligible() && self.reason != Self::REFUSED
+        Self::is_of_call(&self.reason)
+    }
+
+    /// Returns whether an attempt with this reason was a call.
+    pub(super) fn is_of_call(reason: &Reason) -> bool {
+        *reason != Self::NOT_ELIGIBLE && *reason != Self::REFUSED
     }
 
     fn is_eligible(&self) -> bool {

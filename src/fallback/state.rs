@@ -259,14 +259,15 @@ where
         if self.deadline.is_some_and(|deadline| started >= deadline) {
             return None;
         }
+        let span = AttemptSpan::start(self.provider(entry).shared_id(), || {
+            let calls = self.past.iter();
+            calls.filter(|it| Attempt::is_of_call(&it.reason)).count()
+        });
         self.current = Some(CurrentAttempt {
             entry,
             started,
             is_overriding: false,
-            span: AttemptSpan::start(
-                self.provider(entry).shared_id(),
-                self.past.iter().filter(|it| it.was_called()).count(),
-            ),
+            span,
         });
         if self.counted < self.past.len() {
             self.count_fallbacks(entry);
@@ -450,10 +451,6 @@ impl<S, Req, R, Res> FallbackState<S, Req, R, Res> {
 }
 
 impl PastAttempt {
-    fn was_called(&self) -> bool {
-        !self.is_refusal && self.reason != Attempt::NOT_ELIGIBLE
-    }
-
     fn not_eligible(entry: usize) -> Self {
         Self {
             entry,

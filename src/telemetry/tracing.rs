@@ -68,9 +68,10 @@ pub(crate) struct AttemptSpan(Span);
 
 impl AttemptSpan {
     /// Starts the span of the attempt that comes after `earlier` others.
-    pub(crate) fn start(provider: &Arc<str>, earlier: usize) -> Self {
+    pub(crate) fn start(provider: &Arc<str>, earlier: impl FnOnce() -> usize) -> Self {
         let mut span = Span::none();
         catch(|| {
+            let earlier = earlier();
             span = info_span!(
                 target: TARGET,
                 "attempt",

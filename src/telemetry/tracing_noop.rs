@@ -26,7 +26,7 @@ pub(crate) struct AttemptSpan {}
 #[allow(clippy::unused_self, reason = "the twin needs it")]
 impl AttemptSpan {
     #[inline]
-    pub(crate) fn start(_: &Arc<str>, _: usize) -> Self {
+    pub(crate) fn start(_: &Arc<str>, _: impl FnOnce() -> usize) -> Self {
         Self {}
     }
 

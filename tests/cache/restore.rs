@@ -1,4 +1,4 @@
-//! What a new cache takes over from another's snapshot.
+//! Restores the snapshot of one cache into another.
 
 use std::time::Duration;
 

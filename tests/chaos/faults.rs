@@ -12,7 +12,7 @@ use crate::{
 
 const CHUNKS: usize = 8;
 
-/// What a server does to each request.
+/// How a server treats each request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Mode {
     Serves,

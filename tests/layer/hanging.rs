@@ -223,6 +223,21 @@ mod slow {
         assert_eq!(rig.health().consecutive_failures, 1);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn limit_is_rounded_up_to_whole_milliseconds() {
+        let limit = Duration::from_micros(1_500);
+        let rig = Rig::new(Policy::new().trip(Trip::consecutive(2).slow_call(limit)));
+        let within = rig.call();
+        advance(Duration::from_micros(1_999)).await;
+        within.success();
+        assert_eq!(rig.health().consecutive_failures, 0);
+
+        let too_slow = rig.call();
+        advance(Duration::from_millis(2)).await;
+        too_slow.success();
+        assert_eq!(rig.health().consecutive_failures, 1);
+    }
+
     /// Rule 2.
     #[tokio::test(start_paused = true)]
     async fn failure_that_hangs_on_is_counted_once() {

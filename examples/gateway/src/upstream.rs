@@ -122,12 +122,9 @@ async fn judge_whole(answer: Response) -> Result<Response, BoxError> {
         return Ok(answer);
     }
     let (head, body) = http::Response::<Body>::from(answer).into_parts();
-    // Else it is not held, and is passed on as it comes.
-    if body
-        .size_hint()
-        .exact()
-        .is_none_or(|bytes| bytes > LONGEST_ANSWER as u64)
-    {
+    // A longer answer is passed on as it comes. The size of one that is held back is known.
+    let size = body.size_hint().exact();
+    if size.is_none_or(|bytes| bytes > LONGEST_ANSWER as u64) {
         return Ok(http::Response::from_parts(head, body).into());
     }
     let body = body.collect().await?.to_bytes();

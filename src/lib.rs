@@ -73,6 +73,7 @@
 //! | get logs and Prometheus metrics | features `tracing` and [`metrics`] |
 //! | override health, from code or from the page | [`Provider::force`], [`status::ControlService`] |
 //! | keep breakers open across a restart | [`HealthCache::restore`] |
+//! | share health between replicas | [`fleet::Fleet`] |
 //! | tell errors apart | [`error::is_refusal`], [`error::find`], [`error::Kind`] |
 //! | resend a request whose body cannot be cloned | [`http::ReplayLayer`] |
 //! | answer your own callers when every provider is down | [`http::unavailable_response`] |
@@ -82,6 +83,7 @@
 //! | feature | default | adds |
 //! |---|---|---|
 //! | `http` | yes | [`http`]: classifies status codes, `Retry-After`, bodies and gRPC; checks over HTTP; [`ServedBy`] in responses |
+//! | `fleet` | no | [`fleet`]: replicas share open windows, trials and checks, for example through Redis |
 //! | `hyper` | no | classifies the errors of hyper and of hyper-util's client (used by reqwest) by [kind](error::Kind) |
 //! | `llm` | no | [`http::llm`]: judges for the APIs of language models, of OpenAI's kind and Anthropic's |
 //! | `load` | no | `tower::load::Load` for [`Health`], so that balancers avoid providers that are down |
@@ -131,6 +133,7 @@
 // Some links lead to items of optional features. The build with all features checks every link.
 #![cfg_attr(
     not(all(
+        feature = "fleet",
         feature = "hyper",
         feature = "llm",
         feature = "load",
@@ -144,6 +147,11 @@
 #![cfg_attr(
     not(feature = "http"),
     doc = "[`http`]: https://docs.rs/tower-health/latest/tower_health/http/"
+)]
+#![cfg_attr(
+    not(feature = "fleet"),
+    doc = "[`fleet`]: https://docs.rs/tower-health/latest/tower_health/fleet/",
+    doc = "[`fleet::Fleet`]: https://docs.rs/tower-health/latest/tower_health/fleet/struct.Fleet.html"
 )]
 #![cfg_attr(
     not(feature = "metrics"),
@@ -160,6 +168,8 @@ mod breaker;
 mod cache;
 pub mod error;
 mod fallback;
+#[cfg(feature = "fleet")]
+pub mod fleet;
 #[cfg(feature = "http")]
 pub mod http;
 mod layer;

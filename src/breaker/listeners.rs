@@ -11,6 +11,8 @@ pub(crate) struct Listeners {
     pub(crate) transitions: broadcast::Sender<Transition>,
     /// Sent when an override changes the time of the next change of state, even if no transition follows.
     pub(crate) overrides: watch::Sender<()>,
+    /// Sent when a breaker should ask or inform its fleet before the next poll.
+    pub(crate) syncs: watch::Sender<()>,
 }
 
 impl Default for Listeners {
@@ -18,6 +20,7 @@ impl Default for Listeners {
         Self {
             transitions: broadcast::Sender::new(BACKLOG),
             overrides: watch::Sender::default(),
+            syncs: watch::Sender::default(),
         }
     }
 }

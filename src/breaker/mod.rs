@@ -49,6 +49,8 @@ mod success_counter;
 mod ticket;
 mod watch;
 
+#[cfg(feature = "fleet")]
+pub(crate) use self::machine::{PeerWindow, Report, ReportedPhase};
 pub use self::permit::Permit;
 pub(crate) use self::{
     listeners::Listeners,

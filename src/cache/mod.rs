@@ -413,6 +413,12 @@ impl HealthCache {
         self.registry.listeners.overrides.subscribe()
     }
 
+    /// Notified when a breaker should ask or inform its fleet before the next poll.
+    #[cfg(feature = "fleet")]
+    pub(crate) fn syncs(&self) -> watch::Receiver<()> {
+        self.registry.listeners.syncs.subscribe()
+    }
+
     pub(crate) fn downgrade(&self) -> WeakCache {
         WeakCache {
             registry: Arc::downgrade(&self.registry),

@@ -2,6 +2,8 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
+#[cfg(feature = "fleet")]
+use crate::breaker::{PeerWindow, Report};
 use crate::{
     breaker::{AdmissionChanged, Breaker, Depth, HotSlot, LayerId, Permit, SharedBreaker, Ticket},
     outcome::{Outcome, Reason},
@@ -218,6 +220,62 @@ impl Provider {
     /// Counts a check in the metrics.
     pub(crate) fn count_check(&self, result: &'static str, took: Duration) {
         self.hot_slot().meters.checked(result, took);
+    }
+}
+
+/// Methods for fleets.
+#[cfg(feature = "fleet")]
+impl Provider {
+    /// Returns the state that other replicas should know.
+    pub(crate) fn report(&self) -> Report {
+        self.breaker.look(|breaker, _| breaker.report())
+    }
+
+    /// From now on, trials need a lease, for which a call waits until `lease_wait` has passed.
+    pub(crate) fn join_fleet(&self, lease_wait: Duration) {
+        self.breaker
+            .update(|breaker, _| breaker.join_fleet(lease_wait));
+    }
+
+    pub(crate) fn leave_fleet(&self) {
+        self.breaker.update(|breaker, _| breaker.leave_fleet());
+    }
+
+    pub(crate) fn trial_lease_granted(&self, epoch: u64, until: Instant) {
+        self.breaker
+            .update(|breaker, _| breaker.trial_lease_granted(epoch, until));
+    }
+
+    /// Sets whether one failure opens the closed breaker. Returns false if it has changed since `epoch`.
+    pub(crate) fn warn(&self, epoch: u64, is_warned: bool) -> bool {
+        self.breaker
+            .update(|breaker, _| breaker.warn(epoch, is_warned))
+    }
+
+    /// Another replica has an open window. Returns the deadline, if this breaker takes it over.
+    pub(crate) fn peer_opened(&self, epoch: u64, peer: PeerWindow) -> Option<Instant> {
+        self.breaker
+            .update(|breaker, now| breaker.peer_opened(epoch, peer, now))
+    }
+
+    pub(crate) fn force_until(&self, to: Override, until: Instant, reason: Reason) {
+        self.breaker
+            .update(|breaker, now| breaker.force_until(to, until, reason, now));
+    }
+
+    /// Ends the override, unless another has replaced the one that lasts until `until`.
+    pub(crate) fn unforce_if_until(&self, until: Instant) {
+        self.breaker.update(|breaker, now| {
+            if breaker.lifts_at() == Some(until) {
+                breaker.unforce(now);
+            }
+        });
+    }
+
+    /// Another replica's trial or check has succeeded. Returns false if this breaker must still wait.
+    pub(crate) fn peer_closed(&self, epoch: u64) -> bool {
+        self.breaker
+            .update(|breaker, now| breaker.peer_closed(epoch, now))
     }
 }
 

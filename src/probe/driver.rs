@@ -12,7 +12,7 @@ use tokio::{
 
 use super::{
     health_probe::HealthProbe,
-    in_flight::InFlight,
+    in_flight::{InFlight, Occasion},
     schedule::{Schedule, Wake},
 };
 use crate::{
@@ -124,7 +124,7 @@ impl<'a> Driver<'a> {
             match wake {
                 Wake::Turn(id) => {
                     if self.probe.takes_turn(&id) {
-                        self.in_flight.push(Arc::clone(&id));
+                        self.in_flight.push(Arc::clone(&id), Occasion::Turn);
                     }
                     let pause = self.probe.pause(&id);
                     // Missed turns are skipped, not made up for.
@@ -145,7 +145,8 @@ impl<'a> Driver<'a> {
     fn window_ended(&mut self, provider: &Provider) {
         self.plan_window(provider);
         if provider.is_half_open() {
-            self.in_flight.push(Arc::clone(provider.shared_id()));
+            let id = Arc::clone(provider.shared_id());
+            self.in_flight.push(id, Occasion::WindowEnd);
         }
     }
 

@@ -1,6 +1,9 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use super::check::{Check, CheckResult};
+use super::{
+    check::{Check, CheckResult},
+    sharing::Sharing,
+};
 use crate::{
     cache::{HealthCache, Provider, WeakCache},
     util::{
@@ -53,6 +56,7 @@ pub struct HealthProbe {
     pub(super) concurrency: usize,
     scope: Scope,
     skips_busy: bool,
+    pub(super) sharing: Sharing,
 }
 
 /// Selects the providers that are checked at each interval.
@@ -78,6 +82,7 @@ impl HealthProbe {
             concurrency: 32,
             scope: Scope::All,
             skips_busy: false,
+            sharing: Sharing::default(),
         }
     }
 
@@ -154,6 +159,30 @@ impl HealthProbe {
         }
     }
 
+    /// Shares the checks with the probes of the other replicas of a fleet. Default: each replica makes its own checks.
+    ///
+    /// In each interval, one replica checks a provider, and the others apply the result. They share a check if it has the same
+    /// [depth](Check::functional) and the same interval on each. Failed checks of one replica alone open no breaker of another.
+    ///
+    /// ```
+    /// # use tower_health::{HealthCache, HealthProbe, fleet::{Fleet, MemoryStore}};
+    /// # async fn ping() -> bool { true }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # let cache = HealthCache::default();
+    /// let fleet = Fleet::new(&cache, MemoryStore::default()).spawn();
+    /// let probe = HealthProbe::new(&cache).check("search", ping).fleet(&fleet).spawn();
+    /// # drop(probe);
+    /// # }
+    /// ```
+    #[cfg(feature = "fleet")]
+    pub fn fleet(self, fleet: &crate::fleet::FleetHandle) -> Self {
+        Self {
+            sharing: Sharing::with(fleet.checks()),
+            ..self
+        }
+    }
+
     /// Adds a [reachability](Check::new) check for provider `id`, and registers the provider in the cache.
     ///
     /// A provider has one check; a later one replaces it.
@@ -196,9 +225,18 @@ impl HealthProbe {
 
     /// Returns the time until this provider's next turn, with jitter.
     pub(super) fn pause(&self, id: &str) -> Duration {
-        let own = self.checks.get(id).and_then(|check| check.interval);
         let spread = 1.0 + self.jitter * (2.0 * random() - 1.0);
-        own.unwrap_or(self.interval).min(FAR).mul_f64(spread)
+        self.interval_of(id).mul_f64(spread)
+    }
+
+    pub(super) fn interval_of(&self, id: &str) -> Duration {
+        let own = self.checks.get(id).and_then(|check| check.interval);
+        own.unwrap_or(self.interval).min(FAR)
+    }
+
+    /// Returns the shortest time between two turns of this provider.
+    pub(super) fn shortest_pause(&self, id: &str) -> Duration {
+        self.interval_of(id).mul_f64(1.0 - self.jitter)
     }
 
     /// Returns the delay of a provider's first turn: zero, unless there are more checks than may run at once.

@@ -24,11 +24,18 @@ use crate::{
 /// after this is dropped.
 pub(super) struct InFlight<'a> {
     probe: &'a HealthProbe,
-    waiting: VecDeque<Arc<str>>,
+    waiting: VecDeque<(Arc<str>, Occasion)>,
     running: JoinSet<CheckEnd>,
     started: HashMap<Id, Started>,
     /// Ids of all waiting and running checks, so that no provider is checked twice at once.
     ids: HashSet<Arc<str>>,
+}
+
+/// The reason for which a check is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Occasion {
+    Turn,
+    WindowEnd,
 }
 
 struct Started {
@@ -51,9 +58,9 @@ impl<'a> InFlight<'a> {
     }
 
     /// Checks this provider as soon as a slot is free, unless its check already waits or runs.
-    pub(super) fn push(&mut self, id: Arc<str>) {
+    pub(super) fn push(&mut self, id: Arc<str>, occasion: Occasion) {
         if self.ids.insert(Arc::clone(&id)) {
-            self.waiting.push_back(id);
+            self.waiting.push_back((id, occasion));
             self.fill();
         }
     }
@@ -78,14 +85,14 @@ impl<'a> InFlight<'a> {
 
     fn fill(&mut self) {
         while self.running.len() < self.probe.concurrency {
-            let Some(id) = self.waiting.pop_front() else {
+            let Some((id, occasion)) = self.waiting.pop_front() else {
                 return;
             };
-            self.start(id);
+            self.start(id, occasion);
         }
     }
 
-    fn start(&mut self, id: Arc<str>) {
+    fn start(&mut self, id: Arc<str>, occasion: Occasion) {
         let (Some(provider), Some(check)) = (self.probe.provider(&id), self.probe.checks.get(&id))
         else {
             // Removed from the cache.
@@ -95,7 +102,12 @@ impl<'a> InFlight<'a> {
         let epoch = provider.epoch();
         let limit = check.timeout.unwrap_or(self.probe.timeout);
         let check = check.clone();
+        let sharing = &self.probe.sharing;
+        let may_check = sharing.may_check(self.probe, &id, check.depth, occasion);
         let task = self.running.spawn(async move {
+            if !may_check.await {
+                return CheckEnd::LeftToFleet;
+            }
             let deadline = after(Instant::now(), limit);
             // Called in the task, since creating the future can panic too.
             let verdict = async { check.run(deadline).await };
@@ -132,10 +144,15 @@ impl<'a> InFlight<'a> {
         let current = current.filter(|current| current.is_same(&provider));
         if let (Some(provider), Some(check), Some(end)) = (current, self.probe.checks.get(&id), end)
         {
-            provider.count_check(end.label(), at.elapsed());
-            let needs_another = provider.check_ended(epoch, check.depth, end.into_outcome());
+            let label = end.label();
+            let Some(outcome) = end.into_outcome() else {
+                return;
+            };
+            provider.count_check(label, at.elapsed());
+            self.probe.sharing.publish(&id, check.depth, &outcome);
+            let needs_another = provider.check_ended(epoch, check.depth, outcome);
             if needs_another {
-                self.push(id);
+                self.push(id, Occasion::WindowEnd);
             }
         }
     }

@@ -6,7 +6,11 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::{driver::Driver, health_probe::HealthProbe, in_flight::InFlight};
+use super::{
+    driver::Driver,
+    health_probe::HealthProbe,
+    in_flight::{InFlight, Occasion},
+};
 use crate::util::panics::with_safe_waker;
 
 impl HealthProbe {
@@ -22,7 +26,7 @@ impl HealthProbe {
     pub async fn round(&self) {
         let mut in_flight = InFlight::new(self);
         for id in self.checks.keys().filter(|id| self.takes_turn(id)) {
-            in_flight.push(Arc::clone(id));
+            in_flight.push(Arc::clone(id), Occasion::Turn);
         }
         while poll_fn(|cx| in_flight.poll_ended(cx)).await.is_some() {}
     }

@@ -32,7 +32,7 @@ macro_rules! by_mirror {
 }
 
 by_mirror!(State, "State", { Closed, Open, HalfOpen });
-by_mirror!(Cause, "Cause", { Failures, Throttled, Probe, Forced });
+by_mirror!(Cause, "Cause", { Failures, Throttled, Probe, Forced, Peer });
 by_mirror!(Override, "Override", { Open, Closed });
 by_mirror!(Jitter, "Jitter", { None, Equal, Full });
 

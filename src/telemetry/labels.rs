@@ -10,7 +10,13 @@ impl State {
 }
 
 impl Cause {
-    pub(super) const ALL: [Self; 4] = [Self::Failures, Self::Throttled, Self::Probe, Self::Forced];
+    pub(super) const ALL: [Self; 5] = [
+        Self::Failures,
+        Self::Throttled,
+        Self::Probe,
+        Self::Forced,
+        Self::Peer,
+    ];
 }
 
 impl OutcomeLabel {

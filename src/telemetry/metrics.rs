@@ -326,6 +326,17 @@ fn ends() -> Counter {
     counter!("tower_health_exhausted_total")
 }
 
+#[cfg(feature = "fleet")]
+pub(super) fn fleet_connected(is_connected: bool) {
+    catch(|| {
+        metrics::describe_gauge!(
+            "tower_health_fleet_connected",
+            "1 while this replica reaches the store of its fleet, 0 while it goes on alone."
+        );
+        gauge!("tower_health_fleet_connected").set(f64::from(u8::from(is_connected)));
+    });
+}
+
 /// Describes the metrics for the exporter. The full table is in `docs/metrics.md`.
 fn describe() {
     use metrics::{describe_counter, describe_gauge, describe_histogram};

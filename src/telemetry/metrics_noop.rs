@@ -87,3 +87,7 @@ pub(crate) fn chain() {}
 
 #[inline]
 pub(crate) fn exhausted() {}
+
+#[cfg(feature = "fleet")]
+#[inline]
+pub(super) fn fleet_connected(_: bool) {}

@@ -4,6 +4,8 @@
 //! code, recorders and subscribers, so they are never called under a breaker's lock, and a panic in them is caught. A breaker's
 //! meters are in its `HotSlot` ([`SlotMeters`]), where a healthy call finds them without the breaker.
 
+#[cfg(feature = "fleet")]
+mod fleet;
 #[cfg(feature = "metrics")]
 mod labels;
 #[cfg_attr(not(feature = "metrics"), path = "metrics_noop.rs")]
@@ -11,6 +13,8 @@ mod metrics;
 #[cfg_attr(not(feature = "tracing"), path = "tracing_noop.rs")]
 mod tracing;
 
+#[cfg(feature = "fleet")]
+pub(crate) use self::fleet::{fleet_connected, fleet_disconnected, fleet_entry_ignored};
 pub(crate) use self::{
     metrics::{Fallbacks, Meters, OpenTime, SlotMeters, chain, exhausted},
     tracing::{AttemptSpan, Refusals, attempted, changed},

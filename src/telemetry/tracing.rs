@@ -54,6 +54,28 @@ pub(crate) fn changed(transition: &Transition) {
     });
 }
 
+#[cfg(feature = "fleet")]
+pub(super) fn fleet_connected(replica: &str) {
+    let replica = Line(replica);
+    catch(|| event!(target: TARGET, Level::INFO, %replica, "store of the fleet reached"));
+}
+
+#[cfg(feature = "fleet")]
+pub(super) fn fleet_disconnected(replica: &str, error: &Reason) {
+    let replica = Line(replica);
+    catch(|| {
+        event!(target: TARGET, Level::WARN, %replica, %error, "store of the fleet unreachable, going on alone");
+    });
+}
+
+#[cfg(feature = "fleet")]
+pub(super) fn fleet_entry_ignored(replica: &str, key: &str) {
+    let (replica, key) = (Line(replica), Line(key));
+    catch(|| {
+        event!(target: TARGET, Level::WARN, %replica, %key, "unreadable entry in the store of the fleet ignored");
+    });
+}
+
 /// Logs, in the caller's span, that a provider of a chain did not serve the request.
 pub(crate) fn attempted(provider: &Arc<str>, reason: &Reason, elapsed: Duration) {
     catch(|| {

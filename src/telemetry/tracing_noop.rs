@@ -11,6 +11,18 @@ pub(crate) fn changed(_: &Transition) {}
 #[inline]
 pub(crate) fn attempted(_: &Arc<str>, _: &Reason, _: Duration) {}
 
+#[cfg(feature = "fleet")]
+#[inline]
+pub(super) fn fleet_connected(_: &str) {}
+
+#[cfg(feature = "fleet")]
+#[inline]
+pub(super) fn fleet_disconnected(_: &str, _: &Reason) {}
+
+#[cfg(feature = "fleet")]
+#[inline]
+pub(super) fn fleet_entry_ignored(_: &str, _: &str) {}
+
 #[derive(Default)]
 pub(crate) struct Refusals {}
 

@@ -50,10 +50,16 @@ impl MonotonicNanos {
     }
 }
 
+/// Returns a random number that no other process is likely to draw. It is not good enough for secrets.
+pub(crate) fn random_token() -> u64 {
+    // Each `RandomState` has a new seed.
+    RandomState::new().hash_one(())
+}
+
 /// Returns a random number in `[0, 1)`, good enough for jitter but not for secrets.
 pub(crate) fn random() -> f64 {
-    // Each `RandomState` has a new seed. An `f64` represents 53 bits exactly.
-    let bits = RandomState::new().hash_one(()) >> 11;
+    // An `f64` represents 53 bits exactly.
+    let bits = random_token() >> 11;
     #[allow(clippy::cast_precision_loss)]
     let unit = bits as f64 / (1_u64 << 53) as f64;
     unit

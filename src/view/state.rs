@@ -52,7 +52,7 @@ pub enum State {
 
 named!(State, "state", { Closed => "closed", Open => "open", HalfOpen => "half-open" });
 
-/// The cause of an open circuit breaker: `failures`, `throttled`, `probe` or `forced`.
+/// The cause of an open circuit breaker: `failures`, `throttled`, `probe`, `forced` or `peer`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Cause {
@@ -64,6 +64,8 @@ pub enum Cause {
     Probe,
     /// An operator called [`force`](crate::Provider::force).
     Forced,
+    /// Another replica of the [fleet](https://docs.rs/tower-health/latest/tower_health/fleet/) found the provider down.
+    Peer,
 }
 
 named!(Cause, "cause", {
@@ -71,6 +73,7 @@ named!(Cause, "cause", {
     Throttled => "throttled",
     Probe => "probe",
     Forced => "forced",
+    Peer => "peer",
 });
 
 /// The state at which an operator holds a breaker, `open` or `closed`: see [`Provider::force`](crate::Provider::force).

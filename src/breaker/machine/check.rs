@@ -57,7 +57,10 @@ impl Breaker {
 
     fn check_passed(&mut self, depth: Depth, now: Instant) {
         match &self.phase {
-            Phase::Closed => self.failed_checks = 0,
+            Phase::Closed => {
+                self.failed_checks = 0;
+                self.end_warning();
+            }
             Phase::Open(window) | Phase::HalfOpen(window, _) => match depth {
                 _ if !window.may_end(now) => {}
                 Depth::Functional => self.trial_succeeded(now),
@@ -65,9 +68,7 @@ impl Breaker {
                 Depth::Reachability if self.policy.trials.by_probe_only => {}
                 Depth::Reachability if window.cause == Cause::Probe => self.trial_succeeded(now),
                 Depth::Reachability if window.trial_failed => {}
-                Depth::Reachability => {
-                    self.grant_trial(now);
-                }
+                Depth::Reachability => self.grant_leased_trial(now),
             },
         }
     }
@@ -78,7 +79,7 @@ impl Breaker {
             Phase::Closed if proven_live => self.failed_checks = 0,
             Phase::Closed => {
                 self.failed_checks = self.failed_checks.saturating_add(1);
-                if self.failed_checks >= self.policy.trip.failed_checks() {
+                if self.is_warned() || self.failed_checks >= self.policy.trip.failed_checks() {
                     self.trip(Cause::Probe, now);
                 }
             }

@@ -22,6 +22,16 @@ pub(super) struct Forced {
 
 impl Breaker {
     pub(crate) fn force(&mut self, to: Override, ttl: Duration, reason: Reason, now: Instant) {
+        self.force_until(to, after(now, ttl), reason, now);
+    }
+
+    pub(crate) fn force_until(
+        &mut self,
+        to: Override,
+        until: Instant,
+        reason: Reason,
+        now: Instant,
+    ) {
         let is_there_already = self.seen().state == State::from(to);
         let since = if is_there_already {
             self.since()
@@ -31,7 +41,7 @@ impl Breaker {
         self.forced = Some(Box::new(Forced {
             to,
             since,
-            until: after(now, ttl),
+            until,
             reason,
         }));
     }

@@ -7,11 +7,14 @@
 //! - `streak` and `rate_window` decide when a closed breaker trips; `wait_levels` decides how long it stays open.
 //! - `slots`: the trials in flight. `outer`: the layers that leave trial slots to an inner layer.
 //! - `check` handles the results of checks, and `restore` the rows of a snapshot. `judged` labels results for metrics.
+//! - `member` handles what other processes report.
 
 mod check;
 mod forced;
 mod judged;
 mod layer_id;
+#[cfg_attr(not(feature = "fleet"), allow(dead_code))]
+mod member;
 mod outer;
 mod phase;
 mod rate_window;
@@ -24,9 +27,12 @@ use std::{mem, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
+#[cfg(feature = "fleet")]
+pub(crate) use self::member::{PeerWindow, Report, ReportedPhase};
 pub(crate) use self::{check::Depth, layer_id::LayerId};
 use self::{
     forced::Forced,
+    member::Member,
     outer::Outer,
     phase::{HalfOpenRound, OpenWindow, Phase},
     rate_window::RateWindow,
@@ -69,6 +75,8 @@ pub(crate) struct Breaker {
     has_own_policy: bool,
     phase: Phase,
     forced: Option<Box<Forced>>,
+    /// Set while the cache shares its outages with other processes.
+    member: Option<Box<Member>>,
     epoch: u64,
     since: Option<Instant>,
     streak: Streak,
@@ -99,6 +107,7 @@ impl Breaker {
             has_own_policy: false,
             phase: Phase::Closed,
             forced: None,
+            member: None,
             epoch,
             since: None,
             streak: Streak::default(),
@@ -209,7 +218,7 @@ impl Breaker {
 
     /// Returns whether a success can change only the failure rate.
     pub(crate) fn success_is_noop(&self) -> bool {
-        self.admits_freely() && self.proven_live && self.streak.failures() == 0
+        self.admits_freely() && self.proven_live && self.streak.failures() == 0 && !self.is_warned()
     }
 
     /// Returns whether successes count in a failure rate.
@@ -245,7 +254,7 @@ impl Breaker {
 
     /// Time until a call is admitted; `None` if it would be admitted now.
     pub(crate) fn retry_in(&self, now: Instant) -> Option<Duration> {
-        let by_phase = self.admits_at().filter(|_| !self.policy.observe_only);
+        let by_phase = self.admits_at(now).filter(|_| !self.policy.observe_only);
         let at = match self.forced.as_deref() {
             Some(Forced {
                 to: Override::Open,
@@ -268,7 +277,7 @@ impl Breaker {
             return false;
         };
         let has_failed = match window.cause {
-            Cause::Failures | Cause::Probe => true,
+            Cause::Failures | Cause::Probe | Cause::Peer => true,
             Cause::Throttled | Cause::Forced => false,
         };
         has_failed && window.may_end(now) && !self.is_forced()
@@ -294,7 +303,7 @@ impl Breaker {
     }
 
     /// The time from which the phase admits a call, whatever the override; `None` if the phase admits it at any time.
-    fn admits_at(&self) -> Option<Instant> {
+    fn admits_at(&self, now: Instant) -> Option<Instant> {
         let trials = &self.policy.trials;
         let (Phase::Open(window) | Phase::HalfOpen(window, _)) = &self.phase else {
             return None;
@@ -306,6 +315,7 @@ impl Breaker {
             .frees_at(self.trials_at_once())
             .max(half_opens_at)
             .max(hold_ends_at)
+            .max(self.needs_no_lease_at(now))
     }
 
     fn trials_at_once(&self) -> usize {
@@ -352,15 +362,17 @@ impl Breaker {
         }
         self.slots.expire(now);
         self.outer.expire(now);
+        self.expire_trial_lease(now);
         self.expire_override(now);
     }
 
     /// Returns a ticket for the call, or the time until a call is admitted.
     pub(crate) fn admit(&mut self, layer: LayerId, now: Instant) -> Result<Ticket, Duration> {
+        self.request_trial_lease(now);
         if let Some(wait) = self.retry_in(now) {
             return Err(wait);
         }
-        let is_refused_by_phase = self.admits_at().is_some_and(|at| at > now);
+        let is_refused_by_phase = self.admits_at(now).is_some_and(|at| at > now);
         if is_refused_by_phase {
             return Ok(Ticket::uncounted(self.epoch));
         }
@@ -516,25 +528,38 @@ impl Breaker {
         }
     }
 
-    /// Ends an open window early for one trial. Returns false if it may not end now.
+    /// Ends an open window, or the wait for a lease, for one trial now. Returns false if it may not end now.
     pub(crate) fn grant_trial(&mut self, now: Instant) -> bool {
-        let Phase::Open(window) = &self.phase else {
+        let waits_for_lease = self.needs_no_lease_at(now).is_some();
+        let is_granted = (self.is_open() || waits_for_lease) && self.may_grant_trial(now);
+        if is_granted {
+            self.grant_leased_trial(now);
+            self.waive_trial_lease();
+        }
+        is_granted
+    }
+
+    /// Ends an open window for one trial, which still needs the fleet's lease, if the cache is in a fleet.
+    fn grant_leased_trial(&mut self, now: Instant) {
+        if self.may_grant_trial(now) {
+            self.last_grant = Some(MonotonicNanos::of(now));
+            self.half_open(true, now);
+        }
+    }
+
+    fn may_grant_trial(&self, now: Instant) -> bool {
+        let (Phase::Open(window) | Phase::HalfOpen(window, _)) = &self.phase else {
             return false;
         };
         let is_too_soon = self
             .last_grant
             .is_some_and(|last| MonotonicNanos::of(now).since(last) < GRANT_PAUSE);
-        let is_granted = !self.is_forced()
+        !self.is_forced()
             && !self.policy.trials.by_probe_only
             && !is_too_soon
             && window.may_end(now)
             // A trial of an earlier half-open phase may still be in flight.
-            && self.slots.frees_at(1).is_none();
-        if is_granted {
-            self.last_grant = Some(MonotonicNanos::of(now));
-            self.half_open(true, now);
-        }
-        is_granted
+            && self.slots.frees_at(1).is_none()
     }
 
     /// Sets a policy for this provider alone.
@@ -560,6 +585,7 @@ impl Breaker {
 
     fn succeeded(&mut self, now: Instant) {
         self.end_streak(now);
+        self.end_warning();
         self.waits.end_throttles();
         self.has_served = true;
         self.proven_live = true;
@@ -736,6 +762,7 @@ impl Breaker {
             self.close(now);
         } else if !was_starting {
             self.clear_failures();
+            self.started();
         }
     }
 
@@ -769,6 +796,7 @@ impl Breaker {
         self.phase = phase;
         self.slots.end_pauses();
         self.streak.end_answers();
+        self.phase_changed();
         self.epoch += 1;
         self.since = Some(since);
     }
@@ -820,7 +848,7 @@ impl Breaker {
     }
 
     fn should_trip(&self, now: Instant) -> bool {
-        self.streak.trips(&self.policy.trip, now)
+        self.streak.trips(&self.policy.trip, self.is_warned(), now)
             || self
                 .rate_window
                 .as_ref()

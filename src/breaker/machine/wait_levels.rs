@@ -32,6 +32,11 @@ impl WaitLevels {
         self.failed_trials = failed_trials;
     }
 
+    /// Takes over failed trials of other processes, which may have counted more.
+    pub(super) fn at_least(&mut self, failed_trials: u32) {
+        self.failed_trials = self.failed_trials.max(failed_trials);
+    }
+
     pub(super) fn backoff(&self, policy: &Policy) -> Duration {
         policy.backoff.wait(self.failed_trials, random())
     }

@@ -191,8 +191,18 @@ impl SharedBreaker {
     #[inline(never)]
     fn is_healthy_again(&self) -> bool {
         let refuses_until = self.refuses_until.load(Ordering::Acquire);
-        MonotonicNanos::of(Instant::now()).bits() >= refuses_until
-            && self.look(|breaker, now| breaker.retry_in(now).is_none())
+        if MonotonicNanos::of(Instant::now()).bits() < refuses_until {
+            return false;
+        }
+        let (is_healthy, lacks_trial_lease) = self.look(|breaker, now| {
+            let is_healthy = breaker.retry_in(now).is_none();
+            (is_healthy, breaker.lacks_trial_lease())
+        });
+        if lacks_trial_lease {
+            // A chain skips a provider that is not healthy, so its calls do not get as far as `admit`.
+            self.update(Breaker::request_trial_lease);
+        }
+        is_healthy
     }
 
     pub(crate) fn admit(&self, layer: LayerId) -> Result<Ticket, CircuitOpen> {
@@ -367,7 +377,7 @@ impl SharedBreaker {
 
     /// Applies one event to the state machine, and notifies listeners of the changes.
     pub(crate) fn update<R>(&self, step: impl FnOnce(&mut Breaker, Instant) -> R) -> R {
-        let (result, admission_changed, override_changed) =
+        let (result, admission_changed, override_changed, must_sync) =
             self.with_current(|breaker, outbox, now| {
                 let before = breaker.seen();
                 let (wait, change) = (breaker.retry_in(now), breaker.changes_at());
@@ -380,6 +390,7 @@ impl SharedBreaker {
                     result,
                     breaker.retry_in(now) != wait,
                     moved || was_forced != is_forced,
+                    breaker.take_must_sync(),
                 )
             });
         if admission_changed || override_changed {
@@ -387,6 +398,9 @@ impl SharedBreaker {
         }
         if override_changed {
             self.listeners.overrides.send_replace(());
+        }
+        if must_sync {
+            self.listeners.syncs.send_replace(());
         }
         result
     }
@@ -476,7 +490,11 @@ impl SharedBreaker {
     /// Updates everything that is read without the lock. The [`HotState`] comes last: see the [module](super).
     fn show(&self, breaker: &mut Breaker, shown: &mut Option<Box<Refusal>>, now: Instant) {
         let state = HotState::of(breaker);
-        let until = breaker.retry_in(now).map(|wait| now + wait);
+        // A call that needs a lease first takes the lock, to request it.
+        let wait = breaker
+            .retry_in(now)
+            .filter(|_| !breaker.lacks_trial_lease());
+        let until = wait.map(|wait| now + wait);
         let refusal = until.map(|until| self.refusal(breaker, until));
         if shown.as_deref() != refusal.as_ref() {
             let id = refusal

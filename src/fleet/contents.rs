@@ -1,0 +1,386 @@
+//! The entries of the store, and their text.
+//!
+//! | key | value | written by |
+//! |---|---|---|
+//! | `open/PROVIDER` | failed trials, label of the reason | the replicas whose own calls or checks opened their breakers |
+//! | `throttled/SCOPE/PROVIDER` | label of the reason | the replicas that the provider has throttled |
+//! | `ended/TOKEN` | | the replica that closed its breaker, or lifted its override: the outage or override with this token is over |
+//! | `vote/TOKEN/REPLICA` | `down` or `up` | each replica that has called the provider since this outage began, with [`Share::Quorum`](super::Share) |
+//! | `check/PROVIDER` | replica, depth, result, remaining pause, label | the replica that ran the check |
+//! | `forced/PROVIDER` | `open` or `closed`, reason | the replica whose operator forced the state |
+//! | `replica/REPLICA` | a line for each unhealthy provider | that replica |
+//!
+//! Each key begins with the version of this format, `1/`, and entries of another version are skipped. Any process that can
+//! write to the store can write anything here, so an entry that cannot be read is skipped too.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::store::{Entry, Write, WriteRule};
+use crate::{
+    breaker::Depth,
+    outcome::{Outcome, Reason, prefix},
+    util::time::after,
+    view::{Cause, Override, ProviderHealth, State},
+};
+
+/// The version of the keys and values, with which each key begins.
+const VERSION: &str = "1/";
+
+/// Maximum length of a provider's id in the store, in bytes. A provider with a longer id is not shared.
+pub(super) const LONGEST_ID: usize = 1_024;
+
+/// Maximum number of an outage's votes for one answer; more would decide nothing.
+const MOST_VOTES: usize = 16;
+
+/// Maximum length of the label of a reason, in bytes.
+const LONGEST_LABEL: usize = 64;
+
+/// Maximum number of providers in a replica's row.
+const LONGEST_ROW: usize = 256;
+
+/// Everything that the store holds, as of one exchange.
+#[derive(Debug, Default)]
+pub(super) struct Contents {
+    pub(super) open: HashMap<Arc<str>, SharedWindow>,
+    /// Throttles of this replica's quota scope.
+    pub(super) throttled: HashMap<Arc<str>, SharedWindow>,
+    pub(super) forced: HashMap<Arc<str>, SharedOverride>,
+    pub(super) checks: HashMap<Arc<str>, SharedCheck>,
+    ended: HashSet<u64>,
+    votes: HashMap<u64, Votes>,
+    pub(super) replicas: BTreeMap<Arc<str>, Vec<(Arc<str>, State, Option<Cause>)>>,
+    /// The key of an entry that could not be read.
+    pub(super) unreadable: Option<String>,
+}
+
+/// An open window, which one or more replicas share.
+#[derive(Clone, Debug)]
+pub(super) struct SharedWindow {
+    pub(super) token: u64,
+    pub(super) until: Instant,
+    pub(super) failed_trials: u32,
+    pub(super) label: Reason,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct SharedOverride {
+    pub(super) token: u64,
+    pub(super) to: Override,
+    pub(super) until: Instant,
+    pub(super) reason: Reason,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct SharedCheck {
+    pub(super) token: u64,
+    /// The [holder](super::store::Lease::holder) that ran the check.
+    pub(super) replica: u64,
+    pub(super) depth: Depth,
+    pub(super) outcome: Outcome,
+}
+
+#[derive(Debug, Default)]
+struct Votes {
+    down: usize,
+    up: usize,
+    /// End of this replica's vote.
+    own_until: Option<Instant>,
+}
+
+impl SharedCheck {
+    pub(super) fn is_good(&self) -> bool {
+        matches!(self.outcome, Outcome::Success | Outcome::Answered)
+    }
+}
+
+/// The names under which a replica reads and writes.
+#[derive(Clone, Debug)]
+pub(super) struct Names {
+    pub(super) replica: Arc<str>,
+    pub(super) scope: Arc<str>,
+}
+
+impl Contents {
+    /// Reads the entries of a reply. Remaining times count from `asked_at`, so that no deadline is later than the store's.
+    pub(super) fn read(entries: Vec<Entry>, names: &Names, asked_at: Instant) -> Self {
+        let mut contents = Self::default();
+        for entry in entries {
+            if contents.add(&entry, names, asked_at).is_none() {
+                contents.unreadable = Some(entry.key);
+            }
+        }
+        contents
+    }
+
+    /// Returns `None` if the entry cannot be read.
+    fn add(&mut self, entry: &Entry, names: &Names, asked_at: Instant) -> Option<()> {
+        let Some(key) = entry.key.strip_prefix(VERSION) else {
+            return is_of_other_version(&entry.key).then_some(());
+        };
+        let (kind, name) = key.split_once('/')?;
+        let until = after(asked_at, entry.remaining);
+        let token = entry.token;
+        match kind {
+            "open" => {
+                let (failed_trials, label) = entry.value.split_once(' ')?;
+                let window = SharedWindow {
+                    token,
+                    until,
+                    failed_trials: failed_trials.parse().ok()?,
+                    label: from_peer(label),
+                };
+                self.open.insert(name.into(), window);
+            }
+            "throttled" => {
+                let (scope, provider) = name.split_once('/')?;
+                if *scope == *names.scope {
+                    let window = SharedWindow {
+                        token,
+                        until,
+                        failed_trials: 0,
+                        label: from_peer(&entry.value),
+                    };
+                    self.throttled.insert(provider.into(), window);
+                }
+            }
+            "ended" => {
+                self.ended.insert(parse_token(name)?);
+            }
+            "vote" => {
+                let (outage, replica) = name.split_once('/')?;
+                let votes = self.votes.entry(parse_token(outage)?).or_default();
+                match entry.value.as_str() {
+                    "down" => votes.down += 1,
+                    "up" => votes.up += 1,
+                    _ => return None,
+                }
+                if *replica == *names.replica {
+                    votes.own_until = Some(until);
+                }
+            }
+            "check" => {
+                let check = parse_check(token, &entry.value)?;
+                self.checks.insert(name.into(), check);
+            }
+            "forced" => {
+                let (to, reason) = entry.value.split_once(' ')?;
+                let forced = SharedOverride {
+                    token,
+                    to: to.parse().ok()?,
+                    until: until.min(after(asked_at, Override::LONGEST_FROM_OUTSIDE)),
+                    reason: Reason::display(reason),
+                };
+                self.forced.insert(name.into(), forced);
+            }
+            "replica" => {
+                let rows = entry.value.lines().take(LONGEST_ROW).map(parse_row);
+                self.replicas
+                    .insert(name.into(), rows.collect::<Option<_>>()?);
+            }
+            _ => return None,
+        }
+        Some(())
+    }
+
+    /// Returns whether an entry is about this provider.
+    pub(super) fn mentions(&self, id: &str) -> bool {
+        self.open.contains_key(id)
+            || self.throttled.contains_key(id)
+            || self.forced.contains_key(id)
+            || self.checks.contains_key(id)
+    }
+
+    /// Returns whether a replica has ended this outage or override.
+    pub(super) fn has_ended(&self, token: u64) -> bool {
+        self.ended.contains(&token)
+    }
+
+    /// Returns whether at least two replicas have found the provider down, and at least as many as have found it up.
+    pub(super) fn has_quorum(&self, outage: u64) -> bool {
+        let votes = self.votes.get(&outage);
+        votes.is_some_and(|votes| votes.down >= 2 && votes.down >= votes.up)
+    }
+
+    /// Returns whether this replica's vote would count and is not there for longer than `until`.
+    pub(super) fn lacks_vote(&self, outage: u64, is_down: bool, until: Instant) -> bool {
+        self.votes.get(&outage).is_none_or(|votes| {
+            let like_it = if is_down { votes.down } else { votes.up };
+            match votes.own_until {
+                Some(own_until) => own_until < until,
+                None => like_it < MOST_VOTES,
+            }
+        })
+    }
+}
+
+pub(super) fn open_key(provider: &str) -> String {
+    format!("{VERSION}open/{provider}")
+}
+
+pub(super) fn throttled_key(names: &Names, provider: &str) -> String {
+    format!("{VERSION}throttled/{}/{provider}", names.scope)
+}
+
+pub(super) fn forced_key(provider: &str) -> String {
+    format!("{VERSION}forced/{provider}")
+}
+
+/// The key of the lease for a trial. Replicas share it only if their leases last equally long.
+pub(super) fn trial_key(provider: &str, ttl: Duration) -> String {
+    format!("{VERSION}trial/{}/{provider}", ttl.as_millis())
+}
+
+/// The key of the lease for a check. Replicas share it only if their checks prove the same, equally often.
+pub(super) fn check_key(provider: &str, depth: Depth, interval: Duration, kind: &str) -> String {
+    let depth = depth_name(depth);
+    format!(
+        "{VERSION}check/{depth}/{kind}/{}/{provider}",
+        interval.as_millis()
+    )
+}
+
+pub(super) fn window_value(failed_trials: u32, reason: Option<&Reason>) -> String {
+    format!("{failed_trials} {}", throttle_value(reason))
+}
+
+/// The label alone: a reason's text may hold what other processes must not see.
+pub(super) fn throttle_value(reason: Option<&Reason>) -> String {
+    let label = reason.map_or("error", |reason| reason.label());
+    prefix(label, LONGEST_LABEL).to_owned()
+}
+
+pub(super) fn forced_value(to: Override, reason: &Reason) -> String {
+    format!("{to} {}", reason.as_str())
+}
+
+pub(super) fn ended(token: u64, ttl: Duration) -> Write {
+    Write {
+        key: format!("{VERSION}ended/{token:016x}"),
+        token,
+        value: String::new(),
+        ttl,
+        rule: WriteRule::Replace,
+    }
+}
+
+pub(super) fn vote(names: &Names, outage: u64, is_down: bool, ttl: Duration) -> Write {
+    Write {
+        key: format!("{VERSION}vote/{outage:016x}/{}", names.replica),
+        token: outage,
+        value: if is_down { "down" } else { "up" }.to_owned(),
+        ttl,
+        rule: WriteRule::Replace,
+    }
+}
+
+pub(super) fn check(provider: &str, check: &SharedCheck, ttl: Duration) -> Option<Write> {
+    let depth = depth_name(check.depth);
+    let (result, pause, reason) = match &check.outcome {
+        Outcome::Success => ("passed", None, None),
+        Outcome::Answered => ("answered", None, None),
+        Outcome::Failure { reason, .. } | Outcome::Fatal { reason } => {
+            ("failed", None, Some(reason))
+        }
+        Outcome::Throttled {
+            retry_after,
+            reason,
+        } => ("throttled", *retry_after, Some(reason)),
+        Outcome::Neutral => return None,
+    };
+    let pause = pause.map_or_else(|| "-".to_owned(), |pause| pause.as_millis().to_string());
+    Some(Write {
+        key: format!("{VERSION}check/{provider}"),
+        token: check.token,
+        value: format!(
+            "{:016x} {depth} {result} {pause} {}",
+            check.replica,
+            throttle_value(reason)
+        ),
+        ttl,
+        rule: WriteRule::Replace,
+    })
+}
+
+pub(super) fn row(
+    names: &Names,
+    unhealthy: impl Iterator<Item = ProviderHealth>,
+    ttl: Duration,
+) -> Write {
+    let rows = unhealthy.filter(|health| !health.id.contains('\n'));
+    let lines = rows.take(LONGEST_ROW).map(|health| {
+        let cause = health.cause.map_or("-", Cause::as_str);
+        format!("{} {cause} {}\n", health.state, health.id)
+    });
+    Write {
+        key: format!("{VERSION}replica/{}", names.replica),
+        token: 0,
+        value: lines.collect(),
+        ttl,
+        rule: WriteRule::Replace,
+    }
+}
+
+fn depth_name(depth: Depth) -> &'static str {
+    match depth {
+        Depth::Reachability => "reachability",
+        Depth::Functional => "functional",
+    }
+}
+
+fn parse_row(line: &str) -> Option<(Arc<str>, State, Option<Cause>)> {
+    let (state, rest) = line.split_once(' ')?;
+    let (cause, id) = rest.split_once(' ')?;
+    let cause = match cause {
+        "-" => None,
+        cause => Some(cause.parse().ok()?),
+    };
+    Some((id.into(), state.parse().ok()?, cause))
+}
+
+fn parse_check(token: u64, value: &str) -> Option<SharedCheck> {
+    let mut parts = value.splitn(5, ' ');
+    let replica = parse_token(parts.next()?)?;
+    let depth = match parts.next()? {
+        "reachability" => Depth::Reachability,
+        "functional" => Depth::Functional,
+        _ => return None,
+    };
+    let result = parts.next()?;
+    let pause = match parts.next()? {
+        "-" => None,
+        millis => Some(Duration::from_millis(millis.parse().ok()?)),
+    };
+    let reason = from_peer(parts.next()?);
+    let outcome = match result {
+        "passed" => Outcome::Success,
+        "answered" => Outcome::Answered,
+        "failed" => Outcome::failure(reason),
+        "throttled" => Outcome::throttled(pause, reason),
+        _ => return None,
+    };
+    Some(SharedCheck {
+        token,
+        replica,
+        depth,
+        outcome,
+    })
+}
+
+fn from_peer(label: &str) -> Reason {
+    Reason::labelled(prefix(label, LONGEST_LABEL), "reported by another replica")
+}
+
+fn is_of_other_version(key: &str) -> bool {
+    let version = key.split_once('/').map(|(version, _)| version);
+    version.is_some_and(|version| version.parse::<u32>().is_ok())
+}
+
+fn parse_token(text: &str) -> Option<u64> {
+    u64::from_str_radix(text, 16).ok()
+}

@@ -1,0 +1,273 @@
+use std::{
+    collections::BTreeMap,
+    fmt,
+    future::Future,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::Instant,
+};
+
+use super::{
+    contents::{Contents, SharedWindow, check_key},
+    settings::Settings,
+};
+use crate::{
+    breaker::Depth,
+    outcome::{Outcome, Reason},
+    util::panics::with_safe_waker,
+    view::{Cause, State},
+};
+
+/// Handle to a [spawned](super::Fleet::spawn) fleet task. Dropping the last clone stops the task.
+#[derive(Clone, Debug)]
+#[must_use = "dropping the handle stops the task"]
+pub struct FleetHandle {
+    stop: watch::Sender<bool>,
+    ended: watch::Receiver<()>,
+    checks: FleetChecks,
+    shown: Shown,
+}
+
+/// What other replicas report, and whether this one can reach the store.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FleetView {
+    /// This replica's name.
+    pub replica: Arc<str>,
+    /// Whether the last exchange with the store succeeded.
+    pub connected: bool,
+    /// The error of the last exchange, if it failed.
+    pub error: Option<Reason>,
+    /// The open windows in the store, by provider.
+    pub windows: BTreeMap<Arc<str>, PeerWindow>,
+    /// The unhealthy providers of each replica that [shares them](super::Fleet::share_health), including this one.
+    pub replicas: BTreeMap<Arc<str>, Vec<ReplicaRow>>,
+}
+
+/// A provider's open window, as the fleet shares it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PeerWindow {
+    /// The cause: [`Cause::Throttled`], or [`Cause::Failures`] of calls or checks.
+    pub cause: Cause,
+    /// The remaining time.
+    pub remaining: Duration,
+    /// The reason's label.
+    pub reason: Reason,
+}
+
+/// The health of one provider on another replica.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ReplicaRow {
+    /// The provider's id.
+    pub provider: Arc<str>,
+    /// The state of its breaker there.
+    pub state: State,
+    /// The cause for which it is open or half-open there.
+    pub cause: Option<Cause>,
+}
+
+/// What the task shows to handles.
+#[derive(Clone)]
+pub(super) struct Shown {
+    replica: Arc<str>,
+    content: Arc<Mutex<ShownContent>>,
+}
+
+#[derive(Default)]
+struct ShownContent {
+    is_connected: bool,
+    error: Option<Reason>,
+    contents: Arc<Contents>,
+}
+
+/// Asks the task about the checks of a probe.
+#[derive(Clone)]
+pub(crate) struct FleetChecks {
+    commands: mpsc::UnboundedSender<Command>,
+}
+
+/// A request of a probe to the task.
+pub(super) enum Command {
+    /// Take the lease for a check. Without an answer, the probe checks.
+    Lease {
+        key: String,
+        ttl: Duration,
+        granted: oneshot::Sender<bool>,
+    },
+    /// Publish a check's result.
+    Publish {
+        provider: Arc<str>,
+        depth: Depth,
+        outcome: Outcome,
+    },
+}
+
+/// The lease that a probe needs for a check.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum CheckLease {
+    /// For one interval.
+    Turn { interval: Duration, ttl: Duration },
+    /// At the end of an open window.
+    WindowEnd { interval: Duration },
+}
+
+/// Time for which one check at the end of an open window is enough for the fleet.
+const WINDOW_END: Duration = Duration::from_secs(5);
+
+impl FleetHandle {
+    pub(super) fn new(
+        stop: watch::Sender<bool>,
+        ended: watch::Receiver<()>,
+        commands: mpsc::UnboundedSender<Command>,
+        settings: &Settings,
+    ) -> (Self, Shown) {
+        let shown = Shown {
+            replica: Arc::clone(&settings.names.replica),
+            content: Arc::default(),
+        };
+        let handle = Self {
+            stop,
+            ended,
+            checks: FleetChecks { commands },
+            shown: shown.clone(),
+        };
+        (handle, shown)
+    }
+
+    /// Stops the task, and returns a future that waits until it has ended.
+    ///
+    /// The replica gives its leases back, and its breakers go on alone. It takes at most two [timeouts](super::Fleet::timeout).
+    ///
+    /// # Cancel safety
+    ///
+    /// The task stops even if the future is dropped.
+    pub fn stop(&self) -> impl Future<Output = ()> + use<> {
+        self.stop.send_replace(true);
+        let mut ended = self.ended.clone();
+        with_safe_waker(async move {
+            // Nothing is ever sent: this completes when the task drops the sender.
+            let _ = ended.changed().await;
+        })
+    }
+
+    /// Returns what the store held at the last exchange.
+    #[must_use]
+    pub fn view(&self) -> FleetView {
+        let (is_connected, error, contents) = {
+            let shown = self.shown.lock();
+            let contents = Arc::clone(&shown.contents);
+            (shown.is_connected, shown.error.clone(), contents)
+        };
+        let now = Instant::now();
+        let failures = windows(&contents.open, Cause::Failures, now);
+        let throttles = windows(&contents.throttled, Cause::Throttled, now);
+        let replicas = contents.replicas.iter().map(|(replica, rows)| {
+            let rows = rows.iter().map(|(provider, state, cause)| ReplicaRow {
+                provider: Arc::clone(provider),
+                state: *state,
+                cause: *cause,
+            });
+            (Arc::clone(replica), rows.collect())
+        });
+        FleetView {
+            replica: Arc::clone(&self.shown.replica),
+            connected: is_connected,
+            error,
+            windows: failures.chain(throttles).collect(),
+            replicas: replicas.collect(),
+        }
+    }
+
+    pub(crate) fn checks(&self) -> FleetChecks {
+        self.checks.clone()
+    }
+}
+
+fn windows<'a>(
+    shared: impl IntoIterator<Item = (&'a Arc<str>, &'a SharedWindow)>,
+    cause: Cause,
+    now: Instant,
+) -> impl Iterator<Item = (Arc<str>, PeerWindow)> {
+    let live = shared.into_iter().filter(move |(_, it)| it.until > now);
+    live.map(move |(provider, window)| {
+        let window = PeerWindow {
+            cause,
+            remaining: window.until - now,
+            reason: window.label.clone(),
+        };
+        (Arc::clone(provider), window)
+    })
+}
+
+impl Shown {
+    pub(super) fn connected(&self, contents: Arc<Contents>) {
+        *self.lock() = ShownContent {
+            is_connected: true,
+            error: None,
+            contents,
+        };
+    }
+
+    pub(super) fn disconnected(&self, error: Option<Reason>) {
+        *self.lock() = ShownContent {
+            error,
+            ..ShownContent::default()
+        };
+    }
+
+    fn lock(&self) -> MutexGuard<'_, ShownContent> {
+        self.content.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl FleetChecks {
+    /// Returns whether this replica is to make the check. Without the store, each replica makes its own.
+    pub(crate) fn may_check(
+        &self,
+        provider: &str,
+        depth: Depth,
+        lease: CheckLease,
+    ) -> impl Future<Output = bool> + use<> {
+        let (kind, interval, ttl) = match lease {
+            CheckLease::Turn { interval, ttl } => ("turn", interval, ttl),
+            CheckLease::WindowEnd { interval } => ("window-end", interval, WINDOW_END),
+        };
+        let (granted, answer) = oneshot::channel();
+        // If the task has ended, `granted` is dropped.
+        let _ = self.commands.send(Command::Lease {
+            key: check_key(provider, depth, interval, kind),
+            ttl,
+            granted,
+        });
+        async move { answer.await.unwrap_or(true) }
+    }
+
+    pub(crate) fn publish(&self, provider: Arc<str>, depth: Depth, outcome: Outcome) {
+        // An error means that the task has ended.
+        let _ = self.commands.send(Command::Publish {
+            provider,
+            depth,
+            outcome,
+        });
+    }
+}
+
+impl fmt::Debug for FleetChecks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FleetChecks").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shown")
+            .field("replica", &self.replica)
+            .finish_non_exhaustive()
+    }
+}

@@ -21,12 +21,15 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::store::{Entry, Write, WriteRule};
+use super::{
+    handle::ReplicaRow,
+    store::{Entry, Write, WriteRule},
+};
 use crate::{
     breaker::Depth,
     outcome::{Outcome, Reason, prefix},
     util::time::after,
-    view::{Cause, Override, ProviderHealth, State},
+    view::{Cause, Override, ProviderHealth},
 };
 
 /// The version of the keys and values, with which each key begins.
@@ -54,7 +57,7 @@ pub(super) struct Contents {
     pub(super) checks: HashMap<Arc<str>, SharedCheck>,
     ended: HashSet<u64>,
     votes: HashMap<u64, Votes>,
-    pub(super) replicas: BTreeMap<Arc<str>, Vec<(Arc<str>, State, Option<Cause>)>>,
+    pub(super) replicas: BTreeMap<Arc<str>, Vec<ReplicaRow>>,
     /// The key of an entry that could not be read.
     pub(super) unreadable: Option<String>,
 }
@@ -333,14 +336,18 @@ fn depth_name(depth: Depth) -> &'static str {
     }
 }
 
-fn parse_row(line: &str) -> Option<(Arc<str>, State, Option<Cause>)> {
+fn parse_row(line: &str) -> Option<ReplicaRow> {
     let (state, rest) = line.split_once(' ')?;
     let (cause, id) = rest.split_once(' ')?;
     let cause = match cause {
         "-" => None,
         cause => Some(cause.parse().ok()?),
     };
-    Some((id.into(), state.parse().ok()?, cause))
+    Some(ReplicaRow {
+        provider: id.into(),
+        state: state.parse().ok()?,
+        cause,
+    })
 }
 
 fn parse_check(token: u64, value: &str) -> Option<SharedCheck> {

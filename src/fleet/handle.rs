@@ -167,20 +167,12 @@ impl FleetHandle {
         let now = Instant::now();
         let failures = windows(&contents.open, Cause::Failures, now);
         let throttles = windows(&contents.throttled, Cause::Throttled, now);
-        let replicas = contents.replicas.iter().map(|(replica, rows)| {
-            let rows = rows.iter().map(|(provider, state, cause)| ReplicaRow {
-                provider: Arc::clone(provider),
-                state: *state,
-                cause: *cause,
-            });
-            (Arc::clone(replica), rows.collect())
-        });
         FleetView {
             replica: Arc::clone(&self.shown.replica),
             connected: is_connected,
             error,
             windows: failures.chain(throttles).collect(),
-            replicas: replicas.collect(),
+            replicas: contents.replicas.clone(),
         }
     }
 

@@ -151,7 +151,9 @@ impl Outage {
     ) {
         let is_down = match report.phase {
             ReportedPhase::Closed => false,
-            ReportedPhase::Open { cause, .. } if cause == Cause::Peer => return,
+            ReportedPhase::Open {
+                cause: Cause::Peer, ..
+            } => return,
             ReportedPhase::Open { .. } | ReportedPhase::HalfOpen => true,
         };
         let current = self.current.map(|(token, _)| token);

@@ -263,7 +263,7 @@ fn damaged_rows_are_refused_by_name() {
         ),
         (
             json!({"id": "a", "state": "open", "cause": "moon"}),
-            "unknown variant `moon`, expected one of `failures`, `throttled`, `probe`, `forced`",
+            "unknown variant `moon`, expected one of `failures`, `throttled`, `probe`, `forced`, `peer`",
         ),
         (
             json!(["a"]),

@@ -530,10 +530,11 @@ impl Breaker {
 
     /// Ends an open window, or the wait for a lease, for one trial now. Returns false if it may not end now.
     pub(crate) fn grant_trial(&mut self, now: Instant) -> bool {
-        let waits_for_lease = self.needs_no_lease_at(now).is_some();
-        let is_granted = (self.is_open() || waits_for_lease) && self.may_grant_trial(now);
+        let waits = self.is_open() || self.needs_no_lease_at(now).is_some();
+        let is_granted = waits && self.may_grant_trial(now);
         if is_granted {
-            self.grant_leased_trial(now);
+            self.last_grant = Some(MonotonicNanos::of(now));
+            self.half_open(true, now);
             self.waive_trial_lease();
         }
         is_granted
@@ -541,7 +542,7 @@ impl Breaker {
 
     /// Ends an open window for one trial, which still needs the fleet's lease, if the cache is in a fleet.
     fn grant_leased_trial(&mut self, now: Instant) {
-        if self.may_grant_trial(now) {
+        if self.is_open() && self.may_grant_trial(now) {
             self.last_grant = Some(MonotonicNanos::of(now));
             self.half_open(true, now);
         }

@@ -1,0 +1,92 @@
+-- KEYS: the entries, their version, then the keys of the leases to give back and to take.
+-- ARGV: the version that the caller has; then the numbers of writes, of leases to give back and of leases to take, each followed
+-- by its items, as `invocation` in `store.rs` writes them.
+-- Returns the version, for each lease to take whether it was granted, and the entries if their version is another.
+
+local entries, version_key = KEYS[1], KEYS[2]
+local MOST_ENTRIES = 20000
+
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+
+local position = 0
+local function argument()
+  position = position + 1
+  return ARGV[position]
+end
+
+-- An entry is its deadline, its token and its value, separated by spaces. Returns nothing if it cannot be read.
+local function parse(entry)
+  local deadline, token, value = string.match(entry or '', '^(%d+) (%x+) (.*)$')
+  return tonumber(deadline), token, value
+end
+
+local known_version = argument()
+local has_changed = false
+
+for _ = 1, tonumber(argument()) do
+  local key, rule, token, ttl, value = argument(), argument(), argument(), tonumber(argument()), argument()
+  local deadline, held_token = parse(redis.call('HGET', entries, key))
+  local is_held = deadline and deadline > now
+  if rule == 'remove' then
+    if is_held and held_token == token then
+      redis.call('HDEL', entries, key)
+      has_changed = true
+    end
+  elseif ttl > 0
+    and not (rule == 'extend' and is_held and deadline >= now + ttl)
+    and (deadline or redis.call('HLEN', entries) < MOST_ENTRIES)
+  then
+    if rule == 'extend' and is_held then
+      token = held_token
+    end
+    redis.call('HSET', entries, key, string.format('%d %s %s', now + ttl, token, value))
+    if redis.call('PTTL', entries) < ttl then
+      redis.call('PEXPIRE', entries, ttl)
+    end
+    has_changed = true
+  end
+end
+
+local lease = 2
+for _ = 1, tonumber(argument()) do
+  lease = lease + 1
+  if redis.call('GET', KEYS[lease]) == argument() then
+    redis.call('DEL', KEYS[lease])
+  end
+end
+
+local granted = {}
+for index = 1, tonumber(argument()) do
+  lease = lease + 1
+  local holder, ttl = argument(), argument()
+  if redis.call('SET', KEYS[lease], holder, 'NX', 'PX', ttl) then
+    granted[index] = 1
+  elseif redis.call('GET', KEYS[lease]) == holder then
+    redis.call('PEXPIRE', KEYS[lease], ttl)
+    granted[index] = 1
+  else
+    granted[index] = 0
+  end
+end
+
+if has_changed then
+  -- The time, not a count, which would begin again after a flush.
+  redis.call('SET', version_key, time[1] .. string.format('%06d', time[2]), 'PX', 86400000)
+end
+local version = redis.call('GET', version_key) or 'none'
+if version == known_version then
+  return { version, granted }
+end
+
+local found = {}
+local all = redis.call('HGETALL', entries)
+for index = 1, #all, 2 do
+  local deadline, token, value = parse(all[index + 1])
+  if deadline and deadline > now then
+    found[#found + 1] = { all[index], deadline - now, token, value }
+  else
+    redis.call('HDEL', entries, all[index])
+  end
+end
+return { version, granted, found }

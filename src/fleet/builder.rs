@@ -128,7 +128,9 @@ impl<S: Store> Fleet<S> {
     }
 
     /// Sets how long a half-open provider waits for the lease, from the first call that needs it. After that, this replica sends
-    /// trials without it. Default: 20 s.
+    /// trials without it. Default: 60 s, and up to half as long again at random.
+    ///
+    /// It matters only while the store can be reached: without the store, no lease is needed.
     ///
     /// # Panics
     ///

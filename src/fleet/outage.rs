@@ -48,8 +48,8 @@ pub(super) struct Outage {
     evidence: Evidence,
     /// The outage for which the breaker is open, and how often the breaker had closed when it began.
     current: Option<(u64, u64)>,
-    /// The outage of which the breaker is warned.
-    warning: Option<u64>,
+    /// The outage of which the breaker is warned, and since when.
+    warning: Option<(u64, Instant)>,
     /// The last outage that is over for this replica, and the time at which it is forgotten.
     over: Option<(u64, Instant)>,
     /// The deadline that other replicas have given the breaker, which is not this replica's evidence.
@@ -173,7 +173,7 @@ impl Outage {
         shared: Option<&SharedWindow>,
         contents: &Contents,
         now: Instant,
-        react: impl FnOnce(u64) -> Reaction,
+        react: impl FnOnce(u64, Duration) -> Reaction,
     ) {
         let current = self.current.map(|(token, _)| token);
         if let Some(token) = current.filter(|token| contents.has_ended(*token)) {
@@ -189,15 +189,19 @@ impl Outage {
             return;
         };
         let opens = match report.phase {
-            ReportedPhase::Closed => match react(shared.token) {
-                Reaction::Open => true,
-                Reaction::Warn => {
-                    if self.warning.is_none() && provider.warn(report.epoch, true) {
-                        self.warning = Some(shared.token);
+            ReportedPhase::Closed => {
+                let warned = self.warning.filter(|(token, _)| *token == shared.token);
+                let warned_for = warned.map_or(Duration::ZERO, |(_, since)| now - since);
+                match react(shared.token, warned_for) {
+                    Reaction::Open => true,
+                    Reaction::Warn => {
+                        if warned.is_none() && provider.warn(report.epoch, true) {
+                            self.warning = Some((shared.token, now));
+                        }
+                        return;
                     }
-                    return;
                 }
-            },
+            }
             ReportedPhase::Open { .. } | ReportedPhase::HalfOpen => false,
         };
         self.current = Some((shared.token, report.closings));
@@ -225,7 +229,7 @@ impl Outage {
         if report.is_warned {
             return;
         }
-        if let Some(outage) = self.warning.take() {
+        if let Some((outage, _)) = self.warning.take() {
             if report.phase == ReportedPhase::Closed {
                 self.over = Some((outage, after(now, OVER_FOR)));
             }

@@ -25,6 +25,9 @@ use crate::{
     view::State,
 };
 
+/// Polls after a warning before votes are counted.
+const POLLS_TO_VOTE: u32 = 3;
+
 /// This process in its fleet: what it has shared of each provider, and what the store held last.
 pub(super) struct Replica {
     settings: Settings,
@@ -216,9 +219,13 @@ impl Replica {
             return;
         }
         let known = known(&mut self.known, id);
-        let react = |outage| match self.settings.share {
+        // Those that are served get the time to say so.
+        let longest_vote = self.settings.poll_interval * POLLS_TO_VOTE;
+        let react = |outage, warned_for| match self.settings.share {
             Share::Trust => Reaction::Open,
-            Share::Quorum if contents.has_quorum(outage) => Reaction::Open,
+            Share::Quorum if warned_for >= longest_vote && contents.has_quorum(outage) => {
+                Reaction::Open
+            }
             Share::Advise | Share::Quorum => Reaction::Warn,
         };
         let window = contents.open.get(id);
@@ -228,7 +235,9 @@ impl Replica {
         let window = contents.throttled.get(id);
         known
             .throttles
-            .apply(provider, report, window, contents, now, |_| Reaction::Open);
+            .apply(provider, report, window, contents, now, |_, _| {
+                Reaction::Open
+            });
         if self.settings.shares_overrides {
             known
                 .forced

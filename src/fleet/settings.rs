@@ -45,7 +45,7 @@ impl Default for Settings {
             poll_interval: Duration::from_secs(1),
             timeout: Duration::from_secs(1),
             trial_lease: Duration::from_secs(15),
-            trial_wait: Duration::from_secs(20),
+            trial_wait: Duration::from_secs(60),
             shares_overrides: false,
             shares_health: false,
         }

@@ -34,6 +34,9 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 /// Longest pause before the next attempt to reach the store.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
+/// Failed exchanges in a row after which the replica goes on alone.
+const FAILURES_UNTIL_ALONE: u32 = 2;
+
 /// The task that exchanges with the store.
 pub(super) struct SyncTask<S> {
     store: S,
@@ -43,8 +46,10 @@ pub(super) struct SyncTask<S> {
     replica: Replica,
     shown: Shown,
     due: Instant,
-    /// Failed exchanges in a row. `None` before the first exchange.
-    failures: Option<u32>,
+    /// The breakers share their health. `None` before the first exchange.
+    is_connected: Option<bool>,
+    /// Failed exchanges in a row.
+    failures: u32,
     /// Leases that probes have asked for since the last exchange.
     leases: Vec<(Lease, oneshot::Sender<bool>)>,
     writes: Vec<Write>,
@@ -74,7 +79,8 @@ impl<S: Store> SyncTask<S> {
             commands,
             shown,
             due: Instant::now(),
-            failures: None,
+            is_connected: None,
+            failures: 0,
             leases: Vec::new(),
             writes: Vec::new(),
             has_warned_of_unreadable: false,
@@ -122,7 +128,7 @@ impl<S: Store> SyncTask<S> {
     }
 
     fn is_connected(&self) -> bool {
-        self.failures == Some(0)
+        self.is_connected == Some(true)
     }
 
     fn command(&mut self, command: Command) {
@@ -173,7 +179,7 @@ impl<S: Store> SyncTask<S> {
                 self.connected();
             }
             // Dropping `answers` tells the probes to check.
-            Err(error) => self.disconnected(&error),
+            Err(error) => self.failed(&error),
         }
     }
 
@@ -197,7 +203,8 @@ impl<S: Store> SyncTask<S> {
         if !self.is_connected() {
             telemetry::fleet_connected(&self.settings.names.replica);
         }
-        self.failures = Some(0);
+        self.is_connected = Some(true);
+        self.failures = 0;
         let spread = 0.9 + 0.2 * random();
         self.due = after(Instant::now(), self.settings.poll_interval.mul_f64(spread));
         if let (Some(key), false) = (
@@ -210,23 +217,26 @@ impl<S: Store> SyncTask<S> {
         self.shown.connected(Arc::clone(self.replica.contents()));
     }
 
-    fn disconnected(&mut self, error: &BoxError) {
-        let error = Reason::error(&**error);
-        if self.failures.is_none() || self.is_connected() {
+    fn failed(&mut self, error: &BoxError) {
+        self.failures = self.failures.saturating_add(1);
+        let has_waited_enough = self.failures >= FAILURES_UNTIL_ALONE;
+        if has_waited_enough || !self.is_connected() {
+            self.disconnected(Reason::error(&**error));
+        }
+        let poll = self.settings.poll_interval;
+        let pause = poll.saturating_mul(2_u32.saturating_pow(self.failures - 1));
+        let pause = pause.min(LONGEST_PAUSE.max(poll));
+        self.due = after(Instant::now(), pause.mul_f64(0.5 + 0.5 * random()));
+    }
+
+    fn disconnected(&mut self, error: Reason) {
+        if self.is_connected != Some(false) {
             telemetry::fleet_disconnected(&self.settings.names.replica, &error);
             if let Some(cache) = self.cache.upgrade() {
                 self.replica.disconnect(&cache);
             }
         }
-        let failures = self.failures.unwrap_or(0).saturating_add(1);
-        self.failures = Some(failures);
-        let longest = LONGEST_PAUSE.max(self.settings.poll_interval);
-        let pause = self
-            .settings
-            .poll_interval
-            .saturating_mul(2_u32.saturating_pow(failures - 1))
-            .min(longest);
-        self.due = after(Instant::now(), pause.mul_f64(0.5 + 0.5 * random()));
+        self.is_connected = Some(false);
         self.shown.disconnected(Some(error));
     }
 

@@ -10,6 +10,7 @@ mod before;
 mod chart;
 mod designs;
 mod figures;
+mod fleet;
 mod noise;
 mod simulation;
 mod table;
@@ -20,6 +21,28 @@ use std::{error::Error, path::Path};
 use self::{designs::Run, noise::Load};
 
 fn main() -> Result<(), Box<dyn Error>> {
+    if std::env::args().any(|it| it == "fleet") {
+        let started = std::time::Instant::now();
+        if std::env::args().any(|it| it == "q") {
+            let f = fleet::run(&fleet::Scenario {
+                replicas: 100,
+                sharing: fleet::Sharing(Some(tower_health::fleet::Share::Quorum)),
+                ..Default::default()
+            });
+            println!("{f:?}");
+            return Ok(());
+        }
+        print!(
+            "{}\n{}\n",
+            fleet::of_sizes(&fleet::run_sizes()),
+            fleet::of_faults(&fleet::run_faults())
+        );
+        for (sharing, figures) in fleet::run_poisoned() {
+            println!("{sharing:?} {figures:?}");
+        }
+        eprintln!("{:?}", started.elapsed());
+        return Ok(());
+    }
     let Measured {
         runs,
         troubles,

@@ -10,12 +10,15 @@ use super::{
 };
 use crate::{
     outcome::Reason,
-    util::time::after,
+    util::time::{FAR, after, random},
     view::{Cause, Override},
 };
 
 /// Maximum time for which another process's throttle keeps this breaker open. After that, a trial of its own decides.
 const LONGEST_PEER_THROTTLE: Duration = Duration::from_secs(60);
+
+/// Deadlines of two processes that differ by less are the same: remaining times take a moment to arrive.
+const SAME_DEADLINE: Duration = Duration::from_millis(500);
 
 /// A breaker's part in a fleet: the processes that share their outages.
 #[derive(Debug)]
@@ -27,6 +30,8 @@ pub(super) struct Member {
     /// Time for which a half-open breaker waits for the lease before it makes a trial without it.
     lease_wait: Duration,
     lease: TrialLease,
+    /// The time from which the trials of this half-open phase need no lease. Set when a call first needs it.
+    alone_at: Option<Instant>,
     /// Another process has found the provider down, so one failure opens this breaker.
     is_warned: bool,
     /// The fleet should be asked or informed before the next poll.
@@ -38,10 +43,8 @@ pub(super) struct Member {
 enum TrialLease {
     /// No call has needed it yet.
     Unrequested,
-    /// A call was refused for want of it. From `alone_at`, trials need no lease.
-    Requested {
-        alone_at: Instant,
-    },
+    /// A call was refused for want of it.
+    Requested,
     Granted {
         until: Instant,
     },
@@ -112,7 +115,7 @@ impl Breaker {
             last_error: self.last_error.clone(),
             is_warned: self.is_warned(),
             wants_lease: self.needs_trial_lease()
-                && member.is_some_and(|it| matches!(it.lease, TrialLease::Requested { .. })),
+                && member.is_some_and(|it| matches!(it.lease, TrialLease::Requested)),
             forced: self
                 .forced
                 .as_ref()
@@ -135,8 +138,10 @@ impl Breaker {
     pub(super) fn needs_no_lease_at(&self, now: Instant) -> Option<Instant> {
         let member = self.member.as_ref().filter(|_| self.needs_trial_lease())?;
         match member.lease {
-            TrialLease::Unrequested => Some(after(now, member.lease_wait)),
-            TrialLease::Requested { alone_at } => Some(alone_at),
+            TrialLease::Unrequested | TrialLease::Requested => {
+                let full_wait = || after(now, member.lease_wait);
+                Some(member.alone_at.unwrap_or_else(full_wait))
+            }
             TrialLease::Granted { .. } | TrialLease::NotNeeded => None,
         }
     }
@@ -157,12 +162,13 @@ impl Breaker {
                 closings: 0,
                 lease_wait,
                 lease: TrialLease::Unrequested,
+                alone_at: None,
                 is_warned: false,
                 must_sync: false,
             })
         });
         member.is_connected = true;
-        member.lease_wait = lease_wait;
+        member.lease_wait = lease_wait.min(FAR);
     }
 
     pub(crate) fn leave_fleet(&mut self) {
@@ -170,6 +176,7 @@ impl Breaker {
             member.is_connected = false;
             member.is_warned = false;
             member.lease = TrialLease::Unrequested;
+            member.alone_at = None;
         }
     }
 
@@ -185,8 +192,10 @@ impl Breaker {
             return;
         }
         if let Some(member) = &mut self.member {
-            let alone_at = after(now, member.lease_wait);
-            member.lease = TrialLease::Requested { alone_at };
+            // Spread, so that replicas that cannot get the lease do not send their trials together.
+            let spread = member.lease_wait.mul_f64(1.0 + 0.5 * random());
+            member.alone_at.get_or_insert_with(|| after(now, spread));
+            member.lease = TrialLease::Requested;
             member.must_sync = true;
         }
     }
@@ -216,6 +225,7 @@ impl Breaker {
     pub(super) fn phase_changed(&mut self) {
         if let Some(member) = &mut self.member {
             member.lease = TrialLease::Unrequested;
+            member.alone_at = None;
             member.is_warned = false;
             member.must_sync |= !matches!(self.phase, Phase::HalfOpen(..));
             member.closings += u64::from(matches!(self.phase, Phase::Closed));
@@ -275,7 +285,7 @@ impl Breaker {
         let (Phase::Open(window) | Phase::HalfOpen(window, _)) = &mut self.phase else {
             return None;
         };
-        let is_later = until > window.until;
+        let is_later = until > window.until + SAME_DEADLINE;
         let extended = OpenWindow {
             until: window.until.max(until),
             requested_until: window
@@ -286,8 +296,9 @@ impl Breaker {
         };
         match &mut self.phase {
             Phase::Open(window) => **window = extended,
-            // The trial in flight decides, and a throttle is left to this breaker's trial.
-            Phase::HalfOpen(..) if has_trial || peer.is_throttle => return None,
+            // The trial in flight decides, and a throttle is left to this breaker's trial. A deadline that was known when a check
+            // ended the wait early is no new failure.
+            Phase::HalfOpen(..) if has_trial || peer.is_throttle || !is_later => return None,
             _ => self.enter(Phase::Open(extended.into()), now),
         }
         self.waits.at_least(peer.failed_trials);

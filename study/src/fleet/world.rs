@@ -1,0 +1,86 @@
+//! A provider that hangs for three minutes.
+
+use std::{
+    ops::Range,
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use tokio::time::{Instant, sleep};
+
+pub(crate) const OUTAGE: Range<Duration> = Duration::from_secs(60)..Duration::from_secs(240);
+pub(crate) const END: Duration = Duration::from_secs(420);
+/// Mean time between two calls of a replica.
+pub(crate) const PAUSE: Duration = Duration::from_secs(20);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
+const ANSWERS_AFTER: Duration = Duration::from_millis(200);
+/// Share of calls that fail for no reason, where there is no outage.
+const RANDOM_ERRORS: f64 = 0.01;
+
+#[derive(Clone)]
+pub(crate) struct World {
+    pub(crate) is_poisoned: bool,
+    start: Instant,
+    record: Arc<Mutex<Record>>,
+}
+
+/// Everything that reached the provider, and everything that was refused.
+#[derive(Default)]
+pub(crate) struct Record {
+    /// Calls, with whether each was a trial.
+    pub(crate) calls: Vec<(Duration, bool)>,
+    pub(crate) checks: Vec<Duration>,
+    /// Refused calls, by the replica's number.
+    pub(crate) refused: Vec<(Duration, usize)>,
+    pub(crate) exchanges: usize,
+}
+
+impl World {
+    pub(crate) fn new(is_poisoned: bool) -> Self {
+        Self {
+            is_poisoned,
+            start: Instant::now(),
+            record: Arc::default(),
+        }
+    }
+
+    pub(crate) fn now(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    pub(crate) fn record(&self) -> MutexGuard<'_, Record> {
+        self.record.lock().expect("no panic under the lock")
+    }
+
+    /// Makes a call, and returns whether it was served.
+    pub(crate) async fn call(&self, replica: usize, is_trial: bool, chance: f64) -> bool {
+        let began = self.now();
+        self.record().calls.push((began, is_trial));
+        if is_trial {
+            println!("{began:?} trial of {replica}");
+        }
+        if self.is_poisoned {
+            sleep(ANSWERS_AFTER).await;
+            return replica > 0 && chance >= RANDOM_ERRORS;
+        }
+        if OUTAGE.contains(&began) {
+            sleep(TIMEOUT).await;
+            return false;
+        }
+        sleep(ANSWERS_AFTER).await;
+        true
+    }
+
+    /// Makes a check.
+    pub(crate) async fn check(&self, replica: usize) -> bool {
+        let began = self.now();
+        self.record().checks.push(began);
+        if self.is_poisoned {
+            return replica > 0;
+        }
+        if OUTAGE.contains(&began) {
+            sleep(TIMEOUT).await;
+        }
+        !OUTAGE.contains(&began)
+    }
+}

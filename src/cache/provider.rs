@@ -246,10 +246,16 @@ impl Provider {
             .update(|breaker, _| breaker.trial_lease_granted(epoch, until));
     }
 
-    /// Sets whether one failure opens the closed breaker. Returns false if it has changed since `epoch`.
+    /// Sets whether another replica has found the provider down. Returns false if the breaker has changed since `epoch`.
     pub(crate) fn warn(&self, epoch: u64, is_warned: bool) -> bool {
         self.breaker
             .update(|breaker, _| breaker.warn(epoch, is_warned))
+    }
+
+    /// Opens a warned breaker whose last call has failed.
+    pub(crate) fn open_warned(&self, epoch: u64) {
+        self.breaker
+            .update(|breaker, now| breaker.open_warned(epoch, now));
     }
 
     /// Another replica has an open window. Returns the deadline, if this breaker takes it over.

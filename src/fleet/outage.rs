@@ -37,7 +37,7 @@ pub(super) enum Evidence {
 /// The effect of another replica's open window on a closed breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reaction {
-    /// One failure opens it.
+    /// A failure opens it, if no success follows.
     Warn,
     Open,
 }
@@ -48,12 +48,20 @@ pub(super) struct Outage {
     evidence: Evidence,
     /// The outage for which the breaker is open, and how often the breaker had closed when it began.
     current: Option<(u64, u64)>,
-    /// The outage of which the breaker is warned, and since when.
-    warning: Option<(u64, Instant)>,
+    warning: Option<Warning>,
     /// The last outage that is over for this replica, and the time at which it is forgotten.
     over: Option<(u64, Instant)>,
     /// The deadline that other replicas have given the breaker, which is not this replica's evidence.
     adopted: Option<Instant>,
+}
+
+/// Another replica's outage, of which the closed breaker is warned.
+#[derive(Clone, Copy, Debug)]
+struct Warning {
+    outage: u64,
+    since: Instant,
+    /// The time of the first failure, without a success since.
+    failing_since: Option<Instant>,
 }
 
 impl Outage {
@@ -173,6 +181,7 @@ impl Outage {
         shared: Option<&SharedWindow>,
         contents: &Contents,
         now: Instant,
+        patience: Duration,
         react: impl FnOnce(u64, Duration) -> Reaction,
     ) {
         let current = self.current.map(|(token, _)| token);
@@ -190,14 +199,12 @@ impl Outage {
         };
         let opens = match report.phase {
             ReportedPhase::Closed => {
-                let warned = self.warning.filter(|(token, _)| *token == shared.token);
-                let warned_for = warned.map_or(Duration::ZERO, |(_, since)| now - since);
+                let warning = self.warning.filter(|it| it.outage == shared.token);
+                let warned_for = warning.map_or(Duration::ZERO, |it| now - it.since);
                 match react(shared.token, warned_for) {
                     Reaction::Open => true,
                     Reaction::Warn => {
-                        if warned.is_none() && provider.warn(report.epoch, true) {
-                            self.warning = Some((shared.token, now));
-                        }
+                        self.warn(provider, report, shared.token, patience, now);
                         return;
                     }
                 }
@@ -219,6 +226,32 @@ impl Outage {
             .or(self.adopted);
     }
 
+    /// Warns a closed breaker, and opens one that is failing: that has had a failure and no success for the time of `patience`.
+    fn warn(
+        &mut self,
+        provider: &Provider,
+        report: &Report,
+        outage: u64,
+        patience: Duration,
+        now: Instant,
+    ) {
+        let Some(warning) = self.warning.as_mut().filter(|it| it.outage == outage) else {
+            if provider.warn(report.epoch, true) {
+                self.warning = Some(Warning {
+                    outage,
+                    since: now,
+                    failing_since: None,
+                });
+            }
+            return;
+        };
+        if !report.is_failing {
+            warning.failing_since = None;
+        } else if now - *warning.failing_since.get_or_insert(now) >= patience {
+            provider.open_warned(report.epoch);
+        }
+    }
+
     /// The breaker has left the fleet, which ends its warning.
     pub(super) fn disconnect(&mut self) {
         self.warning = None;
@@ -229,7 +262,7 @@ impl Outage {
         if report.is_warned {
             return;
         }
-        if let Some((outage, _)) = self.warning.take() {
+        if let Some(Warning { outage, .. }) = self.warning.take() {
             if report.phase == ReportedPhase::Closed {
                 self.over = Some((outage, after(now, OVER_FOR)));
             }

@@ -25,8 +25,9 @@ use crate::{
     view::State,
 };
 
-/// Polls after a warning before votes are counted.
-const POLLS_TO_VOTE: u32 = 3;
+/// Polls for which a warned breaker waits for a success before a failure, or a vote of others, opens it: two, which can be a
+/// tenth early.
+const POLLS_OF_PATIENCE: f64 = 1.8;
 
 /// This process in its fleet: what it has shared of each provider, and what the store held last.
 pub(super) struct Replica {
@@ -219,23 +220,21 @@ impl Replica {
             return;
         }
         let known = known(&mut self.known, id);
-        // Those that are served get the time to say so.
-        let longest_vote = self.settings.poll_interval * POLLS_TO_VOTE;
+        // Random errors and replicas that are served get the time for a success.
+        let patience = self.settings.poll_interval.mul_f64(POLLS_OF_PATIENCE);
         let react = |outage, warned_for| match self.settings.share {
             Share::Trust => Reaction::Open,
-            Share::Quorum if warned_for >= longest_vote && contents.has_quorum(outage) => {
-                Reaction::Open
-            }
+            Share::Quorum if warned_for > patience && contents.has_quorum(outage) => Reaction::Open,
             Share::Advise | Share::Quorum => Reaction::Warn,
         };
         let window = contents.open.get(id);
         known
             .failures
-            .apply(provider, report, window, contents, now, react);
+            .apply(provider, report, window, contents, now, patience, react);
         let window = contents.throttled.get(id);
         known
             .throttles
-            .apply(provider, report, window, contents, now, |_, _| {
+            .apply(provider, report, window, contents, now, patience, |_, _| {
                 Reaction::Open
             });
         if self.settings.shares_overrides {

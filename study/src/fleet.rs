@@ -1,5 +1,6 @@
 //! Replicas of one service in an outage of their provider, with and without a fleet.
 
+mod chart;
 mod replica;
 mod simulation;
 mod store;
@@ -7,18 +8,25 @@ mod table;
 mod world;
 
 pub(crate) use self::{
-    simulation::{Faults, Figures, Scenario, Sharing, run},
-    table::{of_faults, of_sizes},
+    chart::draw,
+    simulation::{Figures, Sharing},
+    table::{of_conditions, of_poison, of_sizes},
+};
+use self::{
+    simulation::{Faults, Scenario, run},
+    world::Poison,
 };
 
-/// Numbers of replicas.
-pub(crate) const SIZES: [usize; 4] = [1, 10, 100, 1_000];
+/// The outage with each number of replicas and each setting.
+pub(crate) type Sizes = Vec<(usize, Vec<(Sharing, Figures)>)>;
 
-/// The runs of one table: each row's name and figures.
-pub(crate) type Rows = Vec<(String, Figures)>;
+/// Twenty replicas in other conditions.
+pub(crate) type Conditions = Vec<(&'static str, Figures)>;
 
-/// An outage with each number of replicas and each setting.
-pub(crate) fn run_sizes() -> Vec<(usize, Vec<(Sharing, Figures)>)> {
+/// The calls that the replicas with a good network refused, for each setting.
+pub(crate) type Poisoned = Vec<(Sharing, [f64; 2])>;
+
+pub(crate) fn run_sizes(sizes: &[usize]) -> Sizes {
     let with = |replicas, has_checks| {
         Sharing::ALL.map(|sharing| {
             let scenario = Scenario {
@@ -30,72 +38,78 @@ pub(crate) fn run_sizes() -> Vec<(usize, Vec<(Sharing, Figures)>)> {
             (sharing, run(&scenario))
         })
     };
-    SIZES
-        .into_iter()
-        .map(|replicas| {
-            let mut runs = with(replicas, false);
-            for (run, (_, checked)) in runs.iter_mut().zip(with(replicas, true)) {
-                run.1.checks_per_minute = checked.checks_per_minute;
-            }
-            (replicas, runs.into())
-        })
-        .collect()
+    let runs = |replicas| {
+        let mut runs = with(replicas, false);
+        for ((_, run), (_, checked)) in runs.iter_mut().zip(with(replicas, true)) {
+            run.checks_per_minute = checked.checks_per_minute;
+        }
+        (replicas, runs.into())
+    };
+    sizes.iter().copied().map(runs).collect()
 }
 
-/// Twenty replicas in other conditions.
-pub(crate) fn run_faults() -> Rows {
+pub(crate) fn run_conditions() -> Conditions {
     let twenty = Scenario {
         replicas: 20,
         ..Scenario::default()
     };
     let faults = |faults| Scenario { faults, ..twenty };
-    [
-        ("none", twenty),
+    let conditions = [
+        ("as above", twenty),
         (
-            "exchange every 50 ms, as pub/sub would",
+            "an exchange every 50 ms",
             Scenario {
                 is_instant: true,
                 ..twenty
             },
         ),
         (
-            "checks every 30 s",
-            Scenario {
-                has_checks: true,
-                ..twenty
-            },
-        ),
-        (
-            "slow start",
+            "`slow_start`",
             Scenario {
                 slow_start: true,
                 ..twenty
             },
         ),
-        ("every tenth exchange is lost", faults(Faults::LOSS)),
-        ("exchanges take 300 ms", faults(Faults::DELAY)),
         (
-            "half of the replicas cut off for 60 s",
-            faults(Faults::PARTITION),
+            "a check every 30 s",
+            Scenario {
+                has_checks: true,
+                ..twenty
+            },
         ),
-        ("the store gone for 60 s", faults(Faults::GONE)),
-    ]
-    .map(|(name, scenario)| (name.to_owned(), run(&scenario)))
-    .into()
+        ("every tenth exchange fails", faults(Faults::LOSS)),
+        ("an exchange takes 300 ms", faults(Faults::DELAY)),
+        ("every second replica is cut off", faults(Faults::PARTITION)),
+        ("the store is gone", faults(Faults::GONE)),
+    ];
+    let mean = |scenario: Scenario| Figures::mean(&runs_of(scenario));
+    conditions
+        .map(|(name, scenario)| (name, mean(scenario)))
+        .into()
 }
 
-/// Twenty replicas whose provider is healthy, with random errors, and one replica with a broken network.
-pub(crate) fn run_poisoned() -> Vec<(Sharing, Figures)> {
+pub(crate) fn run_poisoned(runs: u64) -> Poisoned {
+    let refused = |sharing, random_errors| {
+        let scenario = |seed| Scenario {
+            replicas: 20,
+            sharing,
+            seed,
+            poison: Some(Poison { random_errors }),
+            has_checks: true,
+            ..Scenario::default()
+        };
+        let refused = (0..runs).map(|seed| run(&scenario(seed)).refused_by_others);
+        refused.sum::<f64>() / runs as f64
+    };
     Sharing::ALL
-        .map(|sharing| {
-            let scenario = Scenario {
-                replicas: 20,
-                sharing,
-                is_poisoned: true,
-                has_checks: true,
-                ..Scenario::default()
-            };
-            (sharing, run(&scenario))
-        })
+        .map(|sharing| (sharing, [0.0, 0.01].map(|errors| refused(sharing, errors))))
         .into()
+}
+
+/// Runs a scenario with ten seeds.
+fn runs_of(scenario: Scenario) -> Vec<Figures> {
+    let seeds = 1..=10;
+    seeds
+        .map(|seed| run(&Scenario { seed, ..scenario }))
+        .collect()
 }

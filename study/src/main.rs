@@ -1,7 +1,7 @@
 //! A provider hangs for three minutes under two hundred calls a second: without a breaker, behind other crates' breakers,
 //! and behind this crate's. Then other faults follow, and random failures under several loads.
 //!
-//! Run with: `cargo run --release -p study`
+//! Run with: `cargo run --release -p study`, and with `-- fleet` for replicas that share their health (`docs/fleet.md`).
 //!
 //! Simulates ten minutes for each in paused time; every run gives the same numbers. Prints the tables of `README.md`,
 //! `docs/outage.md` and `docs/noise.md`, and draws the charts.
@@ -16,32 +16,21 @@ mod simulation;
 mod table;
 mod world;
 
-use std::{error::Error, path::Path};
+use std::{env, error::Error, path::Path};
 
 use self::{designs::Run, noise::Load};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    if std::env::args().any(|it| it == "fleet") {
-        let started = std::time::Instant::now();
-        if std::env::args().any(|it| it == "q") {
-            let f = fleet::run(&fleet::Scenario {
-                replicas: 100,
-                sharing: fleet::Sharing(Some(tower_health::fleet::Share::Quorum)),
-                ..Default::default()
-            });
-            println!("{f:?}");
-            return Ok(());
-        }
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
+    if env::args().nth(1).as_deref() == Some("fleet") {
+        let sizes = fleet::run_sizes(&[1, 10, 100, 1_000]);
         print!(
-            "{}\n{}\n",
-            fleet::of_sizes(&fleet::run_sizes()),
-            fleet::of_faults(&fleet::run_faults())
+            "{}\n{}\n{}",
+            fleet::of_sizes(&sizes),
+            fleet::of_conditions(&fleet::run_conditions()),
+            fleet::of_poison(&fleet::run_poisoned(10)),
         );
-        for (sharing, figures) in fleet::run_poisoned() {
-            println!("{sharing:?} {figures:?}");
-        }
-        eprintln!("{:?}", started.elapsed());
-        return Ok(());
+        return fleet::draw(&docs.join("fleet.svg"), &sizes);
     }
     let Measured {
         runs,
@@ -55,7 +44,6 @@ fn main() -> Result<(), Box<dyn Error>> {
         table::of_troubles(&troubles),
         noise::table(&loads)
     );
-    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
     chart::draw_waits(&docs.join("nobody-waits.svg"), &runs)?;
     chart::draw(&docs.join("outage.svg"), &runs)?;
     noise::draw(&docs.join("noise.svg"), &loads)
@@ -119,6 +107,36 @@ mod tests {
         let visits = &named(&MEASURED.runs, FAILOVER_CHAIN).record.visits;
         let most = most_for_each_answer(visits);
         assert!((1.0..=2.0).contains(&most), "{most}");
+    }
+
+    #[test]
+    fn fleet_of_a_hundred_sends_one_trial_and_one_check_a_round() {
+        let [(_, runs)] = &fleet::run_sizes(&[100])[..] else {
+            unreachable!("one size")
+        };
+        let [(_, none), fleets @ ..] = &runs[..] else {
+            unreachable!("four settings")
+        };
+        assert!(none.trials >= 50.0 && none.checks_per_minute >= 150.0);
+        for (sharing, figures) in fleets {
+            let name = sharing.name();
+            // Two windows end in the outage, and a trial may be followed by one without the lease.
+            assert!(figures.trials <= 6.0, "{name}: {figures:?}");
+            assert!(figures.trials_at_once <= 2.0, "{name}: {figures:?}");
+            assert!(figures.checks_per_minute <= 8.0, "{name}: {figures:?}");
+            assert!(figures.paid < 0.75 * none.paid, "{name}: {figures:?}");
+        }
+    }
+
+    #[test]
+    fn broken_replica_takes_the_provider_from_no_other() {
+        let poisoned = fleet::run_poisoned(1);
+        let refused: Vec<_> = poisoned.iter().map(|(_, [refused, _])| *refused).collect();
+        let [none, advise, quorum, trust] = refused[..] else {
+            unreachable!("four settings")
+        };
+        assert_eq!([none, advise, quorum], [0.0; 3]);
+        assert!(trust > 1_000.0, "{trust}");
     }
 
     #[test]

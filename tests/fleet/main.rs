@@ -25,6 +25,9 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// Longest time until a change of one replica has reached the others: their next poll, a tenth late, and a moment.
 const POLL: Duration = Duration::from_millis(1_200);
 
+/// Longest time until a failure has opened a warned breaker.
+const PATIENCE: Duration = Duration::from_millis(3_400);
+
 /// A process with one provider.
 struct Replica {
     cache: HealthCache,

@@ -8,20 +8,34 @@ use tower_health::{
     fleet::{Fleet, Share},
 };
 
-use super::{FaultyStore, MINUTE, POLL, Replica, SECOND, replicas};
+use super::{FaultyStore, MINUTE, PATIENCE, POLL, Replica, SECOND, replicas};
 
 #[tokio::test(start_paused = true)]
-async fn first_failure_opens_a_warned_breaker() {
+async fn one_failure_opens_a_warned_breaker_if_no_success_follows() {
     let ([one, other], _store) = replicas(Share::Advise).await;
     one.trip();
     sleep(POLL).await;
     assert_eq!(other.state(), State::Closed, "a warning opens nothing");
 
     other.fail();
+    sleep(SECOND).await;
+    assert_eq!(other.state(), State::Closed);
+    sleep(PATIENCE).await;
     assert_eq!(
         (other.state(), other.cause()),
         (State::Open, Some(Cause::Failures))
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn random_error_of_a_warned_breaker_opens_nothing() {
+    let ([one, other], _store) = replicas(Share::Advise).await;
+    one.trip();
+    sleep(POLL).await;
+    other.fail();
+    other.succeed();
+    sleep(PATIENCE).await;
+    assert_eq!(other.state(), State::Closed);
 }
 
 #[tokio::test(start_paused = true)]
@@ -32,6 +46,7 @@ async fn success_ends_a_warning_for_the_whole_outage() {
     other.succeed();
     sleep(10 * SECOND).await;
     other.fail();
+    sleep(PATIENCE).await;
     assert_eq!(other.state(), State::Closed);
 
     // The next outage warns again.
@@ -43,6 +58,7 @@ async fn success_ends_a_warning_for_the_whole_outage() {
     one.trip();
     sleep(POLL).await;
     other.fail();
+    sleep(PATIENCE).await;
     assert_eq!(other.state(), State::Open);
 }
 
@@ -54,6 +70,7 @@ async fn warning_ends_with_the_outage() {
     one.provider.mark_healthy();
     sleep(POLL).await;
     other.fail();
+    sleep(PATIENCE).await;
     assert_eq!(other.state(), State::Closed);
 }
 
@@ -63,6 +80,7 @@ async fn warning_ends_with_the_open_window() {
     one.trip();
     sleep(MINUTE + 2 * POLL).await;
     other.fail();
+    sleep(PATIENCE).await;
     assert_eq!(other.state(), State::Closed);
 }
 
@@ -105,6 +123,7 @@ async fn quorum_opens_those_that_have_not_called() {
 
     healthy.succeed();
     two.fail();
+    sleep(PATIENCE).await;
     assert_eq!(two.state(), State::Open, "two has been warned");
     sleep(3 * POLL).await;
     assert_eq!(
@@ -128,6 +147,8 @@ async fn more_replicas_that_are_served_prevent_a_quorum() {
     }
     sleep(2 * POLL).await;
     two.fail();
+    sleep(PATIENCE).await;
+    assert_eq!(two.state(), State::Open);
     sleep(3 * POLL).await;
     assert_eq!(idle.state(), State::Closed);
 }
@@ -189,7 +210,7 @@ async fn later_deadline_wins() {
     one.trip();
     sleep(30 * SECOND).await;
     other.fail();
-    sleep(POLL).await;
+    sleep(PATIENCE + POLL).await;
     let apart = one.retry_in().abs_diff(other.retry_in());
     assert!(apart < Duration::from_millis(100), "{apart:?} apart");
     assert!(one.retry_in() > 57 * SECOND);
@@ -270,6 +291,7 @@ async fn failure_rate_alone_is_warned_too() {
     }
     sleep(POLL).await;
     other.fail();
+    sleep(PATIENCE).await;
     assert_eq!(other.state(), State::Open);
 }
 

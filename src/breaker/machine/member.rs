@@ -32,7 +32,7 @@ pub(super) struct Member {
     lease: TrialLease,
     /// The time from which the trials of this half-open phase need no lease. Set when a call first needs it.
     alone_at: Option<Instant>,
-    /// Another process has found the provider down, so one failure opens this breaker.
+    /// Another process has found the provider down, and no call has succeeded here since.
     is_warned: bool,
     /// The fleet should be asked or informed before the next poll.
     must_sync: bool,
@@ -63,6 +63,8 @@ pub(crate) struct Report {
     pub(crate) failed_trials: u32,
     pub(crate) last_error: Option<Reason>,
     pub(crate) is_warned: bool,
+    /// The last call has failed.
+    pub(crate) is_failing: bool,
     pub(crate) wants_lease: bool,
     /// The override, its end and its reason.
     pub(crate) forced: Option<(Override, Instant, Reason)>,
@@ -114,6 +116,7 @@ impl Breaker {
             failed_trials: self.waits.failed_trials(),
             last_error: self.last_error.clone(),
             is_warned: self.is_warned(),
+            is_failing: self.streak.failures() > 0,
             wants_lease: self.needs_trial_lease()
                 && member.is_some_and(|it| matches!(it.lease, TrialLease::Requested)),
             forced: self
@@ -123,7 +126,7 @@ impl Breaker {
         }
     }
 
-    /// Returns whether one failure opens the breaker, because another process has found the provider down.
+    /// Returns whether another process has found the provider down, and no call has succeeded here since.
     pub(super) fn is_warned(&self) -> bool {
         self.member.as_ref().is_some_and(|member| member.is_warned)
     }
@@ -239,7 +242,8 @@ impl Breaker {
         }
     }
 
-    /// Sets whether one failure opens the breaker. A success resets it. Returns false if the breaker has changed since `epoch`.
+    /// Sets whether another process has found the provider down. A success resets it. Returns false if the breaker has changed
+    /// since `epoch`.
     pub(crate) fn warn(&mut self, epoch: u64, is_warned: bool) -> bool {
         let counts = epoch == self.epoch && self.counts_as_closed();
         let member = self.member.as_mut().filter(|_| counts);
@@ -247,6 +251,13 @@ impl Breaker {
             member.is_warned = is_warned;
             true
         })
+    }
+
+    /// Opens a warned breaker whose last call has failed.
+    pub(crate) fn open_warned(&mut self, epoch: u64, now: Instant) {
+        if epoch == self.epoch && self.is_warned() && self.streak.failures() > 0 {
+            self.open_for_failures(now);
+        }
     }
 
     pub(super) fn end_warning(&mut self) {

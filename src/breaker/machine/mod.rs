@@ -849,7 +849,7 @@ impl Breaker {
     }
 
     fn should_trip(&self, now: Instant) -> bool {
-        self.streak.trips(&self.policy.trip, self.is_warned(), now)
+        self.streak.trips(&self.policy.trip, now)
             || self
                 .rate_window
                 .as_ref()

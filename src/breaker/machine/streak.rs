@@ -86,10 +86,8 @@ impl Streak {
         self.failures = failures;
     }
 
-    /// Returns whether the failures trip. With a warning, one is enough, unless there is noise.
-    pub(super) fn trips(&self, trip: &Trip, is_warned: bool, now: Instant) -> bool {
-        let limit = if is_warned { Some(1) } else { trip.consecutive };
-        limit.is_some_and(|limit| {
+    pub(super) fn trips(&self, trip: &Trip, now: Instant) -> bool {
+        trip.consecutive.is_some_and(|limit| {
             let is_noise = || {
                 let raised = limit.saturating_add(self.blips.more_failures(now));
                 self.failures < raised.min(limit.max(MOST_FAILURES))

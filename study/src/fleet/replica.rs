@@ -46,7 +46,7 @@ impl Replica {
                 Duration::from_secs(1)
             },
             has_checks: scenario.has_checks,
-            pause: if scenario.is_poisoned {
+            pause: if scenario.poison.is_some() {
                 PAUSE / 20
             } else {
                 PAUSE

@@ -6,7 +6,7 @@ use tower_health::fleet::{MemoryStore, Share};
 use super::{
     replica::Replica,
     store::NetworkStore,
-    world::{END, OUTAGE, PAUSE, Record, World},
+    world::{END, OUTAGE, PAUSE, Poison, Record, World},
 };
 
 #[derive(Clone, Copy)]
@@ -14,12 +14,12 @@ pub(crate) struct Scenario {
     pub(crate) replicas: usize,
     pub(crate) sharing: Sharing,
     pub(crate) faults: Faults,
+    pub(crate) seed: u64,
     pub(crate) is_instant: bool,
     pub(crate) slow_start: bool,
     /// A probe checks every 30 s whether the provider can be reached.
     pub(crate) has_checks: bool,
-    /// The provider is healthy but for random errors, and the first replica's calls and checks all fail.
-    pub(crate) is_poisoned: bool,
+    pub(crate) poison: Option<Poison>,
 }
 
 /// The fleet's mode, or none.
@@ -38,20 +38,20 @@ pub(crate) struct Faults {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Figures {
     /// Calls that reached the provider during the outage, each of which waits for the timeout.
-    pub(crate) paid: usize,
-    /// Time from the beginning of the outage until the last call that was no trial.
-    pub(crate) all_know_after: Duration,
-    pub(crate) trials: usize,
-    /// Most trials within one second after the provider is back.
-    pub(crate) trials_at_once: usize,
-    /// Most calls within one second, from the first trial that is served on, as a multiple of the normal rate.
+    pub(crate) paid: f64,
+    /// Seconds from the beginning of the outage until the last call that was no trial.
+    pub(crate) all_know_after: f64,
+    pub(crate) trials: f64,
+    /// Most trials within one second, after the provider is back.
+    pub(crate) trials_at_once: f64,
+    /// Most calls within one second, after the provider is back, as a multiple of the normal rate.
     pub(crate) rush: f64,
-    /// Time from the end of the outage until every replica is served.
-    pub(crate) recovered_after: Duration,
+    /// Seconds from the end of the outage until the last refused call.
+    pub(crate) recovered_after: f64,
     pub(crate) checks_per_minute: f64,
     pub(crate) exchanges_per_second: f64,
     /// Calls that replicas refused, other than the first.
-    pub(crate) refused_by_others: usize,
+    pub(crate) refused_by_others: f64,
 }
 
 impl Sharing {
@@ -103,10 +103,11 @@ impl Default for Scenario {
             replicas: 1,
             sharing: Sharing(Some(Share::Advise)),
             faults: Faults::NONE,
+            seed: 1,
             is_instant: false,
             slow_start: false,
             has_checks: false,
-            is_poisoned: false,
+            poison: None,
         }
     }
 }
@@ -119,8 +120,8 @@ pub(crate) fn run(scenario: &Scenario) -> Figures {
         .build()
         .expect("a runtime");
     runtime.block_on(async {
-        fastrand::seed(7);
-        let world = World::new(scenario.is_poisoned);
+        fastrand::seed(scenario.seed);
+        let world = World::new(scenario.poison);
         let memory = MemoryStore::default();
         let mut replicas = JoinSet::new();
         for replica in 0..scenario.replicas {
@@ -139,41 +140,52 @@ pub(crate) fn run(scenario: &Scenario) -> Figures {
 }
 
 impl Figures {
+    #[allow(clippy::cast_precision_loss)]
     fn of(record: &Record, replicas: usize) -> Self {
         let second = Duration::from_secs(1);
         let calls = || record.calls.iter().copied();
         let in_outage = || calls().filter(|(began, _)| OUTAGE.contains(began));
-        let last_call = in_outage()
-            .filter(|(_, is_trial)| !is_trial)
-            .map(|(began, _)| began)
-            .max();
-        let after = || calls().filter(|(began, _)| *began >= OUTAGE.end);
-        let late_trials: Vec<_> = after()
-            .filter(|(_, is_trial)| *is_trial)
-            .map(|(began, _)| began)
-            .collect();
-        let late: Vec<_> = after().map(|(began, _)| began).collect();
+        let times = |calls: &mut dyn Iterator<Item = (Duration, bool)>| -> Vec<_> {
+            calls.map(|(began, _)| began).collect()
+        };
+        let others = times(&mut in_outage().filter(|(_, is_trial)| !is_trial));
+        let after = times(&mut calls().filter(|(began, _)| *began >= OUTAGE.end));
+        let trials_after =
+            times(&mut calls().filter(|(began, is_trial)| *began >= OUTAGE.end && *is_trial));
         let last_refused = record.refused.iter().map(|(at, _)| *at).max();
+        let since = |start: Duration, at: Option<&Duration>| {
+            at.map_or(0.0, |at| at.saturating_sub(start).as_secs_f64())
+        };
         let checks = record.checks.iter().filter(|at| OUTAGE.contains(at));
-        #[allow(clippy::cast_precision_loss)]
-        let (checks, exchanges, normal, most) = (
-            checks.count() as f64,
-            record.exchanges as f64,
-            replicas as f64 / PAUSE.as_secs_f64(),
-            most_within(&late, second) as f64,
-        );
+        let minutes = (OUTAGE.end - OUTAGE.start).as_secs_f64() / 60.0;
+        let normal = replicas as f64 * second.div_duration_f64(PAUSE);
         Self {
-            paid: in_outage().count(),
-            all_know_after: last_call.unwrap_or(OUTAGE.start) - OUTAGE.start,
-            trials: in_outage().filter(|(_, is_trial)| *is_trial).count(),
-            trials_at_once: most_within(&late_trials, second),
-            rush: most / normal,
-            recovered_after: last_refused
-                .unwrap_or(OUTAGE.end)
-                .saturating_sub(OUTAGE.end),
-            checks_per_minute: checks / ((OUTAGE.end - OUTAGE.start).as_secs_f64() / 60.0),
-            exchanges_per_second: exchanges / END.as_secs_f64(),
-            refused_by_others: record.refused.iter().filter(|(_, it)| *it > 0).count(),
+            paid: in_outage().count() as f64,
+            all_know_after: since(OUTAGE.start, others.last()),
+            trials: in_outage().filter(|(_, is_trial)| *is_trial).count() as f64,
+            trials_at_once: most_within(&trials_after, second) as f64,
+            rush: most_within(&after, second) as f64 / normal,
+            recovered_after: since(OUTAGE.end, last_refused.as_ref()),
+            checks_per_minute: checks.count() as f64 / minutes,
+            exchanges_per_second: record.exchanges as f64 / END.as_secs_f64(),
+            refused_by_others: record.refused.iter().filter(|(_, it)| *it > 0).count() as f64,
+        }
+    }
+
+    #[allow(clippy::cast_precision_loss)]
+    pub(crate) fn mean(runs: &[Self]) -> Self {
+        let mean =
+            |figure: fn(&Self) -> f64| runs.iter().map(figure).sum::<f64>() / runs.len() as f64;
+        Self {
+            paid: mean(|it| it.paid),
+            all_know_after: mean(|it| it.all_know_after),
+            trials: mean(|it| it.trials),
+            trials_at_once: mean(|it| it.trials_at_once),
+            rush: mean(|it| it.rush),
+            recovered_after: mean(|it| it.recovered_after),
+            checks_per_minute: mean(|it| it.checks_per_minute),
+            exchanges_per_second: mean(|it| it.exchanges_per_second),
+            refused_by_others: mean(|it| it.refused_by_others),
         }
     }
 }

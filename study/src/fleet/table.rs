@@ -1,50 +1,60 @@
 //! The Markdown tables of `docs/fleet.md`.
 
-use std::time::Duration;
-
-use super::{Rows, Sharing, simulation::Figures};
+use super::{Conditions, Poisoned, Sizes, simulation::Figures};
 use crate::table::thousands;
 
 /// The outage, by number of replicas and setting.
-pub(crate) fn of_sizes(sizes: &[(usize, Vec<(Sharing, Figures)>)]) -> String {
+pub(crate) fn of_sizes(sizes: &Sizes) -> String {
     let rows = sizes.iter().flat_map(|(replicas, runs)| {
-        runs.iter().map(move |(sharing, figures)| {
-            row(
-                &format!("{} | {}", thousands(*replicas), sharing.name()),
-                figures,
-            )
-        })
+        let name = |sharing: &str| format!("{} | {sharing}", thousands(*replicas));
+        runs.iter()
+            .map(move |(sharing, figures)| row(&name(sharing.name()), figures))
     });
     head("replicas | sharing", "--:|---") + &rows.collect::<String>()
 }
 
 /// The outage in other conditions.
-pub(crate) fn of_faults(rows: &Rows) -> String {
-    let rows = rows.iter().map(|(name, figures)| row(name, figures));
-    head("twenty replicas, `Advise`", "---") + &rows.collect::<String>()
+pub(crate) fn of_conditions(conditions: &Conditions) -> String {
+    let rows = conditions.iter().map(|(name, figures)| row(name, figures));
+    head("", "---") + &rows.collect::<String>()
+}
+
+/// The calls refused because of one replica's network.
+pub(crate) fn of_poison(poisoned: &Poisoned) -> String {
+    let rows = poisoned.iter().map(|(sharing, refused)| {
+        let [without, with] = refused.map(count);
+        format!("| {} | {without} | {with} |\n", sharing.name())
+    });
+    "| sharing | without random errors | with 1 % of random errors |\n|---|--:|--:|\n".to_owned()
+        + &rows.collect::<String>()
 }
 
 fn head(first: &str, line: &str) -> String {
     format!(
-        "| {first} | calls that waited | all know after | trials in the outage | trials in the busiest second after | calls in the busiest second after | all served after | checks a minute | exchanges a second |\n\
+        "| {first} | calls that waited | last one after | trials | trials in a second | calls in a second | last refusal after | checks a minute | exchanges a second |\n\
          |{line}|--:|--:|--:|--:|--:|--:|--:|--:|\n"
     )
 }
 
 fn row(name: &str, figures: &Figures) -> String {
     format!(
-        "| {name} | {} | {} | {} | {} | {:.1} × | {} | {:.0} | {:.0} |\n",
-        thousands(figures.paid),
-        seconds(figures.all_know_after),
-        thousands(figures.trials),
-        thousands(figures.trials_at_once),
+        "| {name} | {} | {:.0} s | {} | {} | {:.1} × | {:.0} s | {} | {} |\n",
+        count(figures.paid),
+        figures.all_know_after,
+        count(figures.trials),
+        count(figures.trials_at_once),
         figures.rush,
-        seconds(figures.recovered_after),
-        figures.checks_per_minute,
-        figures.exchanges_per_second,
+        figures.recovered_after,
+        count(figures.checks_per_minute),
+        count(figures.exchanges_per_second),
     )
 }
 
-fn seconds(time: Duration) -> String {
-    format!("{:.1} s", time.as_secs_f64())
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+fn count(number: f64) -> String {
+    if number < 10.0 {
+        let tenths = format!("{number:.1}");
+        return tenths.strip_suffix(".0").unwrap_or(&tenths).to_owned();
+    }
+    thousands(number.round() as usize)
 }

@@ -14,12 +14,16 @@ pub(crate) const END: Duration = Duration::from_secs(420);
 pub(crate) const PAUSE: Duration = Duration::from_secs(20);
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWERS_AFTER: Duration = Duration::from_millis(200);
-/// Share of calls that fail for no reason, where there is no outage.
-const RANDOM_ERRORS: f64 = 0.01;
+
+/// Instead of the outage: all calls and checks of the first replica fail, and some calls of the others.
+#[derive(Clone, Copy)]
+pub(crate) struct Poison {
+    pub(crate) random_errors: f64,
+}
 
 #[derive(Clone)]
 pub(crate) struct World {
-    pub(crate) is_poisoned: bool,
+    poison: Option<Poison>,
     start: Instant,
     record: Arc<Mutex<Record>>,
 }
@@ -36,9 +40,9 @@ pub(crate) struct Record {
 }
 
 impl World {
-    pub(crate) fn new(is_poisoned: bool) -> Self {
+    pub(crate) fn new(poison: Option<Poison>) -> Self {
         Self {
-            is_poisoned,
+            poison,
             start: Instant::now(),
             record: Arc::default(),
         }
@@ -56,12 +60,9 @@ impl World {
     pub(crate) async fn call(&self, replica: usize, is_trial: bool, chance: f64) -> bool {
         let began = self.now();
         self.record().calls.push((began, is_trial));
-        if is_trial {
-            println!("{began:?} trial of {replica}");
-        }
-        if self.is_poisoned {
+        if let Some(Poison { random_errors }) = self.poison {
             sleep(ANSWERS_AFTER).await;
-            return replica > 0 && chance >= RANDOM_ERRORS;
+            return replica > 0 && chance >= random_errors;
         }
         if OUTAGE.contains(&began) {
             sleep(TIMEOUT).await;
@@ -75,7 +76,7 @@ impl World {
     pub(crate) async fn check(&self, replica: usize) -> bool {
         let began = self.now();
         self.record().checks.push(began);
-        if self.is_poisoned {
+        if self.poison.is_some() {
             return replica > 0;
         }
         if OUTAGE.contains(&began) {

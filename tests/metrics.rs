@@ -208,7 +208,7 @@ fn transitions_and_ends_of_chains_are_shown_before_there_are_any() {
         exporter.assert([("exhausted_total", 0)]);
         let _provider = HealthCache::default().provider("a");
         for to in ["closed", "open", "half-open"] {
-            for cause in ["failures", "throttled", "probe", "forced"] {
+            for cause in ["failures", "throttled", "probe", "forced", "peer"] {
                 let labels = format!(r#"{{provider="a",to="{to}",cause="{cause}"}}"#);
                 let series = format!("tower_health_transitions_total{labels}");
                 assert_eq!(exporter.value(&series), Some(0), "{series}");
@@ -558,5 +558,34 @@ async fn rule_8_recorder_that_panics_harms_no_call_and_no_listener() {
     let keyed = HealthLayer::keyed(&cache, |key: &&'static str| *key).layer(inner);
     with_local_recorder(&Panics, || {
         assert_ready_ok!(task::spawn(keyed.oneshot("b")).poll());
+    });
+}
+
+#[cfg(feature = "fleet")]
+#[test]
+fn connection_of_a_fleet_is_a_gauge() {
+    use tower_health::{
+        BoxError,
+        fleet::{Fleet, MemoryStore, Reply, Request, Store},
+    };
+
+    struct Refusing;
+
+    impl Store for Refusing {
+        async fn exchange(&self, _: &Request) -> Result<Reply, BoxError> {
+            Err("connection refused".into())
+        }
+    }
+
+    exported(async |exporter| {
+        let cache = HealthCache::default();
+        let fleet = Fleet::new(&cache, MemoryStore::default()).spawn();
+        sleep(secs(1)).await;
+        exporter.assert([("fleet_connected", 1)]);
+        fleet.stop().await;
+
+        let _fleet = Fleet::new(&cache, Refusing).spawn();
+        sleep(secs(1)).await;
+        exporter.assert([("fleet_connected", 0)]);
     });
 }

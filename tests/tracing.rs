@@ -198,3 +198,55 @@ fn what_providers_are_called_and_say_stays_within_its_line() {
         }
     });
 }
+
+#[cfg(feature = "fleet")]
+#[test]
+fn lost_store_of_a_fleet_is_one_warning_and_its_return_one_event() {
+    use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+    use tower_health::{
+        BoxError,
+        fleet::{Entry, Fleet, Reply, Request, Store},
+    };
+
+    #[derive(Clone, Default)]
+    struct Failing(Arc<AtomicBool>);
+
+    impl Store for Failing {
+        async fn exchange(&self, request: &Request) -> Result<Reply, BoxError> {
+            if self.0.load(SeqCst) {
+                return Err("connection\nrefused".into());
+            }
+            let unreadable = Entry {
+                key: "1/open/\nb".to_owned(),
+                token: 1,
+                value: String::new(),
+                remaining: secs(9),
+            };
+            Ok(Reply {
+                entries: vec![unreadable],
+                granted: vec![true; request.leases.len()],
+            })
+        }
+    }
+
+    logged(Level::INFO, async |log| {
+        let cache = HealthCache::default();
+        let store = Failing::default();
+        let fleet = Fleet::new(&cache, store.clone()).replica("r1").spawn();
+        tokio::time::sleep(secs(5)).await;
+        store.0.store(true, SeqCst);
+        tokio::time::sleep(secs(60)).await;
+        store.0.store(false, SeqCst);
+        tokio::time::sleep(secs(60)).await;
+        fleet.stop().await;
+        assert_eq!(
+            log.lines(),
+            [
+                "INFO tower_health: store of the fleet reached replica=r1",
+                r"WARN tower_health: unreadable entry in the store of the fleet ignored replica=r1 key=1/open/\nb",
+                r"WARN tower_health: store of the fleet unreachable, going on alone replica=r1 error=connection\nrefused",
+                "INFO tower_health: store of the fleet reached replica=r1",
+            ]
+        );
+    });
+}

@@ -74,7 +74,7 @@ pub struct ReplicaRow {
 
 /// What the task shows to handles.
 #[derive(Clone)]
-pub(super) struct Shown {
+pub(crate) struct Shown {
     replica: Arc<str>,
     content: Arc<Mutex<ShownContent>>,
 }
@@ -159,8 +159,24 @@ impl FleetHandle {
     /// Returns what the store held at the last exchange.
     #[must_use]
     pub fn view(&self) -> FleetView {
+        self.shown.view()
+    }
+
+    pub(crate) fn checks(&self) -> FleetChecks {
+        self.checks.clone()
+    }
+
+    /// What the status page shows. It does not keep the task running.
+    #[cfg(feature = "status")]
+    pub(crate) fn shown(&self) -> Shown {
+        self.shown.clone()
+    }
+}
+
+impl Shown {
+    fn view(&self) -> FleetView {
         let (is_connected, error, contents) = {
-            let shown = self.shown.lock();
+            let shown = self.lock();
             let contents = Arc::clone(&shown.contents);
             (shown.is_connected, shown.error.clone(), contents)
         };
@@ -168,7 +184,7 @@ impl FleetHandle {
         let failures = windows(&contents.open, Cause::Failures, now);
         let throttles = windows(&contents.throttled, Cause::Throttled, now);
         FleetView {
-            replica: Arc::clone(&self.shown.replica),
+            replica: Arc::clone(&self.replica),
             connected: is_connected,
             error,
             windows: failures.chain(throttles).collect(),
@@ -176,8 +192,14 @@ impl FleetHandle {
         }
     }
 
-    pub(crate) fn checks(&self) -> FleetChecks {
-        self.checks.clone()
+    /// Returns the [view](Self::view) as JSON; redacted, with the label of the error alone.
+    #[cfg(feature = "status")]
+    pub(crate) fn json(&self, redact: bool) -> Vec<u8> {
+        let mut view = self.view();
+        if redact {
+            view.error = view.error.map(|error| Reason::display(error.label()));
+        }
+        serde_json::to_vec(&view).expect("only string keys")
     }
 }
 

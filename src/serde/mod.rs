@@ -1,4 +1,4 @@
-//! Serde support for policies, classifiers, options of chains, snapshots and transitions. Feature `serde`.
+//! Serde support for policies, classifiers, options of chains, snapshots, transitions and the view of a fleet. Feature `serde`.
 //!
 //! All of it is in this module, so that the types' own modules do not depend on serde.
 
@@ -7,6 +7,8 @@ mod chain;
 mod classifier;
 mod duration;
 mod enums;
+#[cfg(feature = "fleet")]
+mod fleet;
 mod health;
 mod policy;
 mod raw_value;

@@ -13,7 +13,7 @@ use super::body::StatusBody;
 pub(super) type Answer = Response<StatusBody>;
 
 const TEXT: &str = "text/plain; charset=utf-8";
-const JSON: &str = "application/json";
+pub(super) const JSON: &str = "application/json";
 
 /// Headers of every answer: never cached, never sniffed or framed, readable from its own origin only.
 const ALWAYS: [(HeaderName, &str); 5] = [

@@ -52,7 +52,7 @@ struct Latest {
     seen: Cursor,
     overrides: watch::Receiver<()>,
     providers: usize,
-    /// The `health` event, which every frame contains.
+    /// The events `health` and `fleet`, which every frame contains.
     health: Bytes,
     /// Complete frames, by the position that the subscriber had read to.
     frames: BTreeMap<Option<Cursor>, Frame>,
@@ -116,7 +116,7 @@ impl Frames {
             seen,
             overrides,
             providers: cache.len(),
-            health: health(&snapshot),
+            health: health(&snapshot, self.settings.fleet()),
             frames: BTreeMap::new(),
         }
     }
@@ -148,9 +148,15 @@ impl Latest {
     }
 }
 
-fn health(snapshot: &Snapshot) -> Bytes {
+/// The fleet comes after the health, whose rows the page needs first.
+fn health(snapshot: &Snapshot, fleet: Option<Vec<u8>>) -> Bytes {
     let mut event = Vec::new();
     write(&mut event, "health", snapshot);
+    if let Some(fleet) = fleet {
+        event.extend_from_slice(b"event: fleet\ndata: ");
+        event.extend_from_slice(&fleet);
+        event.extend_from_slice(b"\n\n");
+    }
     event.into()
 }
 

@@ -13,8 +13,10 @@ use ::http::{
 };
 use tower_service::Service;
 
+#[cfg(feature = "fleet")]
+use super::settings::FleetJson;
 use super::{
-    answer::{Answer, answer, json, read_only, text, with},
+    answer::{Answer, JSON, answer, json, read_only, text, with},
     body::StatusBody,
     events::Events,
     frames::Frames,
@@ -38,6 +40,7 @@ const MAX_SUBSCRIBERS: usize = 64;
 /// | `/` | the page: the state of each provider, its cause and duration, the next trial, and the last 15 minutes; one file without external assets |
 /// | `/health.json` | a [`Snapshot`] as JSON; 200, or 503 by [`unhealthy_when`](Self::unhealthy_when) |
 /// | `/healthz` | 200 with `ok`, or 503 with `unhealthy`, by the same rule |
+/// | `/fleet.json` | the shared health, if a [fleet](Self::fleet) is set |
 /// | `/events` | server-sent events, which the page uses |
 ///
 /// Other methods get 405, other paths 404.
@@ -80,6 +83,7 @@ const MAX_SUBSCRIBERS: usize = 64;
 /// | `history`, once | an object with the fields below |
 /// | `transitions` | the same, with only the transitions since the last frame |
 /// | `health` | the same as `/health.json` |
+/// | `fleet`, if there is a fleet | the same as `/fleet.json` |
 ///
 /// | field | value |
 /// |---|---|
@@ -181,6 +185,27 @@ impl StatusService {
         self.set(|settings| settings.control_at = Some(path.into()))
     }
 
+    /// Shows what the replicas of a fleet share: on the page, in `/fleet.json` and in `/events`. Default: no fleet.
+    ///
+    /// A column shows the open windows of all replicas. If replicas [share their health](crate::fleet::Fleet::share_health), a table
+    /// shows which provider is unhealthy on which replica.
+    ///
+    /// | field of `/fleet.json` | value |
+    /// |---|---|
+    /// | `version` | 1 |
+    /// | `replica` | this replica's name |
+    /// | `connected` | whether the last exchange with the store succeeded |
+    /// | `error` | its error, or `null` |
+    /// | `windows` | a list of `provider`, `cause`, `remaining_seconds` and `reason` (a label) |
+    /// | `replicas` | for each replica, a list of `provider`, `state` and `cause` |
+    #[cfg(feature = "fleet")]
+    pub fn fleet(self, fleet: &crate::fleet::FleetHandle) -> Self {
+        let shown = fleet.shown();
+        self.set(|settings| {
+            settings.fleet = Some(FleetJson(Arc::new(move |redact| shown.json(redact))))
+        })
+    }
+
     /// Ends all `/events` responses of all clones and refuses new ones with 503.
     ///
     /// Call it before a graceful shutdown, which would otherwise wait for open pages. The pages reconnect to the next server.
@@ -217,6 +242,7 @@ impl StatusService {
             "" | "/" => |this, _| page(&this.settings),
             "/health.json" => |this, _| this.health(),
             "/healthz" => |this, _| this.healthz(),
+            "/fleet.json" if self.settings.fleet.is_some() => |this, _| this.fleet_json(),
             "/events" => Self::events,
             _ => return text(StatusCode::NOT_FOUND, "not found\n"),
         };
@@ -246,6 +272,11 @@ impl StatusService {
             StatusCode::OK
         };
         json(status, &snapshot)
+    }
+
+    fn fleet_json(&self) -> Answer {
+        let json = self.settings.fleet().unwrap_or_default();
+        answer(StatusCode::OK, JSON, StatusBody::whole(json))
     }
 
     fn healthz(&self) -> Answer {

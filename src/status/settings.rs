@@ -1,4 +1,4 @@
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use super::rule::UnhealthyWhen;
 use crate::{
@@ -16,9 +16,28 @@ pub(super) struct Settings {
     pub(super) unhealthy_when: UnhealthyWhen,
     pub(super) refresh: Duration,
     pub(super) control_at: Option<Arc<str>>,
+    /// Returns what the fleet shares, as JSON.
+    pub(super) fleet: Option<FleetJson>,
+}
+
+/// A closure, so that this module is the same without the feature `fleet`. Its argument is whether to redact.
+#[derive(Clone)]
+#[cfg_attr(not(feature = "fleet"), allow(dead_code))]
+pub(super) struct FleetJson(pub(super) Arc<dyn Fn(bool) -> Vec<u8> + Send + Sync>);
+
+impl fmt::Debug for FleetJson {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FleetJson").finish_non_exhaustive()
+    }
 }
 
 impl Settings {
+    /// Returns what the fleet shares, as JSON, if there is one.
+    pub(super) fn fleet(&self) -> Option<Vec<u8>> {
+        let fleet = self.fleet.as_ref()?;
+        Some((fleet.0)(self.is_redacted))
+    }
+
     pub(super) fn snapshot(&self, cache: &HealthCache) -> Snapshot {
         let mut snapshot = cache.snapshot_of(self.expected.iter().map(Arc::clone));
         if self.is_redacted {
@@ -55,6 +74,7 @@ impl Default for Settings {
             unhealthy_when: UnhealthyWhen::default(),
             refresh: Duration::from_secs(5),
             control_at: None,
+            fleet: None,
         }
     }
 }

@@ -29,6 +29,7 @@ fn names_are_displayed_and_parsed() {
         (Cause::Failures, "failures"),
         (Cause::Throttled, "throttled"),
         (Cause::Probe, "probe"),
+        (Cause::Peer, "peer"),
         (Cause::Forced, "forced"),
     ]);
     are_named([(Override::Open, "open"), (Override::Closed, "closed")]);

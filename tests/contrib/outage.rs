@@ -8,9 +8,15 @@ use std::{
 
 use metrics::with_local_recorder;
 use metrics_exporter_prometheus::PrometheusBuilder;
-use tokio::{runtime::Builder, time::advance};
+use tokio::{
+    runtime::Builder,
+    time::{advance, sleep},
+};
 use tower::{Layer, Service, ServiceExt, service_fn};
-use tower_health::{FallbackChain, HealthCache, HealthLayer, HealthProbe, Override};
+use tower_health::{
+    FallbackChain, HealthCache, HealthLayer, HealthProbe, Override,
+    fleet::{Fleet, MemoryStore},
+};
 
 use crate::exposition::Exposition;
 
@@ -30,6 +36,8 @@ pub(crate) fn rendered() -> String {
             checks(&cache).await;
             chain(&cache).await;
             keyed(&cache).await;
+            let _fleet = Fleet::new(&cache, MemoryStore::default()).spawn();
+            sleep(Duration::from_secs(1)).await;
             recorder.handle().render()
         })
     })

@@ -4,6 +4,8 @@
 mod answers;
 mod control;
 mod events;
+#[cfg(feature = "fleet")]
+mod fleet;
 mod mounted;
 mod page;
 mod redacted;

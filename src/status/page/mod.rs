@@ -16,8 +16,8 @@ const SCRIPT: &str = include_str!("page.js");
 /// Allows only the page's own script and style. If one of them changes, the test in `tests/status/page.rs` prints its new hash.
 const POLICY: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'; \
     connect-src 'self'; img-src data:; \
-    script-src 'sha256-ET/SkEKGt//8Li9VbuBMvCPHMTNNzs32HUUJ/rIDhFE='; \
-    style-src 'sha256-0RVbMJlwwKPuhqW89s0XZ1GNi831XHIb8+kzNTg9yRU='";
+    script-src 'sha256-vNPeBlMw7TumX8Zp3ZvQBdurip5Mn73kfRRoF5+J52c='; \
+    style-src 'sha256-STPGdf+pnNh2R8ceaLBDIWPW3lIDb7Ta56aukXaKTMY='";
 
 pub(super) fn page(settings: &Settings) -> Answer {
     let page = answer(

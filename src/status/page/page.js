@@ -23,6 +23,8 @@ let gaps = new Map();
 let receivedAt = 0;
 let requestedAt = 0;
 let shownSeconds = 60 * SPANS_MINUTES[0];
+// The fleet's view and the time at which it came, if the server is in a fleet.
+let fleet = null;
 
 // Texts.
 
@@ -36,6 +38,7 @@ function formatDuration(duration) {
 
 const CAUSES = {
   failures: 'Calls failed', throttled: 'Throttled', probe: 'Health check failed', forced: 'Forced by an operator',
+  peer: 'Reported by another replica',
 };
 const LABELS = { open: 'Down', 'half-open': 'On trial', closed: 'Up' };
 // Open but healthy: the policy only observes.
@@ -109,13 +112,13 @@ function newRow(id) {
   const parts = {
     badge: element('span', 'badge'), forced: element('span', 'forced', 'forced'), since: element('small'),
     cause: element('span', 'cause'), detail: element('small', 'detail'),
-    wait: element('span', 'wait'), done: element('i'),
+    wait: element('span', 'wait'), done: element('i'), shared: element('span'), replicas: element('small'),
     strip: drawn('svg', { class: 'strip', role: 'img', preserveAspectRatio: 'none' }),
   };
   parts.bar = element('div', 'bar', parts.done);
   const cells = [
     ['name', isolated(id)], ['state', parts.badge, parts.forced, parts.since], ['why', parts.cause, parts.detail],
-    ['next', parts.wait, parts.bar], ['past', parts.strip],
+    ['next', parts.wait, parts.bar], ['fleet', parts.shared, parts.replicas], ['past', parts.strip],
     ...(page.control ? [['control', controlButton(id)]] : []),
   ].map(([name, ...children]) => element('td', name, ...children));
   for (const cell of cells) cell.setAttribute('role', 'cell');
@@ -159,6 +162,7 @@ function tick(row) {
     const done = Math.min(1, (now - since) / Math.max(1, retryAt - since));
     parts.done.style.width = `${(done * 100).toFixed(1)}%`;
   }
+  tickFleet(row);
   mark(parts.strip, 'viewBox', `${Math.round(now - watchedSince) - shownSeconds} 0 ${shownSeconds} 10`);
 }
 
@@ -257,6 +261,57 @@ function recordHistory(history, isWhole) {
   put(find('gaps'), `${plural(history.missed, 'older change')} ${history.missed === 1 ? 'was' : 'were'} not kept.`);
 }
 
+// The fleet: what all replicas share of a provider, and the providers that are unhealthy on each replica.
+
+function showFleet(view) {
+  fleet = { ...view, at: seconds() };
+  for (const id of ['fleet', 'fleet-head']) find(id).hidden = false;
+  document.body.classList.add('in-fleet');
+  const replicas = Object.entries(fleet.replicas).sort(([one], [other]) => one < other ? -1 : 1);
+  const unhealthy = [...new Set(replicas.flatMap(([, rows]) => rows.map(({ provider }) => provider)))].sort();
+  const count = plural(replicas.length, 'replica');
+  putAll(find('fleet-note'), fleet.connected
+    ? ['This replica is ', isolated(fleet.replica), replicas.length > 0 && unhealthy.length === 0 ? `. All providers are up on ${count}.` : '.']
+    : ['The store of the fleet cannot be reached: ', isolated(fleet.error ?? 'not yet')]);
+  find('matrix').hidden = unhealthy.length === 0;
+  const [head, body] = find('matrix').children;
+  head.replaceChildren(matrixRow([cell('th', 'Provider'), ...replicas.map(([name]) => cell('th', isolated(name)))]));
+  body.replaceChildren(...unhealthy.map((id) => matrixRow([
+    cell('td', isolated(id)), ...replicas.map(([, rows]) => stateCell(rows.find(({ provider }) => provider === id))),
+  ])));
+  for (const row of rows.values()) tickFleet(row);
+}
+
+function matrixRow(cells) {
+  const tr = element('tr', '', ...cells);
+  tr.setAttribute('role', 'row');
+  return tr;
+}
+
+function cell(tag, ...children) {
+  const made = element(tag, '', ...children);
+  made.setAttribute('role', tag === 'th' ? 'columnheader' : 'cell');
+  return made;
+}
+
+function stateCell(shared) {
+  const state = shared?.state ?? 'closed';
+  const made = cell('td', element('span', 'badge', LABELS[state]));
+  made.dataset.tone = TONES[state];
+  if (shared?.cause) made.append(element('small', '', CAUSES[shared.cause] ?? shared.cause));
+  return made;
+}
+
+function tickFleet({ id, parts }) {
+  if (!fleet) return;
+  const shared = fleet.windows.find(({ provider }) => provider === id);
+  const left = shared ? shared.remaining_seconds - (seconds() - fleet.at) : 0;
+  put(parts.shared, left > 0 ? `${CAUSES[shared.cause]}: ${formatDuration(left)} left` : '');
+  const all = Object.values(fleet.replicas);
+  const down = all.filter((rows) => rows.some(({ provider, state }) => provider === id && state !== 'closed'));
+  put(parts.replicas, down.length > 0 ? `unhealthy on ${down.length} of ${plural(all.length, 'replica')}` : '');
+}
+
 // The table.
 
 function show({ providers }) {
@@ -351,6 +406,7 @@ function connect() {
   on('history', (history) => recordHistory(history, true));
   on('transitions', (history) => recordHistory(history, false));
   on('health', show);
+  on('fleet', showFleet);
   source.onerror = () => {
     if (source.readyState !== EventSource.CLOSED) return setConnection('lost', 'disconnected');
     // The browser does not reconnect after an error status such as 503, so reconnect here.

@@ -1,10 +1,12 @@
--- KEYS: the entries, their version, then the keys of the leases to give back and to take.
+-- KEYS: the entries, then the keys of the leases to give back and to take.
 -- ARGV: the version that the caller has; then the numbers of writes, of leases to give back and of leases to take, each followed
 -- by its items, as `invocation` in `store.rs` writes them.
 -- Returns the version, for each lease to take whether it was granted, and the entries if their version is another.
 
-local entries, version_key = KEYS[1], KEYS[2]
+local entries = KEYS[1]
 local MOST_ENTRIES = 20000
+-- A field of the entries, so that both are lost together. No key of an entry is without a slash.
+local VERSION = 'version'
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -21,8 +23,27 @@ local function parse(entry)
   return tonumber(deadline), token, value
 end
 
+-- Removes dead entries, and returns the others.
+local function clean()
+  local found = {}
+  local all = redis.call('HGETALL', entries)
+  for index = 1, #all, 2 do
+    local key = all[index]
+    local deadline, token, value = parse(all[index + 1])
+    if deadline and deadline > now then
+      found[#found + 1] = { key, deadline - now, token, value }
+    elseif key ~= VERSION then
+      redis.call('HDEL', entries, key)
+    end
+  end
+  return found
+end
+
 local known_version = argument()
 local has_changed = false
+if redis.call('HLEN', entries) >= MOST_ENTRIES then
+  clean()
+end
 
 for _ = 1, tonumber(argument()) do
   local key, rule, token, ttl, value = argument(), argument(), argument(), tonumber(argument()), argument()
@@ -40,7 +61,7 @@ for _ = 1, tonumber(argument()) do
     if rule == 'extend' and is_held then
       token = held_token
     end
-    redis.call('HSET', entries, key, string.format('%d %s %s', now + ttl, token, value))
+    redis.call('HSET', entries, key, string.format('%d ', now + ttl) .. token .. ' ' .. value)
     if redis.call('PTTL', entries) < ttl then
       redis.call('PEXPIRE', entries, ttl)
     end
@@ -48,7 +69,7 @@ for _ = 1, tonumber(argument()) do
   end
 end
 
-local lease = 2
+local lease = 1
 for _ = 1, tonumber(argument()) do
   lease = lease + 1
   if redis.call('GET', KEYS[lease]) == argument() then
@@ -72,21 +93,10 @@ end
 
 if has_changed then
   -- The time, not a count, which would begin again after a flush.
-  redis.call('SET', version_key, time[1] .. string.format('%06d', time[2]), 'PX', 86400000)
+  redis.call('HSET', entries, VERSION, time[1] .. string.format('%06d', time[2]))
 end
-local version = redis.call('GET', version_key) or 'none'
+local version = redis.call('HGET', entries, VERSION) or 'none'
 if version == known_version then
   return { version, granted }
 end
-
-local found = {}
-local all = redis.call('HGETALL', entries)
-for index = 1, #all, 2 do
-  local deadline, token, value = parse(all[index + 1])
-  if deadline and deadline > now then
-    found[#found + 1] = { all[index], deadline - now, token, value }
-  else
-    redis.call('HDEL', entries, all[index])
-  end
-end
-return { version, granted, found }
+return { version, granted, clean() }

@@ -123,7 +123,7 @@ impl<C> RedisStore<C> {
 
     fn invocation(&self, request: &Request, known_version: &str) -> ScriptInvocation<'_> {
         let mut call = self.script.prepare_invoke();
-        call.key(self.key("entries")).key(self.key("version"));
+        call.key(self.key("entries"));
         let leases = request.releases.iter().chain(&request.leases);
         for lease in leases {
             call.key(self.key(&format!("lease:{}", lease.key)));

@@ -50,7 +50,7 @@ mod ticket;
 mod watch;
 
 #[cfg(feature = "fleet")]
-pub(crate) use self::machine::{PeerWindow, Report, ReportedPhase};
+pub(crate) use self::machine::{LeaseTimes, PeerEffect, PeerWindow, Report, ReportedPhase};
 pub use self::permit::Permit;
 pub(crate) use self::{
     listeners::Listeners,

@@ -22,6 +22,8 @@ use tokio::{sync::watch, time::Instant};
 
 #[cfg(feature = "http")]
 pub(crate) use self::id::LONGEST;
+#[cfg(feature = "fleet")]
+pub(crate) use self::provider::WeakProvider;
 use self::{eviction::KeyedBreakers, id::bounded};
 pub use self::{provider::Provider, snapshot::Snapshot, transitions::Transitions};
 use crate::{

@@ -3,7 +3,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 #[cfg(feature = "fleet")]
-use crate::breaker::{PeerWindow, Report};
+use crate::breaker::{LeaseTimes, PeerEffect, PeerWindow, Report};
 use crate::{
     breaker::{AdmissionChanged, Breaker, Depth, HotSlot, LayerId, Permit, SharedBreaker, Ticket},
     outcome::{Outcome, Reason},
@@ -231,10 +231,19 @@ impl Provider {
         self.breaker.look(|breaker, _| breaker.report())
     }
 
-    /// From now on, trials need a lease, for which a call waits until `lease_wait` has passed.
-    pub(crate) fn join_fleet(&self, lease_wait: Duration) {
+    /// From now on, trials need a lease.
+    pub(crate) fn join_fleet(&self, lease_times: LeaseTimes) {
         self.breaker
-            .update(|breaker, _| breaker.join_fleet(lease_wait));
+            .update(|breaker, _| breaker.join_fleet(lease_times));
+    }
+
+    pub(crate) fn trial_lease_returned(&self, epoch: u64) {
+        self.breaker
+            .update(|breaker, _| breaker.trial_lease_returned(epoch));
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakProvider {
+        WeakProvider(Arc::downgrade(&self.breaker))
     }
 
     pub(crate) fn leave_fleet(&self) {
@@ -249,17 +258,17 @@ impl Provider {
     /// Sets whether another replica has found the provider down. Returns false if the breaker has changed since `epoch`.
     pub(crate) fn warn(&self, epoch: u64, is_warned: bool) -> bool {
         self.breaker
-            .update(|breaker, _| breaker.warn(epoch, is_warned))
+            .update(|breaker, now| breaker.warn(epoch, is_warned, now))
     }
 
-    /// Opens a warned breaker whose last call has failed.
+    /// Opens a warned breaker that is failing.
     pub(crate) fn open_warned(&self, epoch: u64) {
         self.breaker
             .update(|breaker, now| breaker.open_warned(epoch, now));
     }
 
-    /// Another replica has an open window. Returns the deadline, if this breaker takes it over.
-    pub(crate) fn peer_opened(&self, epoch: u64, peer: PeerWindow) -> Option<Instant> {
+    /// Another replica has an open window.
+    pub(crate) fn peer_opened(&self, epoch: u64, peer: PeerWindow) -> PeerEffect {
         self.breaker
             .update(|breaker, now| breaker.peer_opened(epoch, peer, now))
     }
@@ -282,6 +291,22 @@ impl Provider {
     pub(crate) fn peer_closed(&self, epoch: u64) -> bool {
         self.breaker
             .update(|breaker, now| breaker.peer_closed(epoch, now))
+    }
+}
+
+/// A handle that keeps no breaker alive.
+#[cfg(feature = "fleet")]
+#[derive(Clone, Debug)]
+pub(crate) struct WeakProvider(std::sync::Weak<SharedBreaker>);
+
+#[cfg(feature = "fleet")]
+impl WeakProvider {
+    pub(crate) fn upgrade(&self) -> Option<Provider> {
+        self.0.upgrade().map(Provider::new)
+    }
+
+    pub(crate) fn is_of(&self, provider: &Provider) -> bool {
+        std::ptr::eq(self.0.as_ptr(), Arc::as_ptr(&provider.breaker))
     }
 }
 

@@ -13,6 +13,9 @@ use crate::{
     util::{panics::with_safe_waker, settings::positive},
 };
 
+/// Longest setting, which can be multiplied without an overflow.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 /// Shares the health of a cache's providers with other processes, through a [`Store`].
 ///
 /// ```
@@ -98,7 +101,7 @@ impl<S: Store> Fleet<S> {
     /// If `interval` is zero.
     #[track_caller]
     pub fn poll_interval(mut self, interval: Duration) -> Self {
-        self.settings.poll_interval = positive("Fleet::poll_interval", interval);
+        self.settings.poll_interval = positive("Fleet::poll_interval", interval).min(LONGEST);
         self
     }
 
@@ -137,7 +140,7 @@ impl<S: Store> Fleet<S> {
     /// If `wait` is zero.
     #[track_caller]
     pub fn trial_wait(mut self, wait: Duration) -> Self {
-        self.settings.trial_wait = positive("Fleet::trial_wait", wait);
+        self.settings.trial_wait = positive("Fleet::trial_wait", wait).min(LONGEST);
         self
     }
 

@@ -2,11 +2,11 @@
 //!
 //! | key | value | written by |
 //! |---|---|---|
-//! | `open/PROVIDER` | failed trials, label of the reason | the replicas whose own calls or checks opened their breakers |
-//! | `throttled/SCOPE/PROVIDER` | label of the reason | the replicas that the provider has throttled |
+//! | `open/PROVIDER` | the replica that gave the deadline, failed trials, label of the reason | the replicas whose own calls or checks opened their breakers |
+//! | `throttled/SCOPE/PROVIDER` | the same | the replicas that the provider has throttled |
 //! | `ended/TOKEN` | | the replica that closed its breaker, or lifted its override: the outage or override with this token is over |
 //! | `vote/TOKEN/REPLICA` | `down` or `up` | each replica that has called the provider since this outage began, with [`Share::Quorum`](super::Share) |
-//! | `check/PROVIDER` | replica, depth, result, remaining pause, label | the replica that ran the check |
+//! | `check/PROVIDER` | replica, duration in milliseconds, depth, result, label | the replica that ran the check |
 //! | `forced/PROVIDER` | `open` or `closed`, reason | the replica whose operator forced the state |
 //! | `replica/REPLICA` | a line for each unhealthy provider | that replica |
 //!
@@ -41,6 +41,9 @@ pub(super) const LONGEST_ID: usize = 1_024;
 /// Maximum number of an outage's votes for one answer; more would decide nothing.
 const MOST_VOTES: usize = 16;
 
+/// Time for which the result of a check is in the store. Its remaining time tells its age.
+const CHECK_FOR: Duration = Duration::from_secs(10);
+
 /// Maximum length of the label of a reason, in bytes.
 const LONGEST_LABEL: usize = 64;
 
@@ -62,11 +65,22 @@ pub(super) struct Contents {
     pub(super) unreadable: Option<String>,
 }
 
+/// The evidence of an open window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Evidence {
+    /// Failed calls or checks.
+    Failures,
+    /// A pause that the provider asked for.
+    Throttles,
+}
+
 /// An open window, which one or more replicas share.
 #[derive(Clone, Debug)]
 pub(super) struct SharedWindow {
     pub(super) token: u64,
     pub(super) until: Instant,
+    /// The [holder](super::store::Lease::holder) that gave it this deadline.
+    pub(super) replica: u64,
     pub(super) failed_trials: u32,
     pub(super) label: Reason,
 }
@@ -84,6 +98,8 @@ pub(super) struct SharedCheck {
     pub(super) token: u64,
     /// The [holder](super::store::Lease::holder) that ran the check.
     pub(super) replica: u64,
+    /// The time at which the check began, or earlier.
+    pub(super) began: Instant,
     pub(super) depth: Depth,
     pub(super) outcome: Outcome,
 }
@@ -131,24 +147,13 @@ impl Contents {
         let token = entry.token;
         match kind {
             "open" => {
-                let (failed_trials, label) = entry.value.split_once(' ')?;
-                let window = SharedWindow {
-                    token,
-                    until,
-                    failed_trials: failed_trials.parse().ok()?,
-                    label: from_peer(label),
-                };
+                let window = parse_window(token, until, &entry.value)?;
                 self.open.insert(name.into(), window);
             }
             "throttled" => {
                 let (scope, provider) = name.split_once('/')?;
+                let window = parse_window(token, until, &entry.value)?;
                 if *scope == *names.scope {
-                    let window = SharedWindow {
-                        token,
-                        until,
-                        failed_trials: 0,
-                        label: from_peer(&entry.value),
-                    };
                     self.throttled.insert(provider.into(), window);
                 }
             }
@@ -168,7 +173,8 @@ impl Contents {
                 }
             }
             "check" => {
-                let check = parse_check(token, &entry.value)?;
+                let age = CHECK_FOR.saturating_sub(entry.remaining);
+                let check = parse_check(token, &entry.value, age, asked_at)?;
                 self.checks.insert(name.into(), check);
             }
             "forced" => {
@@ -197,6 +203,13 @@ impl Contents {
             || self.throttled.contains_key(id)
             || self.forced.contains_key(id)
             || self.checks.contains_key(id)
+    }
+
+    pub(super) fn window(&self, evidence: Evidence, id: &str) -> Option<&SharedWindow> {
+        match evidence {
+            Evidence::Failures => self.open.get(id),
+            Evidence::Throttles => self.throttled.get(id),
+        }
     }
 
     /// Returns whether a replica has ended this outage or override.
@@ -248,26 +261,29 @@ pub(super) fn check_key(provider: &str, depth: Depth, interval: Duration, kind: 
     )
 }
 
-pub(super) fn window_value(failed_trials: u32, reason: Option<&Reason>) -> String {
-    format!("{failed_trials} {}", throttle_value(reason))
+pub(super) fn window_value(replica: u64, failed_trials: u32, reason: Option<&Reason>) -> String {
+    format!("{replica:016x} {failed_trials} {}", label_of(reason))
 }
 
 /// The label alone: a reason's text may hold what other processes must not see.
-pub(super) fn throttle_value(reason: Option<&Reason>) -> String {
-    let label = reason.map_or("error", |reason| reason.label());
-    prefix(label, LONGEST_LABEL).to_owned()
+fn label_of(reason: Option<&Reason>) -> &str {
+    prefix(
+        reason.map_or("error", |reason| reason.label()),
+        LONGEST_LABEL,
+    )
 }
 
 pub(super) fn forced_value(to: Override, reason: &Reason) -> String {
     format!("{to} {}", reason.as_str())
 }
 
-pub(super) fn ended(token: u64, ttl: Duration) -> Write {
+/// The time of the entry is set when it is sent.
+pub(super) fn ended(token: u64) -> Write {
     Write {
         key: format!("{VERSION}ended/{token:016x}"),
         token,
         value: String::new(),
-        ttl,
+        ttl: Duration::ZERO,
         rule: WriteRule::Replace,
     }
 }
@@ -282,30 +298,25 @@ pub(super) fn vote(names: &Names, outage: u64, is_down: bool, ttl: Duration) -> 
     }
 }
 
-pub(super) fn check(provider: &str, check: &SharedCheck, ttl: Duration) -> Option<Write> {
+pub(super) fn check(provider: &str, check: &SharedCheck, now: Instant) -> Option<Write> {
     let depth = depth_name(check.depth);
-    let (result, pause, reason) = match &check.outcome {
-        Outcome::Success => ("passed", None, None),
-        Outcome::Answered => ("answered", None, None),
-        Outcome::Failure { reason, .. } | Outcome::Fatal { reason } => {
-            ("failed", None, Some(reason))
-        }
-        Outcome::Throttled {
-            retry_after,
-            reason,
-        } => ("throttled", *retry_after, Some(reason)),
-        Outcome::Neutral => return None,
+    let (result, reason) = match &check.outcome {
+        Outcome::Success => ("passed", None),
+        Outcome::Answered => ("answered", None),
+        Outcome::Failure { reason, .. } | Outcome::Fatal { reason } => ("failed", Some(reason)),
+        // A throttle is shared as an open window of its quota scope.
+        Outcome::Throttled { .. } | Outcome::Neutral => return None,
     };
-    let pause = pause.map_or_else(|| "-".to_owned(), |pause| pause.as_millis().to_string());
     Some(Write {
         key: format!("{VERSION}check/{provider}"),
         token: check.token,
         value: format!(
-            "{:016x} {depth} {result} {pause} {}",
+            "{:016x} {} {depth} {result} {}",
             check.replica,
-            throttle_value(reason)
+            (now - check.began).as_millis(),
+            label_of(reason)
         ),
-        ttl,
+        ttl: CHECK_FOR,
         rule: WriteRule::Replace,
     })
 }
@@ -350,30 +361,39 @@ fn parse_row(line: &str) -> Option<ReplicaRow> {
     })
 }
 
-fn parse_check(token: u64, value: &str) -> Option<SharedCheck> {
+fn parse_window(token: u64, until: Instant, value: &str) -> Option<SharedWindow> {
+    let mut parts = value.splitn(3, ' ');
+    Some(SharedWindow {
+        token,
+        until,
+        replica: parse_token(parts.next()?)?,
+        failed_trials: parts.next()?.parse().ok()?,
+        label: from_peer(parts.next()?),
+    })
+}
+
+fn parse_check(token: u64, value: &str, age: Duration, now: Instant) -> Option<SharedCheck> {
     let mut parts = value.splitn(5, ' ');
     let replica = parse_token(parts.next()?)?;
+    let took = Duration::from_millis(parts.next()?.parse().ok()?);
+    let ago = age.saturating_add(took);
     let depth = match parts.next()? {
         "reachability" => Depth::Reachability,
         "functional" => Depth::Functional,
         _ => return None,
     };
     let result = parts.next()?;
-    let pause = match parts.next()? {
-        "-" => None,
-        millis => Some(Duration::from_millis(millis.parse().ok()?)),
-    };
     let reason = from_peer(parts.next()?);
     let outcome = match result {
         "passed" => Outcome::Success,
         "answered" => Outcome::Answered,
         "failed" => Outcome::failure(reason),
-        "throttled" => Outcome::throttled(pause, reason),
         _ => return None,
     };
     Some(SharedCheck {
         token,
         replica,
+        began: now.checked_sub(ago).unwrap_or(now),
         depth,
         outcome,
     })

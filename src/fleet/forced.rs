@@ -4,8 +4,9 @@ use tokio::time::Instant;
 
 use super::{
     contents::{Contents, SharedOverride, ended, forced_key, forced_value},
-    outage::ENDED_FOR,
-    store::{Request, Write, WriteRule},
+    outage::Draft,
+    pending::Pending,
+    store::{Write, WriteRule},
 };
 use crate::{breaker::Report, cache::Provider, util::time::random_token, view::Override};
 
@@ -28,52 +29,43 @@ impl Forced {
         self.current.is_none()
     }
 
-    /// Writes an override that was set here, or the end of one that was lifted here.
+    /// Writes an override that was set here, or the end of one that was lifted here. `contents` is `None` until the store has been
+    /// read since it was last lost: an override that another replica has replaced or lifted meanwhile must not come back.
     pub(super) fn prepare(
         &mut self,
         id: &str,
         report: &Report,
-        shared: Option<&SharedOverride>,
-        request: &mut Request,
-        now: Instant,
+        contents: Option<&Contents>,
+        draft: &mut Draft<'_>,
     ) {
-        let write = |token, value, ttl, rule| Write {
-            key: forced_key(id),
-            token,
-            value,
-            ttl,
-            rule,
-        };
         let Some((to, until, reason)) = &report.forced else {
-            if let Some(known) = self.current.take().filter(|known| known.until > now) {
-                let removal = write(
-                    known.token,
-                    String::new(),
-                    Duration::ZERO,
-                    WriteRule::Remove,
-                );
-                request
-                    .writes
-                    .extend([removal, ended(known.token, ENDED_FOR)]);
+            if let Some(known) = self.current.take() {
+                known.end(id, draft.pending);
             }
             return;
         };
-        let known = self
-            .current
-            .filter(|known| (known.to, known.until) == (*to, *until));
-        let known = known.unwrap_or_else(|| Known {
-            token: random_token(),
+        let is_it = |known: &Known| (known.to, known.until) == (*to, *until);
+        let write = |token| Write {
+            key: forced_key(id),
+            token,
+            value: forced_value(*to, reason),
+            ttl: *until - draft.now,
+            rule: WriteRule::Replace,
+        };
+        if let Some(known) = self.current.filter(is_it) {
+            let is_lost = |it: &Contents| !it.forced.contains_key(id) && !it.has_ended(known.token);
+            if contents.is_some_and(is_lost) {
+                draft.request.writes.push(write(known.token));
+            }
+            return;
+        }
+        let token = random_token();
+        draft.pending.push(write(token), *until);
+        self.current = Some(Known {
+            token,
             to: *to,
             until: *until,
         });
-        let is_new = self.current.replace(known) != Some(known);
-        // If another replica has replaced it meanwhile, this one takes that over.
-        if is_new || shared.is_none() {
-            let value = forced_value(*to, reason);
-            request
-                .writes
-                .push(write(known.token, value, *until - now, WriteRule::Replace));
-        }
     }
 
     /// Takes over an override that was set elsewhere, or lifts one that was lifted elsewhere.
@@ -82,10 +74,13 @@ impl Forced {
         provider: &Provider,
         shared: Option<&SharedOverride>,
         contents: &Contents,
+        pending: &mut Pending,
     ) {
         let lifted = self.current.take_if(|it| contents.has_ended(it.token));
         if let Some(known) = lifted {
             provider.unforce_if_until(known.until);
+            // This replica may have written it after it was lifted.
+            known.end(provider.id(), pending);
         }
         let is_known = |token| self.current.is_some_and(|known| known.token == token);
         let other = shared.filter(|it| !is_known(it.token) && !contents.has_ended(it.token));
@@ -103,5 +98,20 @@ impl Forced {
                 until: *until,
             });
         }
+    }
+}
+
+impl Known {
+    /// Writes that this override is lifted, for as long as a replica may still have it.
+    fn end(self, id: &str, pending: &mut Pending) {
+        let removal = Write {
+            key: forced_key(id),
+            token: self.token,
+            value: String::new(),
+            ttl: Duration::ZERO,
+            rule: WriteRule::Remove,
+        };
+        pending.push(removal, self.until);
+        pending.push(ended(self.token), self.until);
     }
 }

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     breaker::Depth,
+    cache::Provider,
     outcome::{Outcome, Reason},
     util::panics::with_safe_waker,
     view::{Cause, State},
@@ -96,15 +97,17 @@ pub(crate) struct FleetChecks {
 pub(super) enum Command {
     /// Take the lease for a check. Without an answer, the probe checks.
     Lease {
+        provider: Arc<str>,
         key: String,
         ttl: Duration,
         granted: oneshot::Sender<bool>,
     },
     /// Publish a check's result.
     Publish {
-        provider: Arc<str>,
+        provider: Provider,
         depth: Depth,
         outcome: Outcome,
+        took: Duration,
     },
 }
 
@@ -244,7 +247,7 @@ impl FleetChecks {
     /// Returns whether this replica is to make the check. Without the store, each replica makes its own.
     pub(crate) fn may_check(
         &self,
-        provider: &str,
+        provider: Arc<str>,
         depth: Depth,
         lease: CheckLease,
     ) -> impl Future<Output = bool> + use<> {
@@ -255,19 +258,27 @@ impl FleetChecks {
         let (granted, answer) = oneshot::channel();
         // If the task has ended, `granted` is dropped.
         let _ = self.commands.send(Command::Lease {
-            key: check_key(provider, depth, interval, kind),
+            key: check_key(&provider, depth, interval, kind),
+            provider,
             ttl,
             granted,
         });
         async move { answer.await.unwrap_or(true) }
     }
 
-    pub(crate) fn publish(&self, provider: Arc<str>, depth: Depth, outcome: Outcome) {
+    pub(crate) fn publish(
+        &self,
+        provider: Provider,
+        depth: Depth,
+        outcome: Outcome,
+        took: Duration,
+    ) {
         // An error means that the task has ended.
         let _ = self.commands.send(Command::Publish {
             provider,
             depth,
             outcome,
+            took,
         });
     }
 }

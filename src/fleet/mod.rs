@@ -56,6 +56,7 @@ mod forced;
 mod handle;
 mod memory;
 mod outage;
+mod pending;
 mod replica;
 mod settings;
 mod store;

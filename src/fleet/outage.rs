@@ -3,18 +3,19 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{
-    contents::{Contents, Names, SharedWindow, ended, vote},
+    contents::{Contents, Evidence, Names, SharedWindow, ended, vote},
+    pending::Pending,
     store::{Request, Write, WriteRule},
 };
 use crate::{
-    breaker::{PeerWindow, Report, ReportedPhase},
+    breaker::{PeerEffect, PeerWindow, Report, ReportedPhase},
     cache::Provider,
     util::time::{after, random_token},
     view::Cause,
 };
 
-/// Time for which the store keeps the end of an outage or of an override.
-pub(super) const ENDED_FOR: Duration = Duration::from_secs(120);
+/// Shortest time for which the store keeps the end of an outage.
+const ENDED_FOR: Duration = Duration::from_secs(120);
 
 /// Time for which an outage that is over is remembered, after the store has last shown it.
 const OVER_FOR: Duration = Duration::from_secs(600);
@@ -24,15 +25,6 @@ const VOTE_FOR: Duration = Duration::from_secs(60);
 
 /// Deadlines that differ by less are the same.
 const MARGIN: Duration = Duration::from_millis(100);
-
-/// The evidence of an outage.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Evidence {
-    /// Failed calls or checks.
-    Failures,
-    /// A pause that the provider asked for.
-    Throttles,
-}
 
 /// The effect of another replica's open window on a closed breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,13 +38,26 @@ pub(super) enum Reaction {
 #[derive(Debug)]
 pub(super) struct Outage {
     evidence: Evidence,
-    /// The outage for which the breaker is open, and how often the breaker had closed when it began.
-    current: Option<(u64, u64)>,
+    current: Option<Current>,
     warning: Option<Warning>,
     /// The last outage that is over for this replica, and the time at which it is forgotten.
     over: Option<(u64, Instant)>,
-    /// The deadline that other replicas have given the breaker, which is not this replica's evidence.
+}
+
+/// The outage for which the breaker is open.
+#[derive(Clone, Copy, Debug)]
+struct Current {
+    token: u64,
+    /// How often the breaker had closed when it began.
+    closings: u64,
+    /// This replica's own calls or checks have found it.
+    is_proved: bool,
+    /// It was joined for the request that is being answered, so an end in the answer is of an earlier outage.
+    is_unconfirmed: bool,
+    /// The deadline that another replica has given the breaker, which is no evidence of this replica.
     adopted: Option<Instant>,
+    /// The replica that gave it. One replica alone, whose network may be at fault, does not extend twice in a row.
+    extended_by: Option<u64>,
 }
 
 /// Another replica's outage, of which the closed breaker is warned.
@@ -60,7 +65,7 @@ pub(super) struct Outage {
 struct Warning {
     outage: u64,
     since: Instant,
-    /// The time of the first failure, without a success since.
+    /// The time at which a failure was first seen, without a success since.
     failing_since: Option<Instant>,
 }
 
@@ -71,7 +76,6 @@ impl Outage {
             current: None,
             warning: None,
             over: None,
-            adopted: None,
         }
     }
 
@@ -80,31 +84,40 @@ impl Outage {
         self.current.is_none() && self.warning.is_none() && self.over.is_none()
     }
 
-    /// Writes this replica's open window, or the end of the outage. `shared` is the window in the store, and `write` makes the
-    /// entry of this one.
+    /// Writes this replica's open window, or the end of the outage. `write` is the entry of the window, without token and time.
     pub(super) fn prepare(
         &mut self,
+        id: &str,
         report: &Report,
-        shared: Option<&SharedWindow>,
-        request: &mut Request,
-        now: Instant,
-        write: Write,
+        contents: &Contents,
+        write: &Write,
+        draft: &mut Draft<'_>,
     ) {
+        let now = draft.now;
+        let shared = contents.window(self.evidence, id);
+        let shared = shared.filter(|it| it.until > now);
         self.note_success_after_warning(report, now);
         let is_closed = report.phase == ReportedPhase::Closed;
-        let has_closed = |(_, closings): &mut (u64, u64)| is_closed || *closings != report.closings;
-        if let Some((token, _)) = self.current.take_if(has_closed) {
+        let has_closed = |current: &mut Current| is_closed || current.closings != report.closings;
+        if let Some(Current { token, .. }) = self.current.take_if(has_closed) {
             self.end(token, now);
-            let removal = Write {
-                token,
-                rule: WriteRule::Remove,
-                ..write.clone()
-            };
-            request.writes.extend([removal, ended(token, ENDED_FOR)]);
+            let shared_until = shared.map_or(now, |shared| shared.until);
+            let until = after(now, ENDED_FOR).max(shared_until);
+            draft.pending.push(remove(write, token), until);
+            draft.pending.push(ended(token), until);
         }
         if let ReportedPhase::Open { cause, until } = report.phase {
             if until > now && self.is_proved_by(cause, until) {
-                self.publish(report, until, shared, write, request, now);
+                let token = self.join(report, shared, contents, write, draft.request);
+                let is_there =
+                    shared.is_some_and(|it| it.token == token && it.until + MARGIN >= until);
+                if !is_there && !contents.has_ended(token) {
+                    draft.request.writes.push(Write {
+                        token,
+                        ttl: until - now,
+                        ..write.clone()
+                    });
+                }
             }
         }
         match &mut self.over {
@@ -115,79 +128,67 @@ impl Outage {
         }
     }
 
-    fn publish(
+    /// Returns the outage's token: the one in the store, unless that outage is over.
+    fn join(
         &mut self,
         report: &Report,
-        until: Instant,
         shared: Option<&SharedWindow>,
-        write: Write,
+        contents: &Contents,
+        write: &Write,
         request: &mut Request,
-        now: Instant,
-    ) {
-        let is_over = |shared: &&SharedWindow| self.over.is_some_and(|(it, _)| it == shared.token);
-        let over = shared.filter(is_over);
+    ) -> u64 {
+        if let Some(current) = &mut self.current {
+            current.is_proved = true;
+            current.is_unconfirmed = false;
+            return current.token;
+        }
+        let over = shared.filter(|it| self.is_over(it.token, contents));
         if let Some(over) = over {
-            request.writes.push(Write {
-                token: over.token,
-                rule: WriteRule::Remove,
-                ..write.clone()
-            });
+            request.writes.push(remove(write, over.token));
         }
-        let shared = shared.filter(|_| over.is_none());
-        let (token, _) = *self.current.get_or_insert_with(|| {
-            let token = shared.map_or_else(random_token, |shared| shared.token);
-            (token, report.closings)
+        let joined = shared.filter(|_| over.is_none());
+        let token = joined.map_or_else(random_token, |shared| shared.token);
+        self.current = Some(Current {
+            token,
+            closings: report.closings,
+            is_proved: true,
+            is_unconfirmed: true,
+            adopted: None,
+            extended_by: None,
         });
-        let is_there = shared.is_some_and(|shared| shared.until + MARGIN >= until);
-        if !is_there {
-            request.writes.push(Write {
-                token,
-                ttl: until - now,
-                ..write
-            });
-        }
+        token
     }
 
     /// Votes whether the provider is down, if this replica has called it since the outage began.
-    pub(super) fn prepare_vote(
-        &self,
-        report: &Report,
-        contents: &Contents,
-        names: &Names,
-        request: &mut Request,
-        now: Instant,
-    ) {
-        let is_down = match report.phase {
-            ReportedPhase::Closed => false,
-            ReportedPhase::Open {
-                cause: Cause::Peer, ..
-            } => return,
-            ReportedPhase::Open { .. } | ReportedPhase::HalfOpen => true,
+    pub(super) fn prepare_vote(&self, contents: &Contents, names: &Names, draft: &mut Draft<'_>) {
+        let down = self.current.filter(|current| current.is_proved);
+        let (outage, is_down) = match (down, self.current, self.over) {
+            (Some(current), ..) => (current.token, true),
+            (None, None, Some((over, _))) => (over, false),
+            _ => return,
         };
-        let current = self.current.map(|(token, _)| token);
-        let over = self.over.map(|(token, _)| token);
-        let outage = if is_down { current } else { over };
-        let renewed_at = after(now, VOTE_FOR / 2);
-        if let Some(outage) = outage.filter(|it| contents.lacks_vote(*it, is_down, renewed_at)) {
-            request.writes.push(vote(names, outage, is_down, VOTE_FOR));
+        if contents.lacks_vote(outage, is_down, after(draft.now, VOTE_FOR / 2)) {
+            let vote = vote(names, outage, is_down, VOTE_FOR);
+            draft.request.writes.push(vote);
         }
     }
 
-    /// Applies what the other replicas have found. `react` decides about a closed breaker.
+    /// Applies what the other replicas have found. `react` decides about a closed breaker, which has been warned for some time.
     pub(super) fn apply(
         &mut self,
         provider: &Provider,
         report: &Report,
-        shared: Option<&SharedWindow>,
         contents: &Contents,
         now: Instant,
-        patience: Duration,
-        react: impl FnOnce(u64, Duration) -> Reaction,
+        rules: &Rules<impl Fn(u64, Duration) -> Reaction>,
     ) {
-        let current = self.current.map(|(token, _)| token);
-        if let Some(token) = current.filter(|token| contents.has_ended(*token)) {
-            if provider.peer_closed(report.epoch) {
-                self.end(token, now);
+        let shared = contents.window(self.evidence, provider.id());
+        let has_ended = |current: &Current| contents.has_ended(current.token);
+        if let Some(current) = self.current.filter(has_ended) {
+            if current.is_unconfirmed {
+                self.current = None;
+            } else if provider.peer_closed(report.epoch) {
+                self.end(current.token, now);
             }
             return;
         }
@@ -197,33 +198,42 @@ impl Outage {
             }
             return;
         };
-        let opens = match report.phase {
-            ReportedPhase::Closed => {
-                let warning = self.warning.filter(|it| it.outage == shared.token);
-                let warned_for = warning.map_or(Duration::ZERO, |it| now - it.since);
-                match react(shared.token, warned_for) {
-                    Reaction::Open => true,
-                    Reaction::Warn => {
-                        self.warn(provider, report, shared.token, patience, now);
-                        return;
-                    }
-                }
+        let is_closed = report.phase == ReportedPhase::Closed;
+        if is_closed {
+            let warning = self.warning.filter(|it| it.outage == shared.token);
+            let warned_for = warning.map_or(Duration::ZERO, |it| now - it.since);
+            if (rules.react)(shared.token, warned_for) == Reaction::Warn {
+                return self.warn(provider, report, shared.token, rules.patience, now);
             }
-            ReportedPhase::Open { .. } | ReportedPhase::HalfOpen => false,
-        };
-        self.current = Some((shared.token, report.closings));
-        self.adopted = provider
-            .peer_opened(
-                report.epoch,
-                PeerWindow {
-                    opens,
-                    until: shared.until,
-                    is_throttle: self.evidence == Evidence::Throttles,
-                    failed_trials: shared.failed_trials,
-                    reason: shared.label.clone(),
-                },
-            )
-            .or(self.adopted);
+        }
+        let extended_by = self.current.and_then(|current| current.extended_by);
+        let is_repeated = extended_by == Some(shared.replica) && !rules.trusts_one;
+        let effect = provider.peer_opened(
+            report.epoch,
+            PeerWindow {
+                opens: is_closed,
+                extends: !is_repeated,
+                until: shared.until,
+                is_throttle: self.evidence == Evidence::Throttles,
+                failed_trials: shared.failed_trials,
+                reason: shared.label.clone(),
+            },
+        );
+        if effect != PeerEffect::Ignored {
+            let current = self.current.get_or_insert(Current {
+                token: shared.token,
+                closings: report.closings,
+                is_proved: false,
+                is_unconfirmed: false,
+                adopted: None,
+                extended_by: None,
+            });
+            current.token = shared.token;
+            if let PeerEffect::Extended(until) = effect {
+                current.adopted = Some(until);
+                current.extended_by = Some(shared.replica);
+            }
+        }
     }
 
     /// Warns a closed breaker, and opens one that is failing: that has had a failure and no success for the time of `patience`.
@@ -272,7 +282,6 @@ impl Outage {
     fn end(&mut self, token: u64, now: Instant) {
         self.over = Some((token, after(now, OVER_FOR)));
         self.current = None;
-        self.adopted = None;
     }
 
     fn is_over(&self, token: u64, contents: &Contents) -> bool {
@@ -285,6 +294,31 @@ impl Outage {
             Evidence::Failures => matches!(cause, Cause::Failures | Cause::Probe),
             Evidence::Throttles => cause == Cause::Throttled,
         };
-        is_own && self.adopted != Some(until)
+        let adopted = self.current.and_then(|current| current.adopted);
+        is_own && adopted != Some(until)
+    }
+}
+
+/// The request that is being made.
+pub(super) struct Draft<'a> {
+    pub(super) request: &'a mut Request,
+    pub(super) pending: &'a mut Pending,
+    pub(super) now: Instant,
+}
+
+/// The effect of other replicas' windows.
+pub(super) struct Rules<F> {
+    pub(super) react: F,
+    /// Time for which a warned breaker that has failed waits for a success.
+    pub(super) patience: Duration,
+    /// One replica alone may extend an open window again and again.
+    pub(super) trusts_one: bool,
+}
+
+fn remove(write: &Write, token: u64) -> Write {
+    Write {
+        token,
+        rule: WriteRule::Remove,
+        ..write.clone()
     }
 }

@@ -1,25 +1,22 @@
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
 use super::{
     contents::{
-        self, Contents, LONGEST_ID, SharedCheck, open_key, row, throttle_value, throttled_key,
-        trial_key, window_value,
+        self, Contents, Evidence, LONGEST_ID, SharedCheck, open_key, row, throttled_key, trial_key,
+        window_value,
     },
     forced::Forced,
-    outage::{Evidence, Outage, Reaction},
+    outage::{Draft, Outage, Reaction, Rules},
+    pending::Pending,
     settings::{Settings, Share},
     store::{Entry, Lease, Request, Write},
     trial::Trial,
 };
 use crate::{
-    breaker::{Depth, Report, ReportedPhase},
-    cache::{HealthCache, Provider},
+    breaker::{Depth, LeaseTimes, Report, ReportedPhase},
+    cache::{HealthCache, Provider, WeakProvider},
     outcome::Outcome,
     util::time::{after, random_token},
     view::State,
@@ -34,8 +31,12 @@ pub(super) struct Replica {
     settings: Settings,
     /// Identifies this process as a holder of leases.
     holder: u64,
-    contents: Arc<Contents>,
+    /// `None` until the store has been read since it was last lost.
+    contents: Option<Arc<Contents>>,
+    pending: Pending,
     known: HashMap<Arc<str>, Known>,
+    /// The breakers that are in the fleet.
+    joined: HashMap<Arc<str>, WeakProvider>,
     /// The row that the store has, and the time at which to write it again.
     row: Option<(String, Instant)>,
 }
@@ -51,14 +52,23 @@ pub(super) struct Prepared {
 
 /// What this process shares of one provider.
 struct Known {
+    /// Another provider can have the same id later.
+    provider: WeakProvider,
     failures: Outage,
     throttles: Outage,
     forced: Forced,
     trial: Trial,
     /// The last check whose result was published here or applied.
     last_check: Option<u64>,
-    /// The replica whose check failed last, if no other check has passed since.
-    failed_check_by: Option<u64>,
+    /// The last check has failed.
+    failed_check: Option<FailedCheck>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct FailedCheck {
+    replica: u64,
+    /// The check before it failed too, on another replica, so no replica's network is at fault.
+    is_confirmed: bool,
 }
 
 impl Replica {
@@ -66,14 +76,16 @@ impl Replica {
         Self {
             settings,
             holder: random_token(),
-            contents: Arc::default(),
+            contents: None,
+            pending: Pending::default(),
             known: HashMap::new(),
+            joined: HashMap::new(),
             row: None,
         }
     }
 
-    pub(super) fn contents(&self) -> &Arc<Contents> {
-        &self.contents
+    pub(super) fn contents(&self) -> Arc<Contents> {
+        self.contents.clone().unwrap_or_default()
     }
 
     /// Creates a request for a lease of this process.
@@ -88,20 +100,29 @@ impl Replica {
     /// Returns the write that publishes the result of a check of this process.
     pub(super) fn publish_check(
         &mut self,
-        provider: &Arc<str>,
+        provider: &Provider,
         depth: Depth,
         outcome: Outcome,
+        took: Duration,
     ) -> Option<Write> {
+        let now = Instant::now();
         let check = SharedCheck {
             token: random_token(),
             replica: self.holder,
+            began: now.checked_sub(took).unwrap_or(now),
             depth,
             outcome,
         };
         let known = known(&mut self.known, provider);
         known.last_check = Some(check.token);
-        known.failed_check_by = (!check.is_good()).then_some(self.holder);
-        contents::check(provider, &check, self.settings.poll_interval * 5)
+        known.note_check(&check);
+        contents::check(provider.id(), &check, now)
+    }
+
+    /// Returns whether another replica's check has failed and no second one has confirmed it. Then this replica checks too.
+    pub(super) fn must_check(&self, id: &str) -> bool {
+        let failed = self.known.get(id).and_then(|known| known.failed_check);
+        failed.is_some_and(|failed| !failed.is_confirmed && failed.replica != self.holder)
     }
 
     /// Collects the changes and requests of all breakers.
@@ -114,17 +135,34 @@ impl Replica {
         };
         for provider in cache.providers().filter(|it| it.id().len() <= LONGEST_ID) {
             let report = provider.report();
-            self.prepare_one(&provider, &report, &mut prepared);
+            if !report.observes_only {
+                self.prepare_one(&provider, &report, &mut prepared);
+            }
             prepared.reports.push((provider, report));
         }
         if self.settings.shares_health {
             self.prepare_row(&mut prepared);
         }
-        if self.known.len() > prepared.reports.len() {
-            let ids: HashSet<_> = prepared.reports.iter().map(|(it, _)| it.id()).collect();
-            self.known.retain(|id, _| ids.contains(&**id));
-        }
+        self.forget_removed(&prepared);
+        self.pending.add_to(&mut prepared.request, now);
         prepared
+    }
+
+    /// Lets breakers go on alone that are no longer in the cache. Handles may still use them.
+    fn forget_removed(&mut self, prepared: &Prepared) {
+        let present: HashMap<_, _> = prepared
+            .reports
+            .iter()
+            .map(|(it, _)| (it.id(), it))
+            .collect();
+        self.known.retain(|id, _| present.contains_key(&**id));
+        self.joined.retain(|id, joined| {
+            let is_there = present.get(&**id).is_some_and(|it| joined.is_of(it));
+            if let (false, Some(removed)) = (is_there, joined.upgrade()) {
+                removed.leave_fleet();
+            }
+            is_there
+        });
     }
 
     fn prepare_one(&mut self, provider: &Provider, report: &Report, prepared: &mut Prepared) {
@@ -133,26 +171,33 @@ impl Replica {
         if is_healthy && !self.known.contains_key(id) {
             return;
         }
-        let known = known(&mut self.known, id);
-        let (request, contents) = (&mut prepared.request, &self.contents);
-
-        let reason = report.last_error.as_ref();
-        let window = contents.open.get(id).filter(|it| it.until > now);
-        let value = window_value(report.failed_trials, reason);
-        let write = Write::extend(open_key(id), value);
-        known.failures.prepare(report, window, request, now, write);
+        let known = known(&mut self.known, provider);
+        let contents = self.contents.clone().unwrap_or_default();
+        let mut draft = Draft {
+            request: &mut prepared.request,
+            pending: &mut self.pending,
+            now,
+        };
+        let names = &self.settings.names;
+        let value = window_value(
+            self.holder,
+            report.failed_trials,
+            report.last_error.as_ref(),
+        );
+        let write = Write::extend(open_key(id), value.clone());
+        known
+            .failures
+            .prepare(id, report, &contents, &write, &mut draft);
+        let write = Write::extend(throttled_key(names, id), value);
+        known
+            .throttles
+            .prepare(id, report, &contents, &write, &mut draft);
         if self.settings.share == Share::Quorum {
-            known
-                .failures
-                .prepare_vote(report, contents, &self.settings.names, request, now);
+            known.failures.prepare_vote(&contents, names, &mut draft);
         }
-        let window = contents.throttled.get(id).filter(|it| it.until > now);
-        let key = throttled_key(&self.settings.names, id);
-        let write = Write::extend(key, throttle_value(reason));
-        known.throttles.prepare(report, window, request, now, write);
         if self.settings.shares_overrides {
-            let shared = contents.forced.get(id).filter(|it| it.until > now);
-            known.forced.prepare(id, report, shared, request, now);
+            let contents = self.contents.as_deref();
+            known.forced.prepare(id, report, contents, &mut draft);
         }
 
         let lease = Lease {
@@ -160,12 +205,11 @@ impl Replica {
             holder: self.holder,
             ttl: self.settings.trial_lease,
         };
-        if known.trial.must_give_back(report, now) {
+        let poll = self.settings.poll_interval;
+        let request = &mut prepared.request;
+        if known.trial.must_give_back(provider, report, poll, now) {
             request.releases.push(lease);
-        } else if known
-            .trial
-            .must_ask(report, self.settings.poll_interval, now)
-        {
+        } else if known.trial.must_ask(report, poll, now) {
             request.leases.push(lease);
             prepared.trials.push(prepared.reports.len());
         }
@@ -196,51 +240,70 @@ impl Replica {
     pub(super) fn apply(&mut self, prepared: &Prepared, entries: Vec<Entry>, granted: &[bool]) {
         for (provider, report) in &prepared.reports {
             if !report.is_in_fleet {
-                provider.join_fleet(self.settings.trial_wait);
+                provider.join_fleet(LeaseTimes {
+                    wait: self.settings.trial_wait,
+                    answer: self.settings.poll_interval,
+                });
+                let id = Arc::clone(provider.shared_id());
+                self.joined.insert(id, provider.downgrade());
             }
         }
-        self.contents = Contents::read(entries, &self.settings.names, prepared.at).into();
+        self.pending.confirm();
+        let contents = Contents::read(entries, &self.settings.names, prepared.at);
+        self.contents = Some(contents.into());
         for (trial, is_granted) in prepared.trials.iter().zip(granted) {
             let (provider, report) = &prepared.reports[*trial];
             if *is_granted {
                 let until = after(prepared.at, self.settings.trial_lease);
-                let known = known(&mut self.known, provider.shared_id());
-                known.trial.granted(report.epoch, until);
+                let known = known(&mut self.known, provider);
+                known.trial.granted(report.epoch, prepared.at, until);
                 provider.trial_lease_granted(report.epoch, until);
             }
         }
         for (provider, report) in &prepared.reports {
-            self.apply_one(provider, report, prepared.at);
+            if !report.observes_only {
+                self.apply_one(provider, report, prepared.at);
+            }
         }
     }
 
     fn apply_one(&mut self, provider: &Provider, report: &Report, now: Instant) {
-        let (id, contents) = (provider.shared_id(), &self.contents);
+        let (id, contents) = (provider.shared_id(), &*self.contents());
         if !contents.mentions(id) && !self.known.contains_key(id) {
             return;
         }
-        let known = known(&mut self.known, id);
+        let known = known(&mut self.known, provider);
         // Random errors and replicas that are served get the time for a success.
         let patience = self.settings.poll_interval.mul_f64(POLLS_OF_PATIENCE);
-        let react = |outage, warned_for| match self.settings.share {
-            Share::Trust => Reaction::Open,
-            Share::Quorum if warned_for > patience && contents.has_quorum(outage) => Reaction::Open,
-            Share::Advise | Share::Quorum => Reaction::Warn,
+        let share = self.settings.share;
+        let rules = Rules {
+            react: |outage, warned_for| match share {
+                Share::Trust => Reaction::Open,
+                Share::Quorum if warned_for > patience && contents.has_quorum(outage) => {
+                    Reaction::Open
+                }
+                Share::Advise | Share::Quorum => Reaction::Warn,
+            },
+            patience,
+            trusts_one: share == Share::Trust,
         };
-        let window = contents.open.get(id);
         known
             .failures
-            .apply(provider, report, window, contents, now, patience, react);
-        let window = contents.throttled.get(id);
+            .apply(provider, report, contents, now, &rules);
+        // A throttle is a fact: the provider itself has asked for it.
+        let rules = Rules {
+            react: |_, _| Reaction::Open,
+            patience,
+            trusts_one: true,
+        };
         known
             .throttles
-            .apply(provider, report, window, contents, now, patience, |_, _| {
-                Reaction::Open
-            });
+            .apply(provider, report, contents, now, &rules);
         if self.settings.shares_overrides {
+            let shared = contents.forced.get(id);
             known
                 .forced
-                .apply(provider, contents.forced.get(id), contents);
+                .apply(provider, shared, contents, &mut self.pending);
         }
         if let Some(check) = contents.checks.get(id) {
             known.apply_check(provider, report, check, self.settings.share);
@@ -251,11 +314,13 @@ impl Replica {
     }
 
     /// The store cannot be reached: the breakers go on without it.
-    pub(super) fn disconnect(&mut self, cache: &HealthCache) {
-        self.contents = Arc::default();
+    pub(super) fn disconnect(&mut self) {
+        self.contents = None;
         self.row = None;
-        for provider in cache.providers() {
-            provider.leave_fleet();
+        for (_, joined) in self.joined.drain() {
+            if let Some(provider) = joined.upgrade() {
+                provider.leave_fleet();
+            }
         }
         for known in self.known.values_mut() {
             known.failures.disconnect();
@@ -265,7 +330,7 @@ impl Replica {
     }
 
     /// Leaves the fleet. Returns the request that gives back the leases.
-    pub(super) fn leave(&mut self, cache: &HealthCache) -> Request {
+    pub(super) fn leave(&mut self) -> Request {
         let held = self.known.iter().filter(|(_, known)| known.trial.is_held());
         let releases = held.map(|(id, _)| Lease {
             key: trial_key(id, self.settings.trial_lease),
@@ -273,23 +338,26 @@ impl Replica {
             ttl: self.settings.trial_lease,
         });
         let releases = releases.collect();
-        self.disconnect(cache);
-        Request {
+        self.disconnect();
+        let mut request = Request {
             releases,
             ..Request::default()
-        }
+        };
+        self.pending.add_to(&mut request, Instant::now());
+        request
     }
 }
 
 impl Known {
-    fn new() -> Self {
+    fn of(provider: &Provider) -> Self {
         Self {
+            provider: provider.downgrade(),
             failures: Outage::of(Evidence::Failures),
             throttles: Outage::of(Evidence::Throttles),
             forced: Forced::default(),
             trial: Trial::default(),
             last_check: None,
-            failed_check_by: None,
+            failed_check: None,
         }
     }
 
@@ -301,10 +369,18 @@ impl Known {
             && self.last_check.is_none()
     }
 
+    fn note_check(&mut self, check: &SharedCheck) {
+        let before = self.failed_check;
+        self.failed_check = (!check.is_good()).then(|| FailedCheck {
+            replica: check.replica,
+            is_confirmed: before.is_some_and(|before| before.replica != check.replica),
+        });
+    }
+
     /// Applies the result of another replica's check.
     ///
-    /// One replica's failed checks only warn a closed breaker, because that replica's own network may be at fault. The next failed
-    /// check of a second replica opens it.
+    /// One replica's failed checks only warn a closed breaker, because that replica's own network may be at fault. A failed check of
+    /// a second replica counts as one of this replica's.
     fn apply_check(
         &mut self,
         provider: &Provider,
@@ -315,18 +391,27 @@ impl Known {
         if self.last_check.replace(check.token) == Some(check.token) {
             return;
         }
-        let others = self.failed_check_by;
-        self.failed_check_by = (!check.is_good()).then_some(check.replica);
-        let is_accused =
-            !check.is_good() && report.phase == ReportedPhase::Closed && share != Share::Trust;
-        if is_accused && others.is_none() {
+        self.note_check(check);
+        let counts = match self.failed_check {
+            Some(failed) => failed.is_confirmed || share == Share::Trust,
+            None => true,
+        };
+        if !counts {
             provider.warn(report.epoch, true);
-        } else if !is_accused || others != Some(check.replica) {
+        }
+        // A result tells nothing about a phase that began after the check.
+        let is_late = report.began.is_some_and(|began| began > check.began);
+        if counts && !is_late {
             provider.check_ended(report.epoch, check.depth, check.outcome.clone());
         }
     }
 }
 
-fn known<'a>(all: &'a mut HashMap<Arc<str>, Known>, id: &Arc<str>) -> &'a mut Known {
-    all.entry(Arc::clone(id)).or_insert_with(Known::new)
+fn known<'a>(all: &'a mut HashMap<Arc<str>, Known>, provider: &Provider) -> &'a mut Known {
+    let id = Arc::clone(provider.shared_id());
+    let known = all.entry(id).or_insert_with(|| Known::of(provider));
+    if !known.provider.is_of(provider) {
+        *known = Known::of(provider);
+    }
+    known
 }

@@ -1,7 +1,6 @@
 use std::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
-    sync::Arc,
     task::Poll,
     time::Duration,
 };
@@ -53,6 +52,8 @@ pub(super) struct SyncTask<S> {
     /// Leases that probes have asked for since the last exchange.
     leases: Vec<(Lease, oneshot::Sender<bool>)>,
     writes: Vec<Write>,
+    /// The leases that probes have, with their ends.
+    held_checks: Vec<(Lease, Instant)>,
     has_warned_of_unreadable: bool,
 }
 
@@ -83,6 +84,7 @@ impl<S: Store> SyncTask<S> {
             failures: 0,
             leases: Vec::new(),
             writes: Vec::new(),
+            held_checks: Vec::new(),
             has_warned_of_unreadable: false,
         }
     }
@@ -133,7 +135,12 @@ impl<S: Store> SyncTask<S> {
 
     fn command(&mut self, command: Command) {
         match command {
-            Command::Lease { key, ttl, granted } if self.is_connected() => {
+            Command::Lease {
+                provider,
+                key,
+                ttl,
+                granted,
+            } if self.is_connected() && !self.replica.must_check(&provider) => {
                 self.leases.push((self.replica.lease(key, ttl), granted));
                 self.hurry();
             }
@@ -143,8 +150,9 @@ impl<S: Store> SyncTask<S> {
                 provider,
                 depth,
                 outcome,
+                took,
             } => {
-                let write = self.replica.publish_check(&provider, depth, outcome);
+                let write = self.replica.publish_check(&provider, depth, outcome, took);
                 self.writes.extend(write.filter(|_| self.is_connected()));
                 self.hurry();
             }
@@ -166,15 +174,21 @@ impl<S: Store> SyncTask<S> {
         drop(cache);
         let trials = prepared.request.leases.len();
         let (leases, answers): (Vec<_>, Vec<_>) = self.leases.drain(..).unzip();
-        prepared.request.leases.extend(leases);
+        prepared.request.leases.extend(leases.iter().cloned());
         prepared.request.writes.append(&mut self.writes);
+        let asked_at = Instant::now();
 
         match self.ask(&prepared.request).await {
             Ok(reply) => {
                 let (trials, checks) = reply.granted.split_at(trials);
                 self.replica.apply(&prepared, reply.entries, trials);
-                for (answer, granted) in answers.into_iter().zip(checks) {
-                    let _ = answer.send(*granted);
+                self.held_checks.retain(|(_, until)| *until > asked_at);
+                for ((lease, answer), granted) in leases.into_iter().zip(answers).zip(checks) {
+                    // An error means that the probe has stopped.
+                    if answer.send(*granted).is_ok() && *granted {
+                        let until = after(asked_at, lease.ttl);
+                        self.held_checks.push((lease, until));
+                    }
                 }
                 self.connected();
             }
@@ -203,18 +217,16 @@ impl<S: Store> SyncTask<S> {
         if !self.is_connected() {
             telemetry::fleet_connected(&self.settings.names.replica);
         }
+        let contents = self.replica.contents();
         self.is_connected = Some(true);
         self.failures = 0;
         let spread = 0.9 + 0.2 * random();
         self.due = after(Instant::now(), self.settings.poll_interval.mul_f64(spread));
-        if let (Some(key), false) = (
-            &self.replica.contents().unreadable,
-            self.has_warned_of_unreadable,
-        ) {
+        if let (Some(key), false) = (&contents.unreadable, self.has_warned_of_unreadable) {
             self.has_warned_of_unreadable = true;
             telemetry::fleet_entry_ignored(&self.settings.names.replica, key);
         }
-        self.shown.connected(Arc::clone(self.replica.contents()));
+        self.shown.connected(contents);
     }
 
     fn failed(&mut self, error: &BoxError) {
@@ -232,9 +244,7 @@ impl<S: Store> SyncTask<S> {
     fn disconnected(&mut self, error: Reason) {
         if self.is_connected != Some(false) {
             telemetry::fleet_disconnected(&self.settings.names.replica, &error);
-            if let Some(cache) = self.cache.upgrade() {
-                self.replica.disconnect(&cache);
-            }
+            self.replica.disconnect();
         }
         self.is_connected = Some(false);
         self.shown.disconnected(Some(error));
@@ -242,12 +252,11 @@ impl<S: Store> SyncTask<S> {
 
     /// Gives back the leases, and lets the breakers go on alone.
     async fn leave(mut self) {
-        let Some(cache) = self.cache.upgrade() else {
-            return;
-        };
-        let request = self.replica.leave(&cache);
-        drop(cache);
-        if self.is_connected() && !request.releases.is_empty() {
+        let mut request = self.replica.leave();
+        let now = Instant::now();
+        let held = self.held_checks.drain(..).filter(|(_, until)| *until > now);
+        request.releases.extend(held.map(|(lease, _)| lease));
+        if self.is_connected() && request != Request::default() {
             // If this fails, the leases end by themselves.
             let _ = self.ask(&request).await;
         }
@@ -258,9 +267,7 @@ impl<S: Store> SyncTask<S> {
 impl<S> Drop for SyncTask<S> {
     fn drop(&mut self) {
         self.shown.disconnected(None);
-        if let Some(cache) = self.cache.upgrade() {
-            self.replica.disconnect(&cache);
-        }
+        self.replica.disconnect();
     }
 }
 

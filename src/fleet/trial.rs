@@ -4,18 +4,22 @@ use tokio::time::Instant;
 
 use crate::{
     breaker::{Report, ReportedPhase},
+    cache::Provider,
     util::time::after,
 };
 
-/// Polls for which a replica leaves the lease to the others, after its own trial has failed.
-const POLLS_AFTER_FAILURE: u32 = 3;
+/// Polls for which a replica leaves the lease to the others, after its own trial has failed or its lease was not used.
+const POLLS_TO_YIELD: u32 = 3;
+
+/// Polls after which a lease that no call has used is given back.
+const POLLS_UNUSED: u32 = 5;
 
 /// The lease for the fleet's trial of one provider.
 #[derive(Debug, Default)]
 pub(super) struct Trial {
     held: Option<Held>,
-    /// This replica made the last trial, which failed. If its own network is at fault, another replica must be next.
-    has_failed: bool,
+    /// This replica has had its turn: its trial failed, perhaps because of its own network, or it had no call.
+    yields: bool,
     /// The time from which to ask, in a half-open phase.
     asks_from: Option<Instant>,
 }
@@ -23,7 +27,9 @@ pub(super) struct Trial {
 #[derive(Clone, Copy, Debug)]
 struct Held {
     epoch: u64,
+    since: Instant,
     until: Instant,
+    is_used: bool,
 }
 
 impl Trial {
@@ -32,25 +38,46 @@ impl Trial {
     }
 
     pub(super) fn is_idle(&self) -> bool {
-        self.held.is_none() && !self.has_failed
+        self.held.is_none() && !self.yields
     }
 
-    pub(super) fn granted(&mut self, epoch: u64, until: Instant) {
-        self.held = Some(Held { epoch, until });
+    pub(super) fn granted(&mut self, epoch: u64, since: Instant, until: Instant) {
+        self.held = Some(Held {
+            epoch,
+            since,
+            until,
+            is_used: false,
+        });
         self.asks_from = None;
     }
 
-    /// Returns whether the half-open phase has ended for which the lease was granted.
-    pub(super) fn must_give_back(&mut self, report: &Report, now: Instant) -> bool {
+    /// Returns whether to give the lease back: the half-open phase has ended, or no call has used the lease.
+    pub(super) fn must_give_back(
+        &mut self,
+        provider: &Provider,
+        report: &Report,
+        poll: Duration,
+        now: Instant,
+    ) -> bool {
         if report.phase == ReportedPhase::Closed {
-            self.has_failed = false;
+            self.yields = false;
         }
-        let Some(held) = self.held.take_if(|held| held.epoch != report.epoch) else {
-            self.held.take_if(|held| held.until <= now);
+        let Some(mut held) = self.held.take() else {
             return false;
         };
-        self.has_failed = matches!(report.phase, ReportedPhase::Open { .. });
-        held.until > now
+        let is_live = held.until > now;
+        if held.epoch != report.epoch {
+            self.yields = matches!(report.phase, ReportedPhase::Open { .. });
+            return is_live;
+        }
+        held.is_used |= report.has_trial;
+        if !held.is_used && now - held.since >= poll * POLLS_UNUSED {
+            self.yields = true;
+            provider.trial_lease_returned(held.epoch);
+            return is_live;
+        }
+        self.held = Some(held).filter(|_| is_live);
+        false
     }
 
     /// Returns whether to ask for the lease now.
@@ -59,8 +86,8 @@ impl Trial {
             self.asks_from = None;
             return false;
         }
-        let pause = if self.has_failed {
-            poll * POLLS_AFTER_FAILURE
+        let pause = if self.yields {
+            poll * POLLS_TO_YIELD
         } else {
             Duration::ZERO
         };

@@ -148,8 +148,11 @@ impl<'a> InFlight<'a> {
             let Some(outcome) = end.into_outcome() else {
                 return;
             };
-            provider.count_check(label, at.elapsed());
-            self.probe.sharing.publish(&id, check.depth, &outcome);
+            let took = at.elapsed();
+            provider.count_check(label, took);
+            self.probe
+                .sharing
+                .publish(&provider, check.depth, &outcome, took);
             let needs_another = provider.check_ended(epoch, check.depth, outcome);
             if needs_another {
                 self.push(id, Occasion::WindowEnd);

@@ -1,8 +1,9 @@
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::{health_probe::HealthProbe, in_flight::Occasion};
 use crate::{
     breaker::Depth,
+    cache::Provider,
     fleet::{CheckLease, FleetChecks},
     outcome::Outcome,
 };
@@ -20,7 +21,7 @@ impl Sharing {
     pub(super) fn may_check(
         &self,
         probe: &HealthProbe,
-        id: &str,
+        id: &Arc<str>,
         depth: Depth,
         occasion: Occasion,
     ) -> impl Future<Output = bool> + use<> {
@@ -35,7 +36,7 @@ impl Sharing {
         let answer = self
             .0
             .as_ref()
-            .map(|checks| checks.may_check(id, depth, lease));
+            .map(|checks| checks.may_check(Arc::clone(id), depth, lease));
         async move {
             match answer {
                 Some(answer) => answer.await,
@@ -44,9 +45,15 @@ impl Sharing {
         }
     }
 
-    pub(super) fn publish(&self, id: &Arc<str>, depth: Depth, outcome: &Outcome) {
+    pub(super) fn publish(
+        &self,
+        provider: &Provider,
+        depth: Depth,
+        outcome: &Outcome,
+        took: Duration,
+    ) {
         if let Some(checks) = &self.0 {
-            checks.publish(Arc::clone(id), depth, outcome.clone());
+            checks.publish(provider.clone(), depth, outcome.clone(), took);
         }
     }
 }

@@ -1,7 +1,7 @@
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::{health_probe::HealthProbe, in_flight::Occasion};
-use crate::{breaker::Depth, outcome::Outcome};
+use crate::{breaker::Depth, cache::Provider, outcome::Outcome};
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Sharing {}
@@ -12,7 +12,7 @@ impl Sharing {
     pub(super) fn may_check(
         &self,
         _: &HealthProbe,
-        _: &str,
+        _: &Arc<str>,
         _: Depth,
         _: Occasion,
     ) -> impl Future<Output = bool> + use<> {
@@ -20,5 +20,5 @@ impl Sharing {
     }
 
     #[inline]
-    pub(super) fn publish(&self, _: &Arc<str>, _: Depth, _: &Outcome) {}
+    pub(super) fn publish(&self, _: &Provider, _: Depth, _: &Outcome, _: Duration) {}
 }

@@ -1,7 +1,10 @@
-use crate::cache::Snapshot;
+use crate::{
+    cache::Snapshot,
+    view::{ProviderHealth, State},
+};
 
-/// Rule for when `/healthz` and `/health.json` return 503 instead of 200. A provider is down while it is not
-/// [healthy](crate::ProviderHealth::healthy).
+/// Rule for when `/healthz` and `/health.json` return 503 instead of 200. A provider is down while its breaker is open and refuses
+/// calls. A half-open one is not down: it needs a call as its trial, which a process out of service does not get.
 ///
 /// The default is [`Never`](Self::Never). An orchestrator reads a 503 as a failure of *this* process: a failed liveness
 /// probe restarts it, and a failed readiness probe takes it out of service. A provider's outage would do that to all
@@ -21,10 +24,11 @@ pub enum UnhealthyWhen {
 impl UnhealthyWhen {
     pub(super) fn is_met_by(self, snapshot: &Snapshot) -> bool {
         let mut providers = snapshot.providers.iter();
+        let is_down = |it: &ProviderHealth| it.state == State::Open && !it.healthy;
         match self {
             Self::Never => false,
-            Self::AnyDown => providers.any(|it| !it.healthy),
-            Self::AllDown => providers.len() > 0 && providers.all(|it| !it.healthy),
+            Self::AnyDown => providers.any(is_down),
+            Self::AllDown => providers.len() > 0 && providers.all(is_down),
         }
     }
 }

@@ -202,7 +202,7 @@ impl StatusService {
     pub fn fleet(self, fleet: &crate::fleet::FleetHandle) -> Self {
         let shown = fleet.shown();
         self.set(|settings| {
-            settings.fleet = Some(FleetJson(Arc::new(move |redact| shown.json(redact))))
+            settings.fleet = Some(FleetJson(Arc::new(move |redact| shown.json(redact))));
         })
     }
 

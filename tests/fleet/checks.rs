@@ -70,7 +70,9 @@ async fn failed_checks_of_two_replicas_open_all() {
     for replica in &replicas {
         assert_eq!(replica.state(), State::Open);
     }
-    assert!(backend.take_checks() <= 30, "rounds and ends of windows");
+    let checks = backend.take_checks();
+    // One a round, and a second one where the same replica made the last two.
+    assert!(checks <= 40, "{checks} checks");
 }
 
 #[tokio::test(start_paused = true)]

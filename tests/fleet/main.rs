@@ -1,5 +1,6 @@
 //! Replicas of one fleet, in paused time, around a store in memory that can fail.
 
+mod attacks;
 mod checks;
 mod outages;
 mod overrides;

@@ -163,18 +163,19 @@ async fn unreadable_entries_are_ignored() {
         ("/", "/"),
         ("1", ""),
         ("1/open/a", ""),
-        ("1/open/a", "-1 timeout"),
-        ("1/open/a", "99999999999999999999 timeout"),
-        ("1/throttled/a", "429"),
+        ("1/open/a", "1 -1 timeout"),
+        ("1/open/a", "1 99999999999999999999 timeout"),
+        ("1/throttled/a", "1 0 429"),
         ("1/forced/a", "ajar x"),
-        ("1/check/a", "functional failed - x"),
-        ("1/check/a", "0 deep passed - x"),
+        ("1/check/a", "1 functional failed x"),
+        ("1/check/a", "1 99999999999999999999999 functional failed x"),
+        ("1/check/a", "1 0 deep passed x"),
         ("1/vote/zz/b", "down"),
         ("1/replica/b", "open"),
         ("1/ended/not a token", ""),
         ("1/unknown/a", "x"),
-        ("2/open/a", "0 timeout"),
-        ("open/a", "0 timeout"),
+        ("2/open/a", "1 0 timeout"),
+        ("open/a", "1 0 timeout"),
         (huge, huge),
     ];
     let fleet = Fleet::new(&cache, Hostile(entries))
@@ -187,7 +188,7 @@ async fn unreadable_entries_are_ignored() {
 
 #[tokio::test(start_paused = true)]
 async fn hostile_values_are_bounded() {
-    let huge: &'static str = format!("1 {}", "é".repeat(100_000)).leak();
+    let huge: &'static str = format!("1 1 {}", "é".repeat(100_000)).leak();
     let forced: &'static str = format!("open {}", "é".repeat(100_000)).leak();
     let cache = HealthCache::default();
     let (a, b) = (cache.provider("a"), cache.provider("b"));

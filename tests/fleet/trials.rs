@@ -145,6 +145,7 @@ async fn trial_that_cannot_be_had_in_time_is_made_without_the_lease() {
 async fn neutral_trial_is_followed_by_another_of_the_same_replica() {
     let ([one, other], _store) = half_open::<2>().await;
     one.win_trial().await.neutral();
+    sleep(SECOND / 10).await;
     assert!(other.provider.admit().is_err());
     one.provider.admit().unwrap().success();
     sleep(POLL).await;
@@ -183,15 +184,14 @@ async fn granted_trial_needs_no_lease() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn refusal_names_the_time_at_which_the_lease_is_no_longer_needed() {
+async fn refusal_names_the_time_at_which_the_fleet_has_answered() {
     let ([one, other], _store) = half_open::<2>().await;
     let _trial = one.win_trial().await;
     let refusal = other.provider.admit().unwrap_err();
-    let wait = refusal.retry_in();
-    assert!((60 * SECOND..=90 * SECOND).contains(&wait), "{wait:?}");
+    assert!(refusal.retry_in() <= SECOND);
     sleep(5 * SECOND).await;
     let refusal = other.provider.admit().unwrap_err();
-    assert_eq!(refusal.retry_in(), wait - 5 * SECOND);
+    assert!(refusal.retry_in() <= SECOND);
 }
 
 #[tokio::test(start_paused = true)]

@@ -156,13 +156,13 @@ async fn nonsense_and_other_versions_are_ignored() {
     for (key, value) in [
         ("1/open/a", "nonsense"),
         ("1/open/a", "99999999999999 xyz 0 timeout"),
-        ("1/open/a", "99999999999999 0000000000000001 not a number"),
+        ("1/open/a", "99999999999999 1 1 not-a-number timeout"),
         (
             "1/open/a",
-            "99999999999999 11111111111111111111111111 0 timeout",
+            "99999999999999 11111111111111111111111111 1 0 timeout",
         ),
-        ("2/open/a", "99999999999999 0000000000000001 0 timeout"),
-        ("1/open/a", "1 0000000000000001 0 timeout"),
+        ("2/open/a", "99999999999999 1 1 0 timeout"),
+        ("1/open/a", "1 1 1 0 timeout"),
     ] {
         let _: i64 = server.run(&["HSET", ENTRIES, key, value]).await;
         let one = Replica::join(&server.url(), Share::Trust).await;
@@ -172,11 +172,46 @@ async fn nonsense_and_other_versions_are_ignored() {
         let _: i64 = server.run(&["DEL", ENTRIES]).await;
     }
     // A well-formed entry of another hand is applied, within the limits.
-    let entry = format!("{far} 0000000000000001 0 timeout");
+    let entry = format!("{far} 1 1 0 timeout");
     let _: i64 = server.run(&["HSET", ENTRIES, "1/open/a", &entry]).await;
     let one = Replica::join(&server.url(), Share::Trust).await;
     eventually("it is open", || one.state() == State::Open).await;
     assert!(one.provider.health().retry_in.unwrap() <= Duration::from_secs(60));
+}
+
+#[tokio::test]
+async fn dead_entries_do_not_keep_new_ones_out() {
+    let Some(server) = Server::start(&[]).await else {
+        return;
+    };
+    let client = redis::Client::open(server.url()).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let mut cmd = redis::cmd("HSET");
+    cmd.arg(ENTRIES);
+    for number in 0..20_000 {
+        cmd.arg(format!("1/open/{number}")).arg("1 1 1 0 timeout");
+    }
+    let _: i64 = cmd.query_async(&mut connection).await.unwrap();
+    let one = Replica::join(&server.url(), Share::Trust).await;
+    let other = Replica::join(&server.url(), Share::Trust).await;
+    one.trip();
+    eventually("the window arrives", || other.state() == State::Open).await;
+}
+
+#[tokio::test]
+async fn open_windows_survive_the_loss_of_the_key() {
+    let Some(server) = Server::start(&[]).await else {
+        return;
+    };
+    let one = Replica::join(&server.url(), Share::Trust).await;
+    one.trip();
+    sleep(5 * POLL).await;
+    let _: i64 = server.run(&["DEL", ENTRIES]).await;
+    let late = Replica::join(&server.url(), Share::Trust).await;
+    eventually("the window is written again", || {
+        late.state() == State::Open
+    })
+    .await;
 }
 
 #[tokio::test]

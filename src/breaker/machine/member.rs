@@ -27,15 +27,23 @@ pub(super) struct Member {
     is_connected: bool,
     /// Number of times that the breaker has closed.
     closings: u64,
-    /// Time for which a half-open breaker waits for the lease before it makes a trial without it.
-    lease_wait: Duration,
+    lease_times: LeaseTimes,
     lease: TrialLease,
     /// The time from which the trials of this half-open phase need no lease. Set when a call first needs it.
     alone_at: Option<Instant>,
-    /// Another process has found the provider down, and no call has succeeded here since.
-    is_warned: bool,
+    /// The time at which another process had found the provider down, if no call has succeeded here since.
+    warned_at: Option<Instant>,
     /// The fleet should be asked or informed before the next poll.
     must_sync: bool,
+}
+
+/// The times for which a half-open breaker waits for the fleet's trial lease.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LeaseTimes {
+    /// After this time, it makes a trial without the lease.
+    pub(crate) wait: Duration,
+    /// The usual time until the fleet answers, which refusals name.
+    pub(crate) answer: Duration,
 }
 
 /// The right to make the fleet's only trial of a half-open provider.
@@ -54,18 +62,27 @@ enum TrialLease {
 
 /// The state of a breaker that other processes should know.
 #[derive(Clone, Debug)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "they are independent of each other"
+)]
 pub(crate) struct Report {
     pub(crate) is_in_fleet: bool,
     pub(crate) epoch: u64,
     /// Number of times that the breaker has closed, so that two outages in a row are told apart.
     pub(crate) closings: u64,
     pub(crate) phase: ReportedPhase,
+    /// The time from which results tell something about this phase: the trip, or the closing.
+    pub(crate) began: Option<Instant>,
+    /// The breaker admits every call whatever its phase, so its phase is not evidence for others.
+    pub(crate) observes_only: bool,
     pub(crate) failed_trials: u32,
     pub(crate) last_error: Option<Reason>,
     pub(crate) is_warned: bool,
-    /// The last call has failed.
+    /// A call has failed since the warning, and none has succeeded.
     pub(crate) is_failing: bool,
     pub(crate) wants_lease: bool,
+    pub(crate) has_trial: bool,
     /// The override, its end and its reason.
     pub(crate) forced: Option<(Override, Instant, Reason)>,
 }
@@ -84,13 +101,25 @@ pub(crate) enum ReportedPhase {
 /// An open window of another process.
 #[derive(Clone, Debug)]
 pub(crate) struct PeerWindow {
-    /// It opens a closed breaker too. Otherwise it only extends an open window.
+    /// It opens a closed breaker.
     pub(crate) opens: bool,
+    /// It extends an open window.
+    pub(crate) extends: bool,
     pub(crate) until: Instant,
     /// The provider asked for this wait.
     pub(crate) is_throttle: bool,
     pub(crate) failed_trials: u32,
     pub(crate) reason: Reason,
+}
+
+/// The effect of a [`PeerWindow`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PeerEffect {
+    Ignored,
+    /// The breaker is open for the same outage.
+    TookPart,
+    /// … until this deadline.
+    Extended(Instant),
 }
 
 /// Views.
@@ -107,16 +136,24 @@ impl Breaker {
             },
             Phase::HalfOpen(..) | Phase::Closed => ReportedPhase::HalfOpen,
         };
+        let began = match &self.phase {
+            Phase::Closed => self.since,
+            Phase::Open(window) | Phase::HalfOpen(window, _) => Some(window.began),
+        };
         let member = self.member.as_ref();
+        let warned_at = member.and_then(|member| member.warned_at);
         Report {
             is_in_fleet: member.is_some_and(|member| member.is_connected),
             epoch: self.epoch,
             closings: member.map_or(0, |member| member.closings),
             phase,
+            began,
+            observes_only: self.policy.observe_only,
             failed_trials: self.waits.failed_trials(),
             last_error: self.last_error.clone(),
             is_warned: self.is_warned(),
-            is_failing: self.streak.failures() > 0,
+            is_failing: warned_at.is_some_and(|at| self.streak.has_failed_since(at)),
+            has_trial: self.slots.has_trial_of(self.epoch),
             wants_lease: self.needs_trial_lease()
                 && member.is_some_and(|it| matches!(it.lease, TrialLease::Requested)),
             forced: self
@@ -128,22 +165,31 @@ impl Breaker {
 
     /// Returns whether another process has found the provider down, and no call has succeeded here since.
     pub(super) fn is_warned(&self) -> bool {
-        self.member.as_ref().is_some_and(|member| member.is_warned)
+        let member = self.member.as_ref();
+        member.is_some_and(|member| member.warned_at.is_some())
     }
 
-    /// Returns whether the breaker refuses calls for want of a lease that it has not requested.
-    pub(crate) fn lacks_trial_lease(&self) -> bool {
+    /// Returns whether the breaker refuses calls only for want of a lease, which it has not requested.
+    pub(crate) fn lacks_trial_lease(&self, now: Instant) -> bool {
         let lease = self.member.as_ref().map(|member| member.lease);
-        self.needs_trial_lease() && matches!(lease, Some(TrialLease::Unrequested))
+        let is_forced_open = self
+            .forced
+            .as_ref()
+            .is_some_and(|it| it.to == Override::Open);
+        self.needs_trial_lease()
+            && matches!(lease, Some(TrialLease::Unrequested))
+            && !is_forced_open
+            && self.admits_without_lease_at().is_none_or(|at| at <= now)
     }
 
-    /// The time from which a trial needs no lease; `None` if it needs none now.
-    pub(super) fn needs_no_lease_at(&self, now: Instant) -> Option<Instant> {
+    /// The time at which a trial may be admitted: when the fleet has answered, or when the trial needs no lease. `None` if it needs
+    /// none now.
+    pub(super) fn lease_decides_at(&self, now: Instant) -> Option<Instant> {
         let member = self.member.as_ref().filter(|_| self.needs_trial_lease())?;
         match member.lease {
             TrialLease::Unrequested | TrialLease::Requested => {
-                let full_wait = || after(now, member.lease_wait);
-                Some(member.alone_at.unwrap_or_else(full_wait))
+                let answer = after(now, member.lease_times.answer);
+                Some(member.alone_at.map_or(answer, |at| at.min(answer)))
             }
             TrialLease::Granted { .. } | TrialLease::NotNeeded => None,
         }
@@ -151,33 +197,33 @@ impl Breaker {
 
     fn needs_trial_lease(&self) -> bool {
         let is_connected = self.member.as_ref().is_some_and(|it| it.is_connected);
-        is_connected && self.is_half_open() && !self.is_starting()
+        is_connected && self.is_half_open() && !self.is_starting() && !self.policy.observe_only
     }
 }
 
 /// Events.
 impl Breaker {
     /// From now on, trials need a lease, and other processes can open and close this breaker.
-    pub(crate) fn join_fleet(&mut self, lease_wait: Duration) {
+    pub(crate) fn join_fleet(&mut self, lease_times: LeaseTimes) {
         let member = self.member.get_or_insert_with(|| {
             Box::new(Member {
                 is_connected: true,
                 closings: 0,
-                lease_wait,
+                lease_times,
                 lease: TrialLease::Unrequested,
                 alone_at: None,
-                is_warned: false,
+                warned_at: None,
                 must_sync: false,
             })
         });
         member.is_connected = true;
-        member.lease_wait = lease_wait.min(FAR);
+        member.lease_times = lease_times;
     }
 
     pub(crate) fn leave_fleet(&mut self) {
         if let Some(member) = &mut self.member {
             member.is_connected = false;
-            member.is_warned = false;
+            member.warned_at = None;
             member.lease = TrialLease::Unrequested;
             member.alone_at = None;
         }
@@ -191,13 +237,17 @@ impl Breaker {
 
     /// A call needs a trial, so the fleet is to be asked for the lease.
     pub(crate) fn request_trial_lease(&mut self, now: Instant) {
-        if !self.lacks_trial_lease() {
+        if !self.lacks_trial_lease(now) {
             return;
         }
         if let Some(member) = &mut self.member {
             // Spread, so that replicas that cannot get the lease do not send their trials together.
-            let spread = member.lease_wait.mul_f64(1.0 + 0.5 * random());
-            member.alone_at.get_or_insert_with(|| after(now, spread));
+            let wait = member
+                .lease_times
+                .wait
+                .min(FAR)
+                .mul_f64(1.0 + 0.5 * random());
+            member.alone_at.get_or_insert_with(|| after(now, wait));
             member.lease = TrialLease::Requested;
             member.must_sync = true;
         }
@@ -207,6 +257,15 @@ impl Breaker {
     pub(crate) fn trial_lease_granted(&mut self, epoch: u64, until: Instant) {
         if let Some(member) = self.member.as_mut().filter(|_| epoch == self.epoch) {
             member.lease = TrialLease::Granted { until };
+        }
+    }
+
+    /// The lease was given back without a trial.
+    pub(crate) fn trial_lease_returned(&mut self, epoch: u64) {
+        if let Some(member) = self.member.as_mut().filter(|_| epoch == self.epoch) {
+            if matches!(member.lease, TrialLease::Granted { .. }) {
+                member.lease = TrialLease::Unrequested;
+            }
         }
     }
 
@@ -229,7 +288,7 @@ impl Breaker {
         if let Some(member) = &mut self.member {
             member.lease = TrialLease::Unrequested;
             member.alone_at = None;
-            member.is_warned = false;
+            member.warned_at = None;
             member.must_sync |= !matches!(self.phase, Phase::HalfOpen(..));
             member.closings += u64::from(matches!(self.phase, Phase::Closed));
         }
@@ -244,61 +303,70 @@ impl Breaker {
 
     /// Sets whether another process has found the provider down. A success resets it. Returns false if the breaker has changed
     /// since `epoch`.
-    pub(crate) fn warn(&mut self, epoch: u64, is_warned: bool) -> bool {
+    pub(crate) fn warn(&mut self, epoch: u64, is_warned: bool, now: Instant) -> bool {
         let counts = epoch == self.epoch && self.counts_as_closed();
         let member = self.member.as_mut().filter(|_| counts);
         member.is_some_and(|member| {
-            member.is_warned = is_warned;
+            member.warned_at = is_warned.then_some(now);
             true
         })
     }
 
-    /// Opens a warned breaker whose last call has failed.
+    /// Opens a warned breaker that is failing.
     pub(crate) fn open_warned(&mut self, epoch: u64, now: Instant) {
-        if epoch == self.epoch && self.is_warned() && self.streak.failures() > 0 {
+        if epoch == self.epoch && self.report().is_failing {
             self.open_for_failures(now);
         }
     }
 
     pub(super) fn end_warning(&mut self) {
         if let Some(member) = &mut self.member {
-            member.is_warned = false;
+            member.warned_at = None;
         }
     }
 
-    /// Another process has an open window, or its trial has failed. Returns the deadline, if this breaker takes it over.
-    pub(crate) fn peer_opened(
-        &mut self,
-        epoch: u64,
-        peer: PeerWindow,
-        now: Instant,
-    ) -> Option<Instant> {
+    /// Another process has an open window, or its trial has failed.
+    pub(crate) fn peer_opened(&mut self, epoch: u64, peer: PeerWindow, now: Instant) -> PeerEffect {
         if epoch != self.epoch || peer.until <= now {
-            return None;
+            return PeerEffect::Ignored;
         }
         let longest = if peer.is_throttle {
             LONGEST_PEER_THROTTLE
         } else {
             self.policy.backoff.max
         };
-        let began = match &self.phase {
-            Phase::Open(window) if peer.is_throttle => window.began,
-            _ => now,
-        };
-        let until = peer.until.min(after(began, longest));
         if self.counts_as_closed() {
-            if peer.opens {
-                self.open_for_peer(peer, until - now, now);
+            if !peer.opens {
+                return PeerEffect::Ignored;
             }
-            return None;
+            let until = peer.until.min(after(now, longest));
+            self.open_for_peer(peer, until - now, now);
+            return PeerEffect::TookPart;
         }
         let has_trial = self.slots.has_trial_of(self.epoch);
+        let max_hold = self.policy.backoff.max_hold;
         let (Phase::Open(window) | Phase::HalfOpen(window, _)) = &mut self.phase else {
-            return None;
+            return PeerEffect::Ignored;
         };
-        let is_later = until > window.until + SAME_DEADLINE;
+        let limit = if peer.is_throttle {
+            after(window.began, longest)
+        } else {
+            after(now, longest).min(after(window.began, max_hold))
+        };
+        let until = peer.until.min(limit);
+        let is_throttled = match window.cause {
+            Cause::Throttled => true,
+            Cause::Peer => window.requested_until.is_some(),
+            _ => false,
+        };
+        if is_throttled && !peer.is_throttle {
+            return PeerEffect::Ignored;
+        }
+        if !peer.extends || until <= window.until + SAME_DEADLINE {
+            return PeerEffect::TookPart;
+        }
         let extended = OpenWindow {
-            until: window.until.max(until),
+            until,
             requested_until: window
                 .requested_until
                 .max(peer.is_throttle.then_some(until)),
@@ -309,12 +377,12 @@ impl Breaker {
             Phase::Open(window) => **window = extended,
             // The trial in flight decides, and a throttle is left to this breaker's trial. A deadline that was known when a check
             // ended the wait early is no new failure.
-            Phase::HalfOpen(..) if has_trial || peer.is_throttle || !is_later => return None,
+            Phase::HalfOpen(..) if has_trial || peer.is_throttle => return PeerEffect::TookPart,
             _ => self.enter(Phase::Open(extended.into()), now),
         }
         self.waits.at_least(peer.failed_trials);
         self.take_must_sync();
-        is_later.then_some(until)
+        PeerEffect::Extended(until)
     }
 
     fn open_for_peer(&mut self, peer: PeerWindow, left: Duration, now: Instant) {

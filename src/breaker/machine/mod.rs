@@ -28,7 +28,7 @@ use std::{mem, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 #[cfg(feature = "fleet")]
-pub(crate) use self::member::{PeerWindow, Report, ReportedPhase};
+pub(crate) use self::member::{LeaseTimes, PeerEffect, PeerWindow, Report, ReportedPhase};
 pub(crate) use self::{check::Depth, layer_id::LayerId};
 use self::{
     forced::Forced,
@@ -304,6 +304,12 @@ impl Breaker {
 
     /// The time from which the phase admits a call, whatever the override; `None` if the phase admits it at any time.
     fn admits_at(&self, now: Instant) -> Option<Instant> {
+        self.admits_without_lease_at()
+            .max(self.lease_decides_at(now))
+    }
+
+    /// Like [`admits_at`](Self::admits_at), without regard to the fleet's trial lease.
+    fn admits_without_lease_at(&self) -> Option<Instant> {
         let trials = &self.policy.trials;
         let (Phase::Open(window) | Phase::HalfOpen(window, _)) = &self.phase else {
             return None;
@@ -315,7 +321,6 @@ impl Breaker {
             .frees_at(self.trials_at_once())
             .max(half_opens_at)
             .max(hold_ends_at)
-            .max(self.needs_no_lease_at(now))
     }
 
     fn trials_at_once(&self) -> usize {
@@ -530,7 +535,7 @@ impl Breaker {
 
     /// Ends an open window, or the wait for a lease, for one trial now. Returns false if it may not end now.
     pub(crate) fn grant_trial(&mut self, now: Instant) -> bool {
-        let waits = self.is_open() || self.needs_no_lease_at(now).is_some();
+        let waits = self.is_open() || self.lease_decides_at(now).is_some();
         let is_granted = waits && self.may_grant_trial(now);
         if is_granted {
             self.last_grant = Some(MonotonicNanos::of(now));

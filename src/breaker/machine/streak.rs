@@ -44,6 +44,12 @@ impl Streak {
             .is_none_or(|last| MonotonicNanos::of(now).since(last) > within)
     }
 
+    /// Returns whether the last call has failed, since `start`.
+    pub(super) fn has_failed_since(&self, start: Instant) -> bool {
+        let start = MonotonicNanos::of(start);
+        self.failures > 0 && self.last_failure.is_some_and(|last| last >= start)
+    }
+
     /// Time until the latest `retry_after` time among this streak's failures.
     pub(super) fn requested_wait(&self, now: Instant) -> Option<Duration> {
         let wait = self.requested_until?.since(MonotonicNanos::of(now));

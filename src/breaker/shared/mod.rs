@@ -196,7 +196,7 @@ impl SharedBreaker {
         }
         let (is_healthy, lacks_trial_lease) = self.look(|breaker, now| {
             let is_healthy = breaker.retry_in(now).is_none();
-            (is_healthy, breaker.lacks_trial_lease())
+            (is_healthy, breaker.lacks_trial_lease(now))
         });
         if lacks_trial_lease {
             // A chain skips a provider that is not healthy, so its calls do not get as far as `admit`.
@@ -361,8 +361,11 @@ impl SharedBreaker {
         loop {
             let mut changed = pin!(self.admission_changed.notified());
             changed.as_mut().enable();
-            let Some(at) = self.look(|breaker, now| Some(after(now, breaker.retry_in(now)?)))
-            else {
+            let admits_at = self.update(|breaker, now| {
+                breaker.request_trial_lease(now);
+                Some(after(now, breaker.retry_in(now)?))
+            });
+            let Some(at) = admits_at else {
                 return;
             };
             // Notified or timed out: check again.
@@ -493,7 +496,7 @@ impl SharedBreaker {
         // A call that needs a lease first takes the lock, to request it.
         let wait = breaker
             .retry_in(now)
-            .filter(|_| !breaker.lacks_trial_lease());
+            .filter(|_| !breaker.lacks_trial_lease(now));
         let until = wait.map(|wait| now + wait);
         let refusal = until.map(|until| self.refusal(breaker, until));
         if shown.as_deref() != refusal.as_ref() {

@@ -119,8 +119,8 @@ impl Replica {
         contents::check(provider.id(), &check, now)
     }
 
-    /// Returns whether another replica's check has failed and no second one has confirmed it. Then this replica checks too.
-    pub(super) fn must_check(&self, id: &str) -> bool {
+    /// Returns whether another replica's check has failed, and no second one has confirmed it.
+    pub(super) fn must_confirm(&self, id: &str) -> bool {
         let failed = self.known.get(id).and_then(|known| known.failed_check);
         failed.is_some_and(|failed| !failed.is_confirmed && failed.replica != self.holder)
     }

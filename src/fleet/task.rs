@@ -36,6 +36,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Failed exchanges in a row after which the replica goes on alone.
 const FAILURES_UNTIL_ALONE: u32 = 2;
 
+/// Time for which one replica confirms the failed check of another.
+const SECOND_CHECK: Duration = Duration::from_secs(5);
+
 /// The task that exchanges with the store.
 pub(super) struct SyncTask<S> {
     store: S,
@@ -137,10 +140,14 @@ impl<S: Store> SyncTask<S> {
         match command {
             Command::Lease {
                 provider,
-                key,
-                ttl,
+                mut key,
+                mut ttl,
                 granted,
-            } if self.is_connected() && !self.replica.must_check(&provider) => {
+            } if self.is_connected() => {
+                if self.replica.must_confirm(&provider) {
+                    key.push_str("/second");
+                    ttl = SECOND_CHECK;
+                }
                 self.leases.push((self.replica.lease(key, ttl), granted));
                 self.hurry();
             }

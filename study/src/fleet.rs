@@ -18,7 +18,7 @@ use self::{
 };
 
 /// The outage with each number of replicas and each setting.
-pub(crate) type Sizes = Vec<(usize, Vec<(Sharing, Figures)>)>;
+pub(crate) type Sizes = Vec<(u32, Vec<(Sharing, Figures)>)>;
 
 /// Twenty replicas in other conditions.
 pub(crate) type Conditions = Vec<(&'static str, Figures)>;
@@ -26,7 +26,7 @@ pub(crate) type Conditions = Vec<(&'static str, Figures)>;
 /// The calls that the replicas with a good network refused, for each setting.
 pub(crate) type Poisoned = Vec<(Sharing, [f64; 2])>;
 
-pub(crate) fn run_sizes(sizes: &[usize]) -> Sizes {
+pub(crate) fn run_sizes(sizes: &[u32]) -> Sizes {
     let with = |replicas, has_checks| {
         Sharing::ALL.map(|sharing| {
             let scenario = Scenario {
@@ -88,7 +88,7 @@ pub(crate) fn run_conditions() -> Conditions {
         .into()
 }
 
-pub(crate) fn run_poisoned(runs: u64) -> Poisoned {
+pub(crate) fn run_poisoned(runs: u32) -> Poisoned {
     let refused = |sharing, random_errors| {
         let scenario = |seed| Scenario {
             replicas: 20,
@@ -98,8 +98,8 @@ pub(crate) fn run_poisoned(runs: u64) -> Poisoned {
             has_checks: true,
             ..Scenario::default()
         };
-        let refused = (0..runs).map(|seed| run(&scenario(seed)).refused_by_others);
-        refused.sum::<f64>() / runs as f64
+        let refused = (0..runs).map(|seed| run(&scenario(seed.into())).refused_by_others);
+        refused.sum::<f64>() / f64::from(runs)
     };
     Sharing::ALL
         .map(|sharing| (sharing, [0.0, 0.01].map(|errors| refused(sharing, errors))))

@@ -220,10 +220,9 @@ async fn later_deadline_wins() {
 async fn deadline_does_not_creep_as_replicas_repeat_it() {
     let ([one, other], _store) = replicas(Share::Trust).await;
     one.trip();
-    let end = one.retry_in();
     sleep(30 * SECOND).await;
-    assert!(one.retry_in() <= end - 30 * SECOND);
-    assert!(other.retry_in() <= end - 30 * SECOND);
+    assert!(one.retry_in() <= MINUTE / 2);
+    assert!(other.retry_in() <= MINUTE / 2);
 }
 
 #[tokio::test(start_paused = true)]

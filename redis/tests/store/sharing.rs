@@ -170,6 +170,33 @@ async fn password_and_user_of_the_url_are_used() {
     Replica::join(&url, Share::Advise).await;
 }
 
+/// The user of the README.
+#[tokio::test]
+async fn user_with_the_least_rights_is_enough() {
+    let Some(server) = Server::start(&[]).await else {
+        return;
+    };
+    let readme = include_str!("../../README.md");
+    let rule = readme.lines().find(|line| line.starts_with("ACL SETUSER"));
+    let rule: Vec<&str> = rule.unwrap().split(' ').collect();
+    let _: String = server.run(&rule).await;
+    let url = format!("redis://gateway:password@{}", server.address());
+    let one = Replica::join(&url, Share::Trust).await;
+    let other = Replica::join(&url, Share::Trust).await;
+    one.trip();
+    eventually("the other is open", || other.state() == State::Open).await;
+    for replica in [&one, &other] {
+        let second = Duration::from_secs(1);
+        let policy = Policy::new().backoff(tower_health::Backoff::constant(second));
+        replica.provider.set_policy(policy);
+        replica.provider.mark_healthy();
+    }
+    sleep(10 * POLL).await;
+    one.trip();
+    eventually("a trial is admitted", || one.provider.admit().is_ok()).await;
+    assert!(one.is_connected() && other.is_connected());
+}
+
 #[tokio::test]
 async fn valkey_works_alike() {
     let Some(server) = Server::start_program("valkey-server", &[]).await else {

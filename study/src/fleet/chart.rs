@@ -4,11 +4,8 @@ use std::path::Path;
 
 use plotters::prelude::*;
 
-use super::{Sharing, Sizes, simulation::Figures};
-use crate::{
-    chart::{Area, Drawn, FAINT, GRID, INK, text},
-    table::thousands,
-};
+use super::{Sharing, Sizes, simulation::Figures, table::count};
+use crate::chart::{Area, Drawn, FAINT, GRID, INK, text};
 
 const SIZE: (u32, u32) = (1000, 360);
 const HEAD: u32 = 76;
@@ -60,7 +57,7 @@ fn draw_panel(panel: &Area, (title, figure): Panel, sizes: &Sizes) -> Drawn {
         .x_label_area_size(28)
         .y_label_area_size(50)
         .build_cartesian_2d(0.0..3.0, 0.0..4.0)?;
-    let label = |power: &f64| thousands(10_f64.powf(*power).round() as usize);
+    let label = |power: &f64| count(10_f64.powf(*power));
     chart
         .configure_mesh()
         .light_line_style(WHITE)
@@ -78,7 +75,7 @@ fn draw_panel(panel: &Area, (title, figure): Panel, sizes: &Sizes) -> Drawn {
             .map(|(replicas, runs)| {
                 // Zero has no logarithm: it is drawn where one is.
                 let value = figure(&runs[index].1).max(1.0);
-                ((*replicas as f64).log10(), value.log10())
+                (f64::from(*replicas).log10(), value.log10())
             })
             .collect();
         let line = PathElement::new(points.clone(), colour.stroke_width(3));

@@ -11,7 +11,7 @@ use super::{
 
 #[derive(Clone, Copy)]
 pub(crate) struct Scenario {
-    pub(crate) replicas: usize,
+    pub(crate) replicas: u32,
     pub(crate) sharing: Sharing,
     pub(crate) faults: Faults,
     pub(crate) seed: u64,
@@ -124,7 +124,7 @@ pub(crate) fn run(scenario: &Scenario) -> Figures {
         let world = World::new(scenario.poison);
         let memory = MemoryStore::default();
         let mut replicas = JoinSet::new();
-        for replica in 0..scenario.replicas {
+        for replica in 0..scenario.replicas as usize {
             let store = NetworkStore {
                 memory: memory.clone(),
                 world: world.clone(),
@@ -141,7 +141,7 @@ pub(crate) fn run(scenario: &Scenario) -> Figures {
 
 impl Figures {
     #[allow(clippy::cast_precision_loss)]
-    fn of(record: &Record, replicas: usize) -> Self {
+    fn of(record: &Record, replicas: u32) -> Self {
         let second = Duration::from_secs(1);
         let calls = || record.calls.iter().copied();
         let in_outage = || calls().filter(|(began, _)| OUTAGE.contains(began));
@@ -157,8 +157,8 @@ impl Figures {
             at.map_or(0.0, |at| at.saturating_sub(start).as_secs_f64())
         };
         let checks = record.checks.iter().filter(|at| OUTAGE.contains(at));
-        let minutes = (OUTAGE.end - OUTAGE.start).as_secs_f64() / 60.0;
-        let normal = replicas as f64 * second.div_duration_f64(PAUSE);
+        let minutes = OUTAGE.end.saturating_sub(OUTAGE.start).as_secs_f64() / 60.0;
+        let normal = f64::from(replicas) * second.div_duration_f64(PAUSE);
         Self {
             paid: in_outage().count() as f64,
             all_know_after: since(OUTAGE.start, others.last()),

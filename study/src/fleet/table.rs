@@ -6,7 +6,7 @@ use crate::table::thousands;
 /// The outage, by number of replicas and setting.
 pub(crate) fn of_sizes(sizes: &Sizes) -> String {
     let rows = sizes.iter().flat_map(|(replicas, runs)| {
-        let name = |sharing: &str| format!("{} | {sharing}", thousands(*replicas));
+        let name = |sharing: &str| format!("{} | {sharing}", count(f64::from(*replicas)));
         runs.iter()
             .map(move |(sharing, figures)| row(&name(sharing.name()), figures))
     });
@@ -51,7 +51,7 @@ fn row(name: &str, figures: &Figures) -> String {
 }
 
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-fn count(number: f64) -> String {
+pub(super) fn count(number: f64) -> String {
     if number < 10.0 {
         let tenths = format!("{number:.1}");
         return tenths.strip_suffix(".0").unwrap_or(&tenths).to_owned();

@@ -1,5 +1,7 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+#[cfg(feature = "fleet")]
+use crate::fleet::Share;
 use crate::{
     outcome::Reason,
     policy::Jitter,
@@ -35,6 +37,8 @@ by_mirror!(State, "State", { Closed, Open, HalfOpen });
 by_mirror!(Cause, "Cause", { Failures, Throttled, Probe, Forced, Peer });
 by_mirror!(Override, "Override", { Open, Closed });
 by_mirror!(Jitter, "Jitter", { None, Equal, Full });
+#[cfg(feature = "fleet")]
+by_mirror!(Share, "Share", { Advise, Quorum, Trust });
 
 /// Serializes the text.
 impl Serialize for Reason {

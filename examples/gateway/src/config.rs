@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     env,
-    fmt::Display,
+    fmt::{self, Display},
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -16,7 +16,11 @@ use axum::http::HeaderValue;
 use reqwest::Url;
 use serde::{Deserialize, de::DeserializeSeed};
 use toml::Table;
-use tower_health::{BoxError, ChainOptions, Policy};
+use tower_health::{
+    BoxError, ChainOptions, HealthCache, Policy,
+    fleet::{self, FleetHandle, Share},
+};
+use tower_health_redis::RedisStore;
 
 use crate::upstream::{Upstream, classifier};
 
@@ -25,6 +29,7 @@ use crate::upstream::{Upstream, classifier};
 #[serde(deny_unknown_fields)]
 pub struct Config {
     pub(crate) server: Server,
+    pub(crate) fleet: Option<Fleet>,
     limits: Table,
     #[serde(default)]
     pub(crate) chain: ChainOptions,
@@ -46,6 +51,17 @@ pub(crate) struct Server {
     pub(crate) longest_retry_after: Limit,
     #[serde(default)]
     pub(crate) show_provider_errors: bool,
+}
+
+/// The replicas of this gateway.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Fleet {
+    url: StoreUrl,
+    prefix: Option<String>,
+    replica: Option<String>,
+    #[serde(default)]
+    share: Share,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -150,6 +166,24 @@ impl Config {
     }
 }
 
+impl Fleet {
+    /// Shares the health of the cache with the other replicas, as long as the handle lives.
+    pub(crate) fn join(&self, cache: &HealthCache) -> Result<FleetHandle, BoxError> {
+        let store = named("fleet.url", RedisStore::open(&*self.url.0))?;
+        let store = match &self.prefix {
+            Some(prefix) => store.prefix(prefix),
+            None => store.prefix("gateway"),
+        };
+        let fleet = fleet::Fleet::new(cache, store).share(self.share);
+        let fleet = fleet.share_health(true).share_overrides(true);
+        let fleet = match &self.replica {
+            Some(name) => fleet.replica(&**name),
+            None => fleet,
+        };
+        Ok(fleet.spawn())
+    }
+}
+
 impl FromStr for Config {
     type Err = BoxError;
 
@@ -184,6 +218,16 @@ impl TryFrom<String> for Limit {
         let must =
             || format!("must be longer than zero, with a unit, such as \"60s\", got {text:?}");
         duration.map(Self).ok_or_else(must)
+    }
+}
+
+/// The URL of Redis, which can contain a password. `Debug` does not print it.
+#[derive(Deserialize)]
+struct StoreUrl(String);
+
+impl fmt::Debug for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("StoreUrl")
     }
 }
 

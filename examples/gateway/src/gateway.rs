@@ -8,7 +8,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use reqwest::{Client, redirect};
-use tower_health::{BoxError, HealthCache, status::StatusService};
+use tower_health::{BoxError, HealthCache, fleet::FleetHandle, status::StatusService};
 
 use crate::{config::Config, routes::Routes};
 
@@ -19,6 +19,7 @@ pub struct Gateway {
     client: Client,
     pub(crate) cache: HealthCache,
     pub(crate) status: StatusService,
+    fleet: Option<FleetHandle>,
     routes: ArcSwap<Routes>,
     reloading: Mutex<()>,
 }
@@ -37,7 +38,9 @@ impl Gateway {
             .redirect(redirect::Policy::none())
             .build()?;
         let cache = HealthCache::default();
-        let routes = Routes::build(config, &cache, &client)?;
+        let fleet = config.fleet.as_ref();
+        let fleet = fleet.map(|it| it.join(&cache)).transpose()?;
+        let routes = Routes::build(config, &cache, fleet.as_ref(), &client)?;
         let state_file = config.server.state_file.as_ref();
         if let Some(saved) = state_file.and_then(|it| fs::read(it).ok()) {
             match serde_json::from_slice(&saved) {
@@ -48,14 +51,18 @@ impl Gateway {
                 Err(error) => tracing::warn!(%error, "state not restored"),
             }
         }
-        let status = StatusService::new(&cache)
+        let mut status = StatusService::new(&cache)
             .title("LLM gateway")
             .redact(!config.server.show_provider_errors);
+        if let Some(fleet) = &fleet {
+            status = status.fleet(fleet);
+        }
         Ok(Arc::new(Self {
             path,
             client,
             cache,
             status,
+            fleet,
             routes: ArcSwap::from_pointee(routes),
             reloading: Mutex::default(),
         }))
@@ -65,7 +72,8 @@ impl Gateway {
         self.routes.load_full()
     }
 
-    /// Reads the configuration again. Requests in flight end on the old chains; providers that stay keep their state.
+    /// Reads the configuration again. Requests in flight end on the old chains; providers that stay keep their state. The fleet
+    /// stays as it is.
     ///
     /// # Errors
     ///
@@ -79,9 +87,17 @@ impl Gateway {
             .path
             .as_ref()
             .ok_or("the configuration is not from a file")?;
-        let routes = Routes::build(&Config::read(path)?, &self.cache, &self.client)?;
+        let config = Config::read(path)?;
+        let routes = Routes::build(&config, &self.cache, self.fleet.as_ref(), &self.client)?;
         self.routes.store(Arc::new(routes));
         Ok(())
+    }
+
+    /// Leaves the fleet, and gives its leases back.
+    pub(crate) async fn leave_fleet(&self) {
+        if let Some(fleet) = &self.fleet {
+            fleet.stop().await;
+        }
     }
 
     /// Writes the snapshot for the next process, if a file is configured.

@@ -3,7 +3,9 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use reqwest::Client;
-use tower_health::{BoxError, FallbackChain, HealthCache, HealthProbe, ProbeHandle};
+use tower_health::{
+    BoxError, FallbackChain, HealthCache, HealthProbe, ProbeHandle, fleet::FleetHandle,
+};
 
 use crate::{
     call::{Call, is_for},
@@ -24,10 +26,14 @@ impl Routes {
     pub(crate) fn build(
         config: &Config,
         cache: &HealthCache,
+        fleet: Option<&FleetHandle>,
         client: &Client,
     ) -> Result<Self, BoxError> {
         let upstreams = config.upstreams()?;
         let mut probe = HealthProbe::new(cache);
+        if let Some(fleet) = fleet {
+            probe = probe.fleet(fleet);
+        }
         for upstream in upstreams.values() {
             let account = cache.provider(&*upstream.name);
             account.set_policy(config.account.clone());

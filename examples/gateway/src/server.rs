@@ -41,5 +41,6 @@ pub async fn serve(
         ended = server => ended?,
         () = too_late => {}
     }
+    gateway.leave_fleet().await;
     gateway.save()
 }

@@ -372,3 +372,43 @@ async fn what_is_open_stays_open_across_a_restart() {
         "a damaged state is no reason not to start"
     );
 }
+
+#[tokio::test]
+async fn replicas_share_an_outage_through_redis() {
+    let Some((_redis, url)) = rig::redis::start().await else {
+        return;
+    };
+    let config = |replica: &str| {
+        let fleet =
+            format!("[fleet]\nurl = \"{url}\"\nreplica = \"{replica}\"\nshare = \"trust\"\n");
+        format!("{CONFIG}\n{fleet}")
+    };
+    let [one, other] = [
+        Rig::with(&config("one")).await,
+        Rig::with(&config("other")).await,
+    ];
+    one.alpha.now(Behavior::Fails(500, "server_error"));
+    one.stream("chat").await;
+    one.stream("chat").await;
+    let opened = timeout(Duration::from_secs(10), async {
+        while other.health("alpha/large").await["state"] != "open" {
+            sleep(Duration::from_millis(50)).await;
+        }
+    });
+    opened.await.expect("the other replica opens");
+    assert_eq!(other.health("alpha/large").await["cause"], "peer");
+    let shown = other.get("/admin/status/fleet.json").send().await.unwrap();
+    let fleet: Value = serde_json::from_str(&shown.text().await.unwrap()).unwrap();
+    assert_eq!(fleet["connected"], true);
+    assert_eq!(fleet["replicas"]["one"][0]["provider"], "alpha/large");
+}
+
+#[tokio::test]
+async fn wrong_url_of_the_fleet_is_named_without_its_password() {
+    let config = format!("{CONFIG}\n[fleet]\nurl = \"redis://:hunter2@[\"\n");
+    let config: Config = config.parse().unwrap();
+    assert!(!format!("{config:?}").contains("hunter2"));
+    let error = Gateway::new(&config, None).unwrap_err().to_string();
+    assert!(error.starts_with("fleet.url: "), "{error}");
+    assert!(!error.contains("hunter2"), "{error}");
+}

@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part")]
 
 pub mod clients;
+pub mod redis;
 
 use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 

@@ -191,9 +191,12 @@ impl SharedBreaker {
     #[inline(never)]
     fn is_healthy_again(&self) -> bool {
         let refuses_until = self.refuses_until.load(Ordering::Acquire);
-        if MonotonicNanos::of(Instant::now()).bits() < refuses_until {
-            return false;
-        }
+        MonotonicNanos::of(Instant::now()).bits() >= refuses_until && self.is_healthy_now()
+    }
+
+    // Out of line, because most calls of an open breaker are refused before.
+    #[inline(never)]
+    fn is_healthy_now(&self) -> bool {
         let (is_healthy, lacks_trial_lease) = self.look(|breaker, now| {
             let is_healthy = breaker.retry_in(now).is_none();
             (is_healthy, breaker.lacks_trial_lease(now))

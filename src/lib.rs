@@ -73,7 +73,7 @@
 //! | get logs and Prometheus metrics | features `tracing` and [`metrics`] |
 //! | override health, from code or from the page | [`Provider::force`], [`status::ControlService`] |
 //! | keep breakers open across a restart | [`HealthCache::restore`] |
-//! | share health between replicas | [`fleet::Fleet`] |
+//! | share outages, trials and checks between replicas | [`fleet::Fleet`] |
 //! | tell errors apart | [`error::is_refusal`], [`error::find`], [`error::Kind`] |
 //! | resend a request whose body cannot be cloned | [`http::ReplayLayer`] |
 //! | answer your own callers when every provider is down | [`http::unavailable_response`] |

@@ -12,12 +12,12 @@ use std::{
 
 use allocation_counter::measure;
 use rig::{MOMENT, secs};
-use tokio::runtime::Builder;
+use tokio::{runtime::Builder, time::sleep};
 use tokio_test::{assert_pending, assert_ready_err, task};
 use tower::{Layer, Service, service_fn};
 use tower_health::{
-    Backoff, BoxError, HealthCache, HealthLayer, HealthProbe, Permit, Policy, Provider, Trials,
-    Trip,
+    Backoff, BoxError, HealthCache, HealthLayer, HealthProbe, Override, Permit, Policy, Provider,
+    Trials, Trip,
 };
 
 /// With a subscriber that never reads.
@@ -123,6 +123,46 @@ fn rounds_of_a_probe() {
         .check("b", async || strike());
     let runtime = Builder::new_current_thread().enable_time().build().unwrap();
     takes_nothing(10_000, |_| runtime.block_on(probe.round()));
+}
+
+#[cfg(feature = "fleet")]
+#[test]
+fn hour_of_flapping_in_a_fleet() {
+    use tower_health::fleet::{Fleet, MemoryStore, Share};
+
+    let runtime = Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    let _entered = runtime.enter();
+    let store = MemoryStore::default();
+    let [one, other] = [(); 2].map(|()| HealthCache::default());
+    let _fleets = [&one, &other].map(|cache| {
+        let fleet = Fleet::new(cache, store.clone()).share(Share::Quorum);
+        fleet.share_health(true).share_overrides(true).spawn()
+    });
+    let providers = [&one, &other].map(|cache| cache.provider("a"));
+    let hour = || {
+        runtime.block_on(async {
+            for _ in 0..60 {
+                for provider in &providers {
+                    provider.mark_unhealthy("down".to_owned());
+                    provider.mark_unhealthy("down".to_owned());
+                }
+                providers[0].force(Override::Open, secs(10), "maintenance");
+                sleep(secs(30)).await;
+                providers[0].mark_healthy();
+                sleep(secs(30)).await;
+            }
+            // Until everything in the store has ended.
+            sleep(secs(15 * 60)).await;
+        });
+    };
+    hour();
+    let taken = measure(hour);
+    println!("{taken:?}");
+    assert!(taken.bytes_current.abs() <= 512, "{taken:?}");
 }
 
 /// Panics without printing a message.

@@ -8,6 +8,7 @@ use fantoccini::key::Key;
 use tower::ServiceExt as _;
 use tower_health::{
     Backoff, HealthCache, Override, Policy, Trip,
+    fleet::{Fleet, MemoryStore},
     status::{ControlService, StatusService},
 };
 
@@ -466,6 +467,91 @@ async fn changes_of_other_days_have_a_date() {
         .await;
     assert!(yesterday.ends_with(", 12:00:00"), "{yesterday}");
     browser.close().await;
+}
+
+/// Two replicas, of which `other` has providers that are down. The page is that of `one`.
+async fn fleet(down: &[&str]) -> (Router, impl Drop) {
+    struct Kept<T>(#[allow(dead_code)] T);
+    impl<T> Drop for Kept<T> {
+        fn drop(&mut self) {}
+    }
+    let store = MemoryStore::default();
+    let [one, other] = [(); 2].map(|()| cache(HOUR));
+    for id in down {
+        let _ = one.provider(*id);
+        other.provider(*id).mark_unhealthy("timeout");
+    }
+    let spawn = |cache: &_, name| {
+        let fleet = Fleet::new(cache, store.clone()).replica(name);
+        fleet
+            .share_health(true)
+            .poll_interval(Duration::from_millis(100))
+            .spawn()
+    };
+    let fleets = [spawn(&one, "one"), spawn(&other, "other")];
+    let status = StatusService::new(&one).refresh(Duration::from_millis(500));
+    let router = at_root(status.fleet(&fleets[0]));
+    (router, Kept((one, other, fleets)))
+}
+
+#[tokio::test]
+async fn fleet_is_a_column_and_a_table_of_replicas() {
+    let browser = Browser::start(Device::Desktop).await;
+    let (router, _kept) = fleet(&["groq", "<b>x</b>"]).await;
+    let server = Server::start(router).await;
+    browser.open_live(&server.url("/")).await;
+    let column = format!("{}.querySelector('.fleet').innerText", row("groq"));
+    browser
+        .until(&format!(
+            "{column}.includes('unhealthy on 1 of 2 replicas')"
+        ))
+        .await;
+    assert!(browser.text(&column).await.starts_with("Calls failed: "));
+    let matrix = browser
+        .text("document.querySelector('#matrix').innerText")
+        .await;
+    let rows: Vec<_> = matrix.lines().collect();
+    assert_eq!(rows[0], "Provider\tone\tother");
+    assert!(matrix.contains("<b>x</b>"), "as text: {matrix}");
+    assert!(matrix.contains("groq\tUp\tDown"), "{matrix}");
+    let note = browser
+        .text("document.querySelector('#fleet-note').innerText")
+        .await;
+    assert_eq!(note, "This replica is one.");
+}
+
+#[tokio::test]
+async fn phone_shows_the_fleet_without_overflow() {
+    let browser = Browser::start(Device::Phone).await;
+    let (router, _kept) = fleet(&["groq/llama-3.3-70b-versatile"]).await;
+    let server = Server::start(router).await;
+    browser.open_live(&server.url("/")).await;
+    browser
+        .until("!document.querySelector('#matrix').hidden")
+        .await;
+    assert!(
+        browser
+            .is("document.documentElement.scrollWidth <= innerWidth")
+            .await
+    );
+}
+
+#[tokio::test]
+async fn page_without_a_fleet_has_no_column() {
+    let browser = Browser::start(Device::Desktop).await;
+    let cache = cache(HOUR);
+    let _groq = cache.provider("groq");
+    let server = Server::start(at_root(StatusService::new(&cache))).await;
+    browser.open_live(&server.url("/")).await;
+    browser
+        .until(&format!("{}.dataset.state === 'closed'", row("groq")))
+        .await;
+    for part in ["#fleet", "#fleet-head"] {
+        let is_hidden = format!("document.querySelector('{part}').hidden");
+        assert!(browser.is(&is_hidden).await, "{part}");
+    }
+    let cell = format!("{}.querySelector('.fleet').offsetWidth === 0", row("groq"));
+    assert!(browser.is(&cell).await);
 }
 
 #[tokio::test]

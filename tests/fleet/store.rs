@@ -6,7 +6,11 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{Instant, sleep};
+use proptest::prelude::*;
+use tokio::{
+    runtime::Builder,
+    time::{Instant, sleep},
+};
 use tower_health::{
     BoxError, HealthCache, State,
     fleet::{Entry, Fleet, Reply, Request, Share, Store},
@@ -184,6 +188,59 @@ async fn unreadable_entries_are_ignored() {
     sleep(POLL).await;
     assert!(fleet.view().connected);
     assert_eq!(provider.health().state, State::Closed);
+}
+
+/// Keys and values that are almost right.
+fn almost() -> impl Strategy<Value = (String, String)> {
+    let part = prop_oneof![
+        Just("a".to_owned()),
+        Just("default".to_owned()),
+        Just("7".to_owned()),
+        Just("open".to_owned()),
+        Just("functional".to_owned()),
+        Just("passed".to_owned()),
+        Just("18446744073709551615".to_owned()),
+        ".{0,3}",
+    ];
+    let kind = prop::sample::select(vec![
+        "open",
+        "throttled",
+        "ended",
+        "vote",
+        "check",
+        "forced",
+        "replica",
+        "new",
+    ]);
+    let key = (kind, prop::collection::vec(part.clone(), 0..3));
+    let key = key.prop_map(|(kind, parts)| format!("1/{kind}/{}", parts.join("/")));
+    let value = prop::collection::vec(part, 0..6).prop_map(|parts| parts.join(" "));
+    (key, value)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) })]
+
+    #[test]
+    fn no_entry_panics_or_holds_a_provider_for_longer_than_an_override(
+        entries in prop::collection::vec(almost(), 0..20),
+    ) {
+        let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let cache = HealthCache::default();
+            let provider = cache.provider("a");
+            let entries = entries.into_iter().map(|(key, value)| (&*key.leak(), &*value.leak()));
+            let fleet = Fleet::new(&cache, Hostile(entries.collect()))
+                .share(Share::Trust)
+                .share_overrides(true)
+                .spawn();
+            sleep(5 * SECOND).await;
+            assert!(fleet.view().connected);
+            let health = provider.health();
+            let week = Duration::from_secs(7 * 24 * 60 * 60);
+            assert!(health.retry_in.is_none_or(|wait| wait <= week), "{health:?}");
+        });
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -13,7 +13,7 @@ use crate::{
     util::{panics::with_safe_waker, settings::positive},
 };
 
-/// Longest setting, which can be multiplied without an overflow.
+/// Maximum of a setting. Its multiples do not overflow.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// Shares the health of a cache's providers with other processes, through a [`Store`].
@@ -62,7 +62,9 @@ impl<S: Store> Fleet<S> {
         }
     }
 
-    /// Sets this replica's name, by which status pages show it. It must be unique in the fleet. Default: a random name.
+    /// Sets this replica's name, which status pages and logs show. Default: a random name, which changes at each start.
+    ///
+    /// It must be unique in the fleet: replicas with the same name overwrite each other's rows and votes.
     ///
     /// # Panics
     ///
@@ -73,13 +75,13 @@ impl<S: Store> Fleet<S> {
         self
     }
 
-    /// Sets the effect of other replicas' failures on this one's closed breakers. Default: [`Share::Advise`].
+    /// Sets the effect of other replicas' failures on this replica's closed breakers. Default: [`Share::Advise`].
     pub fn share(mut self, share: Share) -> Self {
         self.settings.share = share;
         self
     }
 
-    /// Sets the name of the quota that this replica uses, such as an account. Default: `default`.
+    /// Sets the name of the quota that this replica uses, for example the name of an account. Default: `default`.
     ///
     /// A [throttle](crate::Outcome::Throttled) opens the breakers of all replicas with the same quota scope.
     ///
@@ -92,9 +94,10 @@ impl<S: Store> Fleet<S> {
         self
     }
 
-    /// Sets the time between two exchanges with the store, up to a tenth more or less. Default: 1 s.
+    /// Sets the time between two exchanges with the store, a *poll*. Default: 1 s. At random, it is up to a tenth longer or
+    /// shorter.
     ///
-    /// Changes of this replica, and requests for a lease, are exchanged at once, but not more often than every 50 ms.
+    /// When a breaker of this replica opens or closes, or a lease is needed, the next exchange follows within 50 ms.
     ///
     /// # Panics
     ///
@@ -105,7 +108,9 @@ impl<S: Store> Fleet<S> {
         self
     }
 
-    /// Sets the maximum duration of an exchange. After that, the replica goes on without the store until it answers. Default: 1 s.
+    /// Sets the maximum duration of an exchange, after which it is cancelled and fails. Default: 1 s.
+    ///
+    /// After two failed exchanges in a row, the replica goes on alone until one succeeds.
     ///
     /// # Panics
     ///
@@ -116,10 +121,12 @@ impl<S: Store> Fleet<S> {
         self
     }
 
-    /// Sets how long a replica has the lease for the trials of a half-open provider. Default: 15 s.
+    /// Sets how long a replica keeps the lease for the trials of a half-open provider. Default: 15 s.
     ///
-    /// After that, another replica may send a trial, even if the first is still in flight. All replicas should have the same
-    /// setting: those with another one do not share the lease.
+    /// After that, another replica may send a trial, even if the first is still in flight. Use a time that is longer than a usual
+    /// call. A replica that does not use the lease gives it back after 5 [polls](Self::poll_interval).
+    ///
+    /// All replicas should have the same setting: replicas with different settings do not share the lease.
     ///
     /// # Panics
     ///
@@ -130,10 +137,10 @@ impl<S: Store> Fleet<S> {
         self
     }
 
-    /// Sets how long a half-open provider waits for the lease, from the first call that needs it. After that, this replica sends
-    /// trials without it. Default: 60 s, and up to half as long again at random.
+    /// Sets how long a half-open breaker waits for the lease before it admits trials without it. Default: 60 s.
     ///
-    /// It matters only while the store can be reached: without the store, no lease is needed.
+    /// The time counts from the first call that needs the lease. At random, it is up to half as long again: 60 to 90 s by
+    /// default. The setting has no effect while the store cannot be reached, because no lease is needed then.
     ///
     /// # Panics
     ///
@@ -144,16 +151,19 @@ impl<S: Store> Fleet<S> {
         self
     }
 
-    /// Sets whether an operator's [override](crate::Provider::force) holds on all replicas with this setting, and whether it can be
-    /// lifted on any. Default: false.
+    /// Sets whether to share operators' [overrides](crate::Provider::force) with all replicas that have this setting. Default:
+    /// false.
+    ///
+    /// An operator can lift a shared override on any of these replicas. Other replicas apply it for at most 7 days. Its reason is
+    /// then in the store.
     pub fn share_overrides(mut self, share: bool) -> Self {
         self.settings.shares_overrides = share;
         self
     }
 
-    /// Sets whether other replicas' status pages show this replica's providers. Default: false.
+    /// Sets whether the status pages of all replicas show this replica's unhealthy providers. Default: false.
     ///
-    /// The ids and states of unhealthy providers are then in the store, at most 256 of them.
+    /// The ids, states and causes of at most 256 unhealthy providers are then in the store.
     pub fn share_health(mut self, share: bool) -> Self {
         self.settings.shares_health = share;
         self
@@ -161,11 +171,12 @@ impl<S: Store> Fleet<S> {
 
     /// Spawns the task that exchanges with the store.
     ///
-    /// It ends when the last [`HealthCache`] is dropped, when the last handle is dropped, or by [`FleetHandle::stop`].
+    /// The task ends when the last [`HealthCache`] handle is dropped, when the last [`FleetHandle`] is dropped, or by
+    /// [`FleetHandle::stop`].
     ///
     /// # Panics
     ///
-    /// Outside a tokio runtime with timers.
+    /// Outside a tokio runtime. The runtime must have timers.
     pub fn spawn(self) -> FleetHandle {
         let (stop, mut stopped) = watch::channel(false);
         let (running, ended) = watch::channel(());

@@ -29,8 +29,8 @@ impl Forced {
         self.current.is_none()
     }
 
-    /// Writes an override that was set here, or the end of one that was lifted here. `contents` is `None` until the store has been
-    /// read since it was last lost: an override that another replica has replaced or lifted meanwhile must not come back.
+    /// Writes an override that was set here, or the end of one that was lifted here. `contents` is `None` until the store has
+    /// been read since it was last lost: an override that another replica has replaced or lifted meanwhile must not come back.
     pub(super) fn prepare(
         &mut self,
         id: &str,

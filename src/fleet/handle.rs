@@ -24,6 +24,8 @@ use crate::{
 };
 
 /// Handle to a [spawned](super::Fleet::spawn) fleet task. Dropping the last clone stops the task.
+///
+/// Keep it for as long as the replica should be in the fleet: `let _ = fleet.spawn()` stops the task at once.
 #[derive(Clone, Debug)]
 #[must_use = "dropping the handle stops the task"]
 pub struct FleetHandle {
@@ -33,23 +35,26 @@ pub struct FleetHandle {
     shown: Shown,
 }
 
-/// What other replicas report, and whether this one can reach the store.
+/// The health that the replicas of a fleet share, and whether this replica can reach the store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FleetView {
     /// This replica's name.
     pub replica: Arc<str>,
-    /// Whether the last exchange with the store succeeded.
+    /// Whether this replica is in the fleet. False before the first exchange, and from the second failed exchange in a row until
+    /// one succeeds.
     pub connected: bool,
-    /// The error of the last exchange, if it failed.
+    /// The error of the last exchange, while the replica is not connected.
     pub error: Option<Reason>,
-    /// The open windows in the store, by provider.
+    /// The open windows in the store, by provider. Throttles are those of this replica's
+    /// [quota scope](super::Fleet::quota_scope), and take precedence over failures.
     pub windows: BTreeMap<Arc<str>, PeerWindow>,
-    /// The unhealthy providers of each replica that [shares them](super::Fleet::share_health), including this one.
+    /// The unhealthy providers of each replica that [shares its health](super::Fleet::share_health), by the replica's name. This
+    /// replica is included.
     pub replicas: BTreeMap<Arc<str>, Vec<ReplicaRow>>,
 }
 
-/// A provider's open window, as the fleet shares it.
+/// A provider's open window in the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PeerWindow {
@@ -57,11 +62,11 @@ pub struct PeerWindow {
     pub cause: Cause,
     /// The remaining time.
     pub remaining: Duration,
-    /// The reason's label.
+    /// The reason, reduced to its [label](Reason::label).
     pub reason: Reason,
 }
 
-/// The health of one provider on another replica.
+/// The health of an unhealthy provider on one replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReplicaRow {
@@ -69,11 +74,11 @@ pub struct ReplicaRow {
     pub provider: Arc<str>,
     /// The state of its breaker there.
     pub state: State,
-    /// The cause for which it is open or half-open there.
+    /// The cause of that state.
     pub cause: Option<Cause>,
 }
 
-/// What the task shows to handles.
+/// The contents and the connection that the task shows to its handles.
 #[derive(Clone)]
 pub(crate) struct Shown {
     replica: Arc<str>,
@@ -87,7 +92,7 @@ struct ShownContent {
     contents: Arc<Contents>,
 }
 
-/// Asks the task about the checks of a probe.
+/// A probe's access to the task.
 #[derive(Clone)]
 pub(crate) struct FleetChecks {
     commands: mpsc::UnboundedSender<Command>,
@@ -95,14 +100,14 @@ pub(crate) struct FleetChecks {
 
 /// A request of a probe to the task.
 pub(super) enum Command {
-    /// Take the lease for a check. Without an answer, the probe checks.
+    /// Takes the lease for a check. If no answer comes, the probe makes the check.
     Lease {
         provider: Arc<str>,
         key: String,
         ttl: Duration,
         granted: oneshot::Sender<bool>,
     },
-    /// Publish a check's result.
+    /// Publishes a check's result.
     Publish {
         provider: Provider,
         depth: Depth,
@@ -114,13 +119,13 @@ pub(super) enum Command {
 /// The lease that a probe needs for a check.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum CheckLease {
-    /// For one interval.
+    /// For the check of one interval.
     Turn { interval: Duration, ttl: Duration },
-    /// At the end of an open window.
+    /// For the check at the end of an open window.
     WindowEnd { interval: Duration },
 }
 
-/// Time for which one check at the end of an open window is enough for the fleet.
+/// Duration of the lease for the check at the end of an open window.
 const WINDOW_END: Duration = Duration::from_secs(5);
 
 impl FleetHandle {
@@ -145,7 +150,8 @@ impl FleetHandle {
 
     /// Stops the task, and returns a future that waits until it has ended.
     ///
-    /// The replica gives its leases back, and its breakers go on alone. It takes at most two [timeouts](super::Fleet::timeout).
+    /// The replica gives its leases back, and its breakers go on alone. Stopping takes at most two
+    /// [timeouts](super::Fleet::timeout).
     ///
     /// # Cancel safety
     ///
@@ -159,7 +165,7 @@ impl FleetHandle {
         })
     }
 
-    /// Returns what the store held at the last exchange.
+    /// Returns the contents of the store at the last exchange. They are empty while the replica is not connected.
     #[must_use]
     pub fn view(&self) -> FleetView {
         self.shown.view()
@@ -169,7 +175,7 @@ impl FleetHandle {
         self.checks.clone()
     }
 
-    /// What the status page shows. It does not keep the task running.
+    /// Returns the view for the status page. It does not keep the task running.
     #[cfg(feature = "status")]
     pub(crate) fn shown(&self) -> Shown {
         self.shown.clone()
@@ -195,7 +201,7 @@ impl Shown {
         }
     }
 
-    /// Returns the [view](Self::view) as JSON; redacted, with the label of the error alone.
+    /// Returns the [view](Self::view) as JSON. Redaction reduces the error to its label.
     #[cfg(feature = "status")]
     pub(crate) fn json(&self, redact: bool) -> Vec<u8> {
         let mut view = self.view();
@@ -244,7 +250,7 @@ impl Shown {
 }
 
 impl FleetChecks {
-    /// Returns whether this replica is to make the check. Without the store, each replica makes its own.
+    /// Returns whether this replica should make the check. Without the store, each replica makes its own checks.
     pub(crate) fn may_check(
         &self,
         provider: Arc<str>,

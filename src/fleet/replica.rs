@@ -379,8 +379,8 @@ impl Known {
 
     /// Applies the result of another replica's check.
     ///
-    /// One replica's failed checks only warn a closed breaker, because that replica's own network may be at fault. A failed check of
-    /// a second replica counts as one of this replica's.
+    /// One replica's failed checks only warn a closed breaker, because that replica's own network may be at fault. A failed check
+    /// of a second replica counts as one of this replica's.
     fn apply_check(
         &mut self,
         provider: &Provider,

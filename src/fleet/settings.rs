@@ -3,21 +3,27 @@ use std::{sync::Arc, time::Duration};
 use super::contents::Names;
 use crate::util::time::random_token;
 
-/// The effect of one replica's failures on the other replicas' closed breakers.
+/// The effect of other replicas' failures on the closed breakers of a replica.
 ///
-/// It concerns failures of calls and checks. A throttle opens the breakers of its [quota scope](super::Fleet::quota_scope) at once
-/// and with every setting, because the provider itself has asked for the pause.
+/// It applies to failures of calls and checks. A throttle opens the breakers of its [quota scope](super::Fleet::quota_scope) at
+/// once with every setting, because the provider itself has asked for the pause.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Share {
-    /// A warning: the first failure of a warned breaker opens it, and its first success ends the warning. One replica with a
-    /// broken network takes no provider from the others.
+    /// Warns the breaker. One replica with a broken network opens no breaker of another.
+    ///
+    /// A failed call then opens the breaker two to three [polls](super::Fleet::poll_interval) later, unless a success comes
+    /// first. A failed check opens it at once. The first success ends the warning, and so does the end of the outage or of its
+    /// window.
     #[default]
     Advise,
-    /// A warning, and a vote: a breaker opens without a failure of its own once at least two replicas have found the provider down,
-    /// and at least as many as have found it up. A replica that has had a success since the warning is not outvoted.
+    /// Warns the breaker, and lets the replicas vote.
+    ///
+    /// Two polls after the warning, the vote can open a breaker that has had no success since then. It needs at least two
+    /// replicas that have found the provider down, and at least as many as have found it up. Each answer gets at most about 16
+    /// votes.
     Quorum,
-    /// The breakers open. One replica with a broken network takes the provider from all.
+    /// Opens the breaker. One replica with a broken network takes the provider from all.
     Trust,
 }
 

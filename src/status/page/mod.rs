@@ -17,7 +17,7 @@ const SCRIPT: &str = include_str!("page.js");
 const POLICY: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'; \
     connect-src 'self'; img-src data:; \
     script-src 'sha256-vNPeBlMw7TumX8Zp3ZvQBdurip5Mn73kfRRoF5+J52c='; \
-    style-src 'sha256-STPGdf+pnNh2R8ceaLBDIWPW3lIDb7Ta56aukXaKTMY='";
+    style-src 'sha256-QYx8oqkc0YfFCNKVu5Z04abKuY7dbYypjhhYgtrsGRo='";
 
 pub(super) fn page(settings: &Settings) -> Answer {
     let page = answer(

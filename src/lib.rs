@@ -215,6 +215,8 @@ pub use self::serde::ChainOptions;
 #[cfg(all(doctest, feature = "serde", feature = "status"))]
 #[doc = include_str!("../README.md")]
 #[doc = include_str!("../docs/configuration.md")]
+#[cfg_attr(feature = "fleet", doc = include_str!("../docs/fleet.md"))]
+#[doc = include_str!("../docs/servers.md")]
 #[doc = include_str!("../docs/status.md")]
 #[doc = include_str!("../docs/testing.md")]
 struct Readme;

@@ -561,6 +561,61 @@ async fn rule_8_recorder_that_panics_harms_no_call_and_no_listener() {
     });
 }
 
+#[test]
+fn calls_that_would_have_been_refused_are_counted_by_what_became_of_them() {
+    exported(async |exporter| {
+        let cache = HealthCache::new(Policy::new().observe_only(true));
+        let provider = cache.provider("a");
+        let shadow = |outcome| {
+            let series =
+                format!(r#"tower_health_shadow_total{{provider="a",outcome="{outcome}"}}"#);
+            exporter.value(&series).unwrap()
+        };
+        provider.admit().unwrap().success();
+        trip(&provider);
+        assert_eq!(
+            shadow("success") + shadow("failure"),
+            0,
+            "the breaker was closed"
+        );
+
+        let admit = || provider.admit().unwrap();
+        admit().success();
+        admit().failure("503");
+        admit().failure("503");
+        admit().answered();
+        drop(admit());
+        let counts = ["success", "failure", "throttled", "answered", "neutral"].map(shadow);
+        assert_eq!(counts, [1, 2, 0, 1, 1]);
+        exporter.assert([(r#"calls_total{provider="a",outcome="refused"}"#, 0)]);
+
+        // A trial is no call that a breaker would have refused.
+        advance(secs(60)).await;
+        let trial = admit();
+        assert!(trial.is_trial());
+        admit().success();
+        trial.success();
+        assert_eq!(shadow("success"), 2, "the one beside the trial");
+        admit().success();
+        assert_eq!(shadow("success"), 2);
+    });
+}
+
+#[test]
+fn calls_of_a_forced_closed_breaker_are_shadows_while_it_is_open_beneath() {
+    exported(async |exporter| {
+        let provider = HealthCache::default().provider("a");
+        provider.force(Override::Closed, secs(600), "keep trying");
+        let failed = r#"shadow_total{provider="a",outcome="failure"}"#;
+        for _ in 0..2 {
+            provider.admit().unwrap().failure("503");
+        }
+        exporter.assert([(failed, 0)]);
+        provider.admit().unwrap().failure("503");
+        exporter.assert([(failed, 1)]);
+    });
+}
+
 #[cfg(feature = "fleet")]
 #[test]
 fn connection_of_a_fleet_is_a_gauge() {

@@ -1,7 +1,7 @@
-//! Three processes call a provider that dies and comes back: each alone, and as a fleet around one Redis.
+//! Three processes call a provider that hangs for 8 s and comes back. Another three do the same as a fleet that shares one Redis.
 //!
-//! Run with: `cargo run -p tower-health-redis --example replicas`, with a `redis-server` on the machine, or with the URL of a
-//! server: `… --example replicas redis://127.0.0.1:6379`. It ends after 14 s.
+//! Run with: `cargo run -p tower-health-redis --example replicas`, if `redis-server` is installed. To use a running server, add
+//! its URL: `… --example replicas redis://127.0.0.1:6379`. It ends after 14 s.
 
 use std::{
     env,
@@ -47,7 +47,7 @@ async fn main() -> Result<(), BoxError> {
     }
 }
 
-/// Runs both settings at the same time.
+/// Runs the outage with and without a fleet at the same time, and prints the counts.
 async fn compare(url: Option<&String>) -> Result<(), BoxError> {
     let (url, _server) = match url {
         Some(url) => (url.clone(), None),
@@ -70,7 +70,7 @@ async fn compare(url: Option<&String>) -> Result<(), BoxError> {
     Ok(())
 }
 
-/// Starts the replicas, lets the provider die and come back, and returns the provider's counts.
+/// Starts the replicas, lets the provider hang and come back, and returns the provider's counts.
 async fn outage(store: Option<&str>) -> Result<Arc<Provider>, BoxError> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let address = listener.local_addr()?.to_string();
@@ -92,7 +92,7 @@ async fn outage(store: Option<&str>) -> Result<Arc<Provider>, BoxError> {
     Ok(provider)
 }
 
-/// One process: makes calls and checks until it is killed.
+/// Makes calls and checks until the process is killed.
 async fn replica(provider: SocketAddr, store: Option<&String>) -> Result<(), BoxError> {
     let cache = HealthCache::new(Policy::new().backoff(Backoff::constant(OPEN_FOR)));
     let mut probe = HealthProbe::new(&cache)
@@ -138,7 +138,8 @@ async fn ask(provider: SocketAddr, kind: [u8; 5]) -> io::Result<()> {
     Ok(())
 }
 
-/// Answers with a byte. While it is down, it counts what comes, and only checks are answered: it can still be reached.
+/// A provider that answers with a byte. While it is down, it counts requests, and answers only checks, because it can still be
+/// reached.
 #[derive(Default)]
 struct Provider {
     is_down: AtomicBool,
@@ -168,7 +169,7 @@ impl Provider {
         count(&self.trials, &kind == b"trial");
         count(&self.calls, !is_check);
         if is_down && !is_check {
-            // Until the replica hangs up.
+            // Waits until the replica closes the connection.
             return connection.read_u8().await.map(drop);
         }
         connection.write_u8(1).await
@@ -207,7 +208,7 @@ struct KilledOnDrop(Child);
 
 impl Drop for KilledOnDrop {
     fn drop(&mut self) {
-        // It may have ended.
+        // The process may have ended already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

@@ -1,11 +1,16 @@
--- KEYS: the entries, then the keys of the leases to give back and to take.
--- ARGV: the version that the caller has; then the numbers of writes, of leases to give back and of leases to take, each followed
--- by its items, as `invocation` in `store.rs` writes them.
--- Returns the version, for each lease to take whether it was granted, and the entries if their version is another.
+-- Applies one request of a replica, and returns the entries.
+--
+-- KEYS: the hash of the entries, then the keys of the leases to give back, then those of the leases to take.
+--
+-- ARGV: the version that the caller has. Then the writes, the leases to give back and the leases to take, each as their number
+-- and their items. `invocation` in `store.rs` writes them.
+--
+-- Returns the version; for each lease to take, 1 if it was granted, or else 0; and the entries, unless the caller has this
+-- version.
 
 local entries = KEYS[1]
 local MOST_ENTRIES = 20000
--- A field of the entries, so that both are lost together. No key of an entry is without a slash.
+-- The version is a field of the hash, so that both are lost together. Keys of entries contain a slash, so none is equal to it.
 local VERSION = 'version'
 
 local time = redis.call('TIME')
@@ -17,13 +22,13 @@ local function argument()
   return ARGV[position]
 end
 
--- An entry is its deadline, its token and its value, separated by spaces. Returns nothing if it cannot be read.
+-- Parses an entry: its deadline, its token and its value, separated by spaces. Returns nothing if it cannot be read.
 local function parse(entry)
   local deadline, token, value = string.match(entry or '', '^(%d+) (%x+) (.*)$')
   return tonumber(deadline), token, value
 end
 
--- Removes dead entries, and returns the others.
+-- Removes entries that have ended or cannot be read, and returns the others.
 local function clean()
   local found = {}
   local all = redis.call('HGETALL', entries)
@@ -92,7 +97,7 @@ for index = 1, tonumber(argument()) do
 end
 
 if has_changed then
-  -- The time, not a count, which would begin again after a flush.
+  -- The version is the time. A count would begin again after a flush.
   redis.call('HSET', entries, VERSION, time[1] .. string.format('%06d', time[2]))
 end
 local version = redis.call('HGET', entries, VERSION) or 'none'

@@ -8,7 +8,7 @@ use tower_health::{BoxError, fleet::Entry};
 pub(crate) struct ScriptReply {
     version: String,
     pub(crate) granted: Vec<bool>,
-    /// `None` if the caller's version is the current one.
+    /// `None` if the caller's version is current.
     entries: Option<Vec<Entry>>,
 }
 
@@ -20,7 +20,7 @@ pub(crate) struct Found {
 }
 
 impl ScriptReply {
-    /// Returns the entries of this answer, or those of the `last` one, if they have not changed.
+    /// Returns the entries of this answer, or those of the `last` answer if they have not changed.
     pub(crate) fn found(&self, last: Option<Found>, at: Instant) -> Result<Found, BoxError> {
         match (&self.entries, last) {
             (Some(entries), _) => Ok(Found {
@@ -57,7 +57,7 @@ impl FromRedisValue for ScriptReply {
             Value::Nil => None,
             entries => Some(Vec::<Value>::from_redis_value(entries)?),
         };
-        // What is not text, or has no token, is not an entry.
+        // Skips values that are not text or have no token.
         let entries = entries.map(|entries| entries.into_iter().filter_map(entry).collect());
         Ok(Self {
             version,

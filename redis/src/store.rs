@@ -17,16 +17,16 @@ use tower_health::{
 
 use crate::reply::{Found, ScriptReply};
 
-/// Longest time of an entry or a lease, in milliseconds: a year.
+/// Maximum time of an entry or a lease, in milliseconds: a year.
 const LONGEST_TTL: u128 = 365 * 24 * 60 * 60 * 1_000;
 
-/// The layout of the keys, which is part of their names.
+/// The version of the layout, which is part of each key.
 const LAYOUT: u32 = 1;
 
 /// A [`Store`] in Redis or Valkey.
 ///
-/// It uses one connection, and a new one after each error or timeout. It connects at the first exchange, so a server that is down
-/// does not keep the application from starting.
+/// It uses one connection, and opens a new one after each error or timeout. It connects at the first exchange, so the application
+/// starts even if the server is down.
 ///
 /// ```no_run
 /// use tower_health::{HealthCache, fleet::Fleet};
@@ -47,8 +47,8 @@ pub struct RedisStore<C = MultiplexedConnection> {
     connect: Connect<C>,
     prefix: String,
     script: Script,
-    /// Taken out during an exchange and put back after a success, so that no exchange uses a connection on which another one failed
-    /// or was cut off.
+    /// Taken out during an exchange and put back after a success. So no exchange uses a connection on which another one failed or
+    /// was cancelled.
     connection: Mutex<Option<C>>,
     /// The last entries, which are still up to date if the script returns the same version.
     last: Mutex<Option<Found>>,
@@ -60,7 +60,7 @@ type Connecting<C> = Pin<Box<dyn Future<Output = RedisResult<C>> + Send>>;
 impl RedisStore {
     /// Creates a store from a URL such as `redis://user:password@host:6379/0`.
     ///
-    /// `rediss://` needs the feature `tls`; `unix:///path` is a socket.
+    /// `rediss://` needs the feature `tls`; `unix:///path` is a Unix socket.
     ///
     /// # Errors
     ///
@@ -83,7 +83,8 @@ impl RedisStore {
 }
 
 impl<C> RedisStore<C> {
-    /// Creates a store that gets its connections from `connect`, for example from `redis`'s clients of clusters and sentinels.
+    /// Creates a store that gets its connections from `connect`, for example from the `redis` crate's clients for Cluster or
+    /// Sentinel.
     ///
     /// All keys of a store are in one hash slot of a cluster.
     pub fn connect_with<F, Fut>(connect: F) -> Self
@@ -100,11 +101,11 @@ impl<C> RedisStore<C> {
         }
     }
 
-    /// Sets the beginning of all keys, which is the name of the fleet. Default: `tower-health`.
+    /// Sets the prefix of all keys. Replicas with the same prefix are one fleet. Default: `tower-health`.
     ///
     /// # Panics
     ///
-    /// If it is empty or contains a brace.
+    /// If `prefix` is empty or contains a brace.
     #[must_use]
     #[track_caller]
     pub fn prefix(self, prefix: impl Into<String>) -> Self {
@@ -188,7 +189,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Without the URL, which may contain a password.
+/// Omits the URL, which may contain a password.
 impl<C> fmt::Debug for RedisStore<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisStore")

@@ -118,6 +118,11 @@ impl Ticket {
         self.0 & ELSEWHERE != 0
     }
 
+    /// Returns whether the call was admitted although the state machine refused it.
+    pub(in crate::breaker) fn is_shadow(self) -> bool {
+        self.0 & (UNCOUNTED | ELSEWHERE) == UNCOUNTED
+    }
+
     pub(in crate::breaker) fn is_watched(self) -> bool {
         self.0 & WATCHED != 0
     }

@@ -4,14 +4,23 @@
 //! |---|---|---|
 //! | `open/PROVIDER` | the replica that gave the deadline, failed trials, label of the reason | the replicas whose own calls or checks opened their breakers |
 //! | `throttled/SCOPE/PROVIDER` | the same | the replicas that the provider has throttled |
-//! | `ended/TOKEN` | | the replica that closed its breaker, or lifted its override: the outage or override with this token is over |
-//! | `vote/TOKEN/REPLICA` | `down` or `up` | each replica that has called the provider since this outage began, with [`Share::Quorum`](super::Share) |
+//! | `ended/TOKEN` | none: the key alone means that the outage or override with this token is over | the replica that closed its breaker, or lifted its override |
+//! | `vote/TOKEN/REPLICA` | `down` or `up` | with [`Share::Quorum`](super::Share), each replica that has called or checked the provider since this outage began |
 //! | `check/PROVIDER` | replica, duration in milliseconds, depth, result, label | the replica that ran the check |
 //! | `forced/PROVIDER` | `open` or `closed`, reason | the replica whose operator forced the state |
 //! | `replica/REPLICA` | a line for each unhealthy provider | that replica |
 //!
-//! Each key begins with the version of this format, `1/`, and entries of another version are skipped. Any process that can
-//! write to the store can write anything here, so an entry that cannot be read is skipped too.
+//! In keys, `REPLICA` is the replica's name. In values, a replica is its [holder](super::store::Lease::holder) number.
+//!
+//! | key of a lease | lets its holder |
+//! |---|---|
+//! | `trial/LEASE_MS/PROVIDER` | make trials |
+//! | `check/DEPTH/turn/INTERVAL_MS/PROVIDER` | make the check of an interval |
+//! | `check/DEPTH/window-end/INTERVAL_MS/PROVIDER` | make the check at the end of an open window |
+//! | the key of a check, and `/second` | confirm the failed check of another replica |
+//!
+//! Each key begins with the version of this format, `1/`. Entries of another version are skipped. Any process that can write to
+//! the store can write anything here, so unreadable entries are skipped too.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -38,19 +47,20 @@ const VERSION: &str = "1/";
 /// Maximum length of a provider's id in the store, in bytes. A provider with a longer id is not shared.
 pub(super) const LONGEST_ID: usize = 1_024;
 
-/// Maximum number of an outage's votes for one answer; more would decide nothing.
+/// Number of votes for one answer, `down` or `up`, from which further replicas add none. It bounds the entries of an outage. If
+/// both answers reach it, they count as equal.
 const MOST_VOTES: usize = 16;
 
-/// Time for which the result of a check is in the store. Its remaining time tells its age.
+/// Time for which the store keeps the result of a check. The age of a result is this time less its remaining time.
 const CHECK_FOR: Duration = Duration::from_secs(10);
 
 /// Maximum length of the label of a reason, in bytes.
 const LONGEST_LABEL: usize = 64;
 
-/// Maximum number of providers in a replica's row.
+/// Maximum number of unhealthy providers in a replica's row.
 const LONGEST_ROW: usize = 256;
 
-/// Everything that the store holds, as of one exchange.
+/// The entries of the store at one exchange.
 #[derive(Debug, Default)]
 pub(super) struct Contents {
     pub(super) open: HashMap<Arc<str>, SharedWindow>,
@@ -61,11 +71,11 @@ pub(super) struct Contents {
     ended: HashSet<u64>,
     votes: HashMap<u64, Votes>,
     pub(super) replicas: BTreeMap<Arc<str>, Vec<ReplicaRow>>,
-    /// The key of an entry that could not be read.
+    /// The key of the last unreadable entry.
     pub(super) unreadable: Option<String>,
 }
 
-/// The evidence of an open window.
+/// The evidence that opened a breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Evidence {
     /// Failed calls or checks.
@@ -74,7 +84,7 @@ pub(super) enum Evidence {
     Throttles,
 }
 
-/// An open window, which one or more replicas share.
+/// An open window of one or more replicas.
 #[derive(Clone, Debug)]
 pub(super) struct SharedWindow {
     pub(super) token: u64,
@@ -108,7 +118,7 @@ pub(super) struct SharedCheck {
 struct Votes {
     down: usize,
     up: usize,
-    /// End of this replica's vote.
+    /// The end of this replica's own vote, if it has voted.
     own_until: Option<Instant>,
 }
 
@@ -118,7 +128,7 @@ impl SharedCheck {
     }
 }
 
-/// The names under which a replica reads and writes.
+/// The names that a replica uses in keys.
 #[derive(Clone, Debug)]
 pub(super) struct Names {
     pub(super) replica: Arc<str>,
@@ -126,7 +136,7 @@ pub(super) struct Names {
 }
 
 impl Contents {
-    /// Reads the entries of a reply. Remaining times count from `asked_at`, so that no deadline is later than the store's.
+    /// Reads the entries of a reply. Remaining times count from `asked_at`, so that no deadline is later than in the store.
     pub(super) fn read(entries: Vec<Entry>, names: &Names, asked_at: Instant) -> Self {
         let mut contents = Self::default();
         for entry in entries {
@@ -137,7 +147,7 @@ impl Contents {
         contents
     }
 
-    /// Returns `None` if the entry cannot be read.
+    /// Adds an entry. Returns `None` if the entry cannot be read.
     fn add(&mut self, entry: &Entry, names: &Names, asked_at: Instant) -> Option<()> {
         let Some(key) = entry.key.strip_prefix(VERSION) else {
             return is_of_other_version(&entry.key).then_some(());
@@ -197,7 +207,7 @@ impl Contents {
         Some(())
     }
 
-    /// Returns whether an entry is about this provider.
+    /// Returns whether this provider has an entry.
     pub(super) fn mentions(&self, id: &str) -> bool {
         self.open.contains_key(id)
             || self.throttled.contains_key(id)
@@ -223,7 +233,7 @@ impl Contents {
         votes.is_some_and(|votes| votes.down >= 2 && votes.down >= votes.up)
     }
 
-    /// Returns whether this replica's vote would count and is not there for longer than `until`.
+    /// Returns whether this replica should vote: its vote ends before `until`, or it has none and the answer can get another one.
     pub(super) fn lacks_vote(&self, outage: u64, is_down: bool, until: Instant) -> bool {
         self.votes.get(&outage).is_none_or(|votes| {
             let like_it = if is_down { votes.down } else { votes.up };
@@ -247,12 +257,12 @@ pub(super) fn forced_key(provider: &str) -> String {
     format!("{VERSION}forced/{provider}")
 }
 
-/// The key of the lease for a trial. Replicas share it only if their leases last equally long.
+/// Returns the key of the lease for a trial. Replicas share the lease only if they use the same `ttl`.
 pub(super) fn trial_key(provider: &str, ttl: Duration) -> String {
     format!("{VERSION}trial/{}/{provider}", ttl.as_millis())
 }
 
-/// The key of the lease for a check. Replicas share it only if their checks prove the same, equally often.
+/// Returns the key of the lease for a check. Replicas share the lease only if their checks have the same depth and interval.
 pub(super) fn check_key(provider: &str, depth: Depth, interval: Duration, kind: &str) -> String {
     let depth = depth_name(depth);
     format!(
@@ -265,7 +275,7 @@ pub(super) fn window_value(replica: u64, failed_trials: u32, reason: Option<&Rea
     format!("{replica:016x} {failed_trials} {}", label_of(reason))
 }
 
-/// The label alone: a reason's text may hold what other processes must not see.
+/// Returns the label only, because a reason's text may contain details that other processes must not see.
 fn label_of(reason: Option<&Reason>) -> &str {
     prefix(
         reason.map_or("error", |reason| reason.label()),
@@ -277,7 +287,7 @@ pub(super) fn forced_value(to: Override, reason: &Reason) -> String {
     format!("{to} {}", reason.as_str())
 }
 
-/// The time of the entry is set when it is sent.
+/// Creates the write for the end of an outage or override. Its time is set when it is sent.
 pub(super) fn ended(token: u64) -> Write {
     Write {
         key: format!("{VERSION}ended/{token:016x}"),

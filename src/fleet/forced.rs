@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{breaker::Report, cache::Provider, util::time::random_token, view::Override};
 
-/// A provider's override, which an operator of any replica sets and lifts.
+/// A provider's override. An operator can set it and lift it on any replica.
 #[derive(Debug, Default)]
 pub(super) struct Forced {
     current: Option<Known>,
@@ -29,8 +29,10 @@ impl Forced {
         self.current.is_none()
     }
 
-    /// Writes an override that was set here, or the end of one that was lifted here. `contents` is `None` until the store has
-    /// been read since it was last lost: an override that another replica has replaced or lifted meanwhile must not come back.
+    /// Writes an override that was set here, or the end of one that was lifted here.
+    ///
+    /// `contents` is `None` after the store was lost, until it has been read again. Until then, a known override is not written
+    /// again: another replica may have replaced or lifted it meanwhile.
     pub(super) fn prepare(
         &mut self,
         id: &str,
@@ -68,7 +70,7 @@ impl Forced {
         });
     }
 
-    /// Takes over an override that was set elsewhere, or lifts one that was lifted elsewhere.
+    /// Applies an override that was set on another replica, or lifts one that was lifted there.
     pub(super) fn apply(
         &mut self,
         provider: &Provider,
@@ -79,7 +81,7 @@ impl Forced {
         let lifted = self.current.take_if(|it| contents.has_ended(it.token));
         if let Some(known) = lifted {
             provider.unforce_if_until(known.until);
-            // This replica may have written it after it was lifted.
+            // Removes it again: this replica may have written it after it was lifted.
             known.end(provider.id(), pending);
         }
         let is_known = |token| self.current.is_some_and(|known| known.token == token);
@@ -102,7 +104,7 @@ impl Forced {
 }
 
 impl Known {
-    /// Writes that this override is lifted, for as long as a replica may still have it.
+    /// Writes the end of this override. The entry lasts for as long as a replica may still have the override.
     fn end(self, id: &str, pending: &mut Pending) {
         let removal = Write {
             key: forced_key(id),

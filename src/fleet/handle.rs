@@ -41,8 +41,8 @@ pub struct FleetHandle {
 pub struct FleetView {
     /// This replica's name.
     pub replica: Arc<str>,
-    /// Whether this replica is in the fleet. False before the first exchange, and from the second failed exchange in a row until
-    /// one succeeds.
+    /// Whether this replica is in the fleet. False before the first exchange, after the task has ended, and from the second
+    /// failed exchange in a row until one succeeds.
     pub connected: bool,
     /// The error of the last exchange, while the replica is not connected.
     pub error: Option<Reason>,

@@ -31,7 +31,7 @@ pub struct MemoryStore {
 #[derive(Default)]
 struct Content {
     entries: BTreeMap<String, Held>,
-    /// The holder of each lease, and its end.
+    /// The holder and the end of each lease.
     leases: BTreeMap<String, (u64, Instant)>,
 }
 
@@ -42,7 +42,7 @@ struct Held {
 }
 
 impl MemoryStore {
-    /// Removes everything, as Redis does after `FLUSHALL`.
+    /// Removes all entries and leases, as `FLUSHALL` does in Redis.
     pub fn clear(&self) {
         *self.lock() = Content::default();
     }

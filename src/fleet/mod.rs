@@ -29,8 +29,8 @@
 //!
 //! # Without the store
 //!
-//! If the store is slow, frozen, gone or returns invalid data, each replica goes on alone, as without a fleet. It does so after
-//! two failed exchanges in a row. The task logs the loss once, and shows it in [`FleetHandle::view`] and in the metric
+//! If the store is slow, frozen, gone or returns an invalid reply, each replica goes on alone, as without a fleet. It does so
+//! after two failed exchanges in a row. The task logs the loss once, and shows it in [`FleetHandle::view`] and in the metric
 //! `tower_health_fleet_connected`. It tries again with growing pauses of up to 30 s, and rejoins. If the store has lost open
 //! windows, the replicas that found them write them again.
 //!

@@ -14,23 +14,24 @@ use crate::{
     view::Cause,
 };
 
-/// Shortest time for which the store keeps the end of an outage.
+/// Minimum time for which the store keeps the end of an outage.
 const ENDED_FOR: Duration = Duration::from_secs(120);
 
-/// Time for which an outage that is over is remembered, after the store has last shown it.
+/// Time for which this replica remembers an outage that is over, after it last saw the outage's window in the store.
 const OVER_FOR: Duration = Duration::from_secs(600);
 
-/// Time for which a vote holds. It is renewed when half of it has passed.
+/// Duration of a vote. It is renewed after half of this time.
 const VOTE_FOR: Duration = Duration::from_secs(60);
 
-/// Deadlines that differ by less are the same.
+/// Deadlines that differ by less count as the same.
 const MARGIN: Duration = Duration::from_millis(100);
 
 /// The effect of another replica's open window on a closed breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reaction {
-    /// A failure opens it, if no success follows.
+    /// The breaker stays closed, but opens after a failure if no success follows.
     Warn,
+    /// The breaker opens.
     Open,
 }
 
@@ -40,7 +41,7 @@ pub(super) struct Outage {
     evidence: Evidence,
     current: Option<Current>,
     warning: Option<Warning>,
-    /// The last outage that is over for this replica, and the time at which it is forgotten.
+    /// The last outage that is over for this replica, and the time until which it is remembered.
     over: Option<(u64, Instant)>,
 }
 
@@ -48,24 +49,25 @@ pub(super) struct Outage {
 #[derive(Clone, Copy, Debug)]
 struct Current {
     token: u64,
-    /// How often the breaker had closed when it began.
+    /// The number of times that the breaker had closed when the outage began.
     closings: u64,
-    /// This replica's own calls or checks have found it.
+    /// This replica's own calls or checks have found the outage.
     is_proved: bool,
-    /// It was joined for the request that is being answered, so an end in the answer is of an earlier outage.
+    /// The outage was joined in the request that is being answered. If the answer has its end, it was over before.
     is_unconfirmed: bool,
-    /// The deadline that another replica has given the breaker, which is no evidence of this replica.
+    /// The last deadline that the breaker took over from another replica. It does not count as evidence of this replica.
     adopted: Option<Instant>,
-    /// The replica that gave it. One replica alone, whose network may be at fault, does not extend twice in a row.
+    /// The replica that gave this deadline. The same replica cannot extend the window twice in a row, because its own network may
+    /// be at fault.
     extended_by: Option<u64>,
 }
 
-/// Another replica's outage, of which the closed breaker is warned.
+/// The warning of a closed breaker about another replica's outage.
 #[derive(Clone, Copy, Debug)]
 struct Warning {
     outage: u64,
     since: Instant,
-    /// The time at which a failure was first seen, without a success since.
+    /// The time of the poll that first found a failure, if no success has followed.
     failing_since: Option<Instant>,
 }
 
@@ -79,12 +81,12 @@ impl Outage {
         }
     }
 
-    /// Returns whether the breaker is neither open for a shared outage nor warned of one.
+    /// Returns whether there is no outage, no warning and no outage to remember.
     pub(super) fn is_idle(&self) -> bool {
         self.current.is_none() && self.warning.is_none() && self.over.is_none()
     }
 
-    /// Writes this replica's open window, or the end of the outage. `write` is the entry of the window, without token and time.
+    /// Writes this replica's open window, or the end of its outage. `write` is the entry of the window, without token and time.
     pub(super) fn prepare(
         &mut self,
         id: &str,
@@ -128,7 +130,7 @@ impl Outage {
         }
     }
 
-    /// Returns the outage's token: the one in the store, unless that outage is over.
+    /// Joins the outage in the store, or begins one if there is none or it is over. Returns the outage's token.
     fn join(
         &mut self,
         report: &Report,
@@ -159,7 +161,7 @@ impl Outage {
         token
     }
 
-    /// Votes whether the provider is down, if this replica has called it since the outage began.
+    /// Votes whether the provider is down, if this replica has called or checked it since the outage began.
     pub(super) fn prepare_vote(&self, contents: &Contents, names: &Names, draft: &mut Draft<'_>) {
         let down = self.current.filter(|current| current.is_proved);
         let (outage, is_down) = match (down, self.current, self.over) {
@@ -173,7 +175,7 @@ impl Outage {
         }
     }
 
-    /// Applies what the other replicas have found. `react` decides about a closed breaker, which has been warned for some time.
+    /// Applies the outage in the store, or its end, to the breaker.
     pub(super) fn apply(
         &mut self,
         provider: &Provider,
@@ -236,7 +238,7 @@ impl Outage {
         }
     }
 
-    /// Warns a closed breaker, and opens one that is failing: that has had a failure and no success for the time of `patience`.
+    /// Warns a closed breaker. Opens a warned breaker that has had a failure, and no success, for `patience`.
     fn warn(
         &mut self,
         provider: &Provider,
@@ -262,12 +264,12 @@ impl Outage {
         }
     }
 
-    /// The breaker has left the fleet, which ends its warning.
+    /// Ends the warning, because the breaker has left the fleet.
     pub(super) fn disconnect(&mut self) {
         self.warning = None;
     }
 
-    /// A success has lifted the warning: for this replica, the provider is up.
+    /// Notes that a success has ended the warning. For this replica, the outage is then over.
     fn note_success_after_warning(&mut self, report: &Report, now: Instant) {
         if report.is_warned {
             return;
@@ -288,7 +290,7 @@ impl Outage {
         self.over.is_some_and(|(over, _)| over == token) || contents.has_ended(token)
     }
 
-    /// Returns whether this replica's own calls or checks have found the outage, until this deadline.
+    /// Returns whether this replica's own calls or checks have opened the breaker until this deadline.
     fn is_proved_by(&self, cause: Cause, until: Instant) -> bool {
         let is_own = match self.evidence {
             Evidence::Failures => matches!(cause, Cause::Failures | Cause::Probe),
@@ -306,12 +308,13 @@ pub(super) struct Draft<'a> {
     pub(super) now: Instant,
 }
 
-/// The effect of other replicas' windows.
+/// The rules by which other replicas' windows change a breaker.
 pub(super) struct Rules<F> {
+    /// Returns the effect on a closed breaker, from the outage's token and the time since the warning.
     pub(super) react: F,
     /// Time for which a warned breaker that has failed waits for a success.
     pub(super) patience: Duration,
-    /// One replica alone may extend an open window again and again.
+    /// The same replica may extend an open window several times in a row.
     pub(super) trusts_one: bool,
 }
 

@@ -2,16 +2,16 @@ use tokio::time::Instant;
 
 use super::store::{Request, Write};
 
-/// Maximum number of writes that wait; beyond it, the oldest are dropped.
+/// Maximum number of pending writes; beyond it, the oldest are dropped.
 const MOST: usize = 1_000;
 
-/// Writes that must reach the store, although the exchange that has them may fail: the ends of outages, and the overrides of
-/// operators. They are sent again until an exchange succeeds.
+/// The ends of outages, and operators' overrides and their ends. They must reach the store even if an exchange fails, so they are
+/// sent again until one succeeds.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
-    /// With the time at which each entry ends.
+    /// The writes, each with the time at which its entry ends.
     writes: Vec<(Write, Instant)>,
-    /// Number of writes in the request that is being answered.
+    /// Number of these writes in the last request.
     sent: usize,
 }
 
@@ -34,7 +34,7 @@ impl Pending {
         request.writes.splice(0..0, writes);
     }
 
-    /// The store has applied the request.
+    /// Removes the writes of the last request, which the store has applied.
     pub(super) fn confirm(&mut self) {
         self.writes.drain(..self.sent);
         self.sent = 0;

@@ -22,22 +22,22 @@ use crate::{
     view::State,
 };
 
-/// Polls for which a warned breaker waits for a success before a failure, or a vote of others, opens it: two, which can be a
-/// tenth early.
+/// Number of polls for which a warned breaker waits for a success, before a failure or a quorum opens it. It is two polls, each
+/// of which can come a tenth early.
 const POLLS_OF_PATIENCE: f64 = 1.8;
 
-/// This process in its fleet: what it has shared of each provider, and what the store held last.
+/// This process's part in its fleet: the state that it shares of each provider, and the last contents of the store.
 pub(super) struct Replica {
     settings: Settings,
     /// Identifies this process as a holder of leases.
     holder: u64,
-    /// `None` until the store has been read since it was last lost.
+    /// `None` before the first exchange, and after the store was lost.
     contents: Option<Arc<Contents>>,
     pending: Pending,
     known: HashMap<Arc<str>, Known>,
     /// The breakers that are in the fleet.
     joined: HashMap<Arc<str>, WeakProvider>,
-    /// The row that the store has, and the time at which to write it again.
+    /// The last row that was written, and the time at which to write it again.
     row: Option<(String, Instant)>,
 }
 
@@ -50,24 +50,24 @@ pub(super) struct Prepared {
     at: Instant,
 }
 
-/// What this process shares of one provider.
+/// The state that this process shares of one provider.
 struct Known {
-    /// Another provider can have the same id later.
+    /// Kept to detect that another provider has the same id later.
     provider: WeakProvider,
     failures: Outage,
     throttles: Outage,
     forced: Forced,
     trial: Trial,
-    /// The last check whose result was published here or applied.
+    /// The token of the last check that this replica has published or applied.
     last_check: Option<u64>,
-    /// The last check has failed.
+    /// The last check, if it has failed.
     failed_check: Option<FailedCheck>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct FailedCheck {
     replica: u64,
-    /// The check before it failed too, on another replica, so no replica's network is at fault.
+    /// The previous check failed too, on another replica. So the cause is not the network of one replica.
     is_confirmed: bool,
 }
 
@@ -119,7 +119,8 @@ impl Replica {
         contents::check(provider.id(), &check, now)
     }
 
-    /// Returns whether another replica's check has failed, and no second one has confirmed it.
+    /// Returns whether this replica should confirm the last check: it failed on another replica, and no second replica has
+    /// confirmed it.
     pub(super) fn must_confirm(&self, id: &str) -> bool {
         let failed = self.known.get(id).and_then(|known| known.failed_check);
         failed.is_some_and(|failed| !failed.is_confirmed && failed.replica != self.holder)
@@ -148,7 +149,7 @@ impl Replica {
         prepared
     }
 
-    /// Lets breakers go on alone that are no longer in the cache. Handles may still use them.
+    /// Removes breakers from the fleet that are no longer in the cache. Handles may still use them.
     fn forget_removed(&mut self, prepared: &Prepared) {
         let present: HashMap<_, _> = prepared
             .reports
@@ -273,7 +274,7 @@ impl Replica {
             return;
         }
         let known = known(&mut self.known, provider);
-        // Random errors and replicas that are served get the time for a success.
+        // Leaves time for a success, after a random error or on a replica that the provider serves.
         let patience = self.settings.poll_interval.mul_f64(POLLS_OF_PATIENCE);
         let share = self.settings.share;
         let rules = Rules {
@@ -290,7 +291,7 @@ impl Replica {
         known
             .failures
             .apply(provider, report, contents, now, &rules);
-        // A throttle is a fact: the provider itself has asked for it.
+        // A throttle needs no confirmation: the provider itself has asked for the pause.
         let rules = Rules {
             react: |_, _| Reaction::Open,
             patience,
@@ -313,7 +314,7 @@ impl Replica {
         }
     }
 
-    /// The store cannot be reached: the breakers go on without it.
+    /// Lets the breakers go on without the store.
     pub(super) fn disconnect(&mut self) {
         self.contents = None;
         self.row = None;
@@ -329,7 +330,7 @@ impl Replica {
         }
     }
 
-    /// Leaves the fleet. Returns the request that gives back the leases.
+    /// Leaves the fleet. Returns the last request, which gives back the leases for trials.
     pub(super) fn leave(&mut self) -> Request {
         let held = self.known.iter().filter(|(_, known)| known.trial.is_held());
         let releases = held.map(|(id, _)| Lease {
@@ -379,8 +380,8 @@ impl Known {
 
     /// Applies the result of another replica's check.
     ///
-    /// One replica's failed checks only warn a closed breaker, because that replica's own network may be at fault. A failed check
-    /// of a second replica counts as one of this replica's.
+    /// The failed checks of one replica only warn a closed breaker, because that replica's own network may be at fault. Once a
+    /// second replica's check has failed too, or with [`Share::Trust`], a failed check counts as one of this replica.
     fn apply_check(
         &mut self,
         provider: &Provider,
@@ -399,7 +400,7 @@ impl Known {
         if !counts {
             provider.warn(report.epoch, true);
         }
-        // A result tells nothing about a phase that began after the check.
+        // A result does not apply to a phase that began after the check.
         let is_late = report.began.is_some_and(|began| began > check.began);
         if counts && !is_late {
             provider.check_ended(report.epoch, check.depth, check.outcome.clone());

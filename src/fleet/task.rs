@@ -27,7 +27,7 @@ use crate::{
     },
 };
 
-/// Shortest time between two exchanges.
+/// Time from an event until the next exchange, in which further events are collected.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 
 /// Longest pause before the next attempt to reach the store.
@@ -36,7 +36,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Failed exchanges in a row after which the replica goes on alone.
 const FAILURES_UNTIL_ALONE: u32 = 2;
 
-/// Time for which one replica confirms the failed check of another.
+/// Duration of the lease for the check that confirms another replica's failed check.
 const SECOND_CHECK: Duration = Duration::from_secs(5);
 
 /// The task that exchanges with the store.
@@ -48,14 +48,15 @@ pub(super) struct SyncTask<S> {
     replica: Replica,
     shown: Shown,
     due: Instant,
-    /// The breakers share their health. `None` before the first exchange.
+    /// Whether the breakers are in the fleet. `None` before the first exchange.
     is_connected: Option<bool>,
     /// Failed exchanges in a row.
     failures: u32,
     /// Leases that probes have asked for since the last exchange.
     leases: Vec<(Lease, oneshot::Sender<bool>)>,
+    /// The results of checks since the last exchange.
     writes: Vec<Write>,
-    /// The leases that probes have, with their ends.
+    /// The leases that probes hold, each with its end.
     held_checks: Vec<(Lease, Instant)>,
     has_warned_of_unreadable: bool,
 }
@@ -151,7 +152,7 @@ impl<S: Store> SyncTask<S> {
                 self.leases.push((self.replica.lease(key, ttl), granted));
                 self.hurry();
             }
-            // Each replica makes its own checks. An error means that the probe has stopped.
+            // Without the store, each replica makes its own checks. An error means that the probe has stopped.
             Command::Lease { granted, .. } => drop(granted.send(true)),
             Command::Publish {
                 provider,
@@ -166,7 +167,7 @@ impl<S: Store> SyncTask<S> {
         }
     }
 
-    /// Brings the next exchange forward.
+    /// Brings the next exchange forward, except while the replica is alone.
     fn hurry(&mut self) {
         if self.is_connected() {
             self.due = self.due.min(after(Instant::now(), SHORTEST_PAUSE));
@@ -199,7 +200,7 @@ impl<S: Store> SyncTask<S> {
                 }
                 self.connected();
             }
-            // Dropping `answers` tells the probes to check.
+            // The probes make their checks when `answers` is dropped.
             Err(error) => self.failed(&error),
         }
     }
@@ -270,7 +271,7 @@ impl<S: Store> SyncTask<S> {
     }
 }
 
-/// The breakers must not wait for a task that is gone, even if it was aborted.
+/// Lets the breakers go on alone, even if the task was aborted: they must not wait for it.
 impl<S> Drop for SyncTask<S> {
     fn drop(&mut self) {
         self.shown.disconnected(None);

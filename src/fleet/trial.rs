@@ -8,19 +8,19 @@ use crate::{
     util::time::after,
 };
 
-/// Polls for which a replica leaves the lease to the others, after its own trial has failed or its lease was not used.
+/// Number of polls for which a replica leaves the lease to the others, after its trial has failed or its lease was not used.
 const POLLS_TO_YIELD: u32 = 3;
 
-/// Polls after which a lease that no call has used is given back.
+/// Number of polls after which a lease that no call has used is given back.
 const POLLS_UNUSED: u32 = 5;
 
 /// The lease for the fleet's trial of one provider.
 #[derive(Debug, Default)]
 pub(super) struct Trial {
     held: Option<Held>,
-    /// This replica has had its turn: its trial failed, perhaps because of its own network, or it had no call.
+    /// The other replicas go first: this replica's trial failed, perhaps because of its own network, or it had no call.
     yields: bool,
-    /// The time from which to ask, in a half-open phase.
+    /// The time from which to ask for the lease, in a half-open phase with demand.
     asks_from: Option<Instant>,
 }
 
@@ -51,7 +51,7 @@ impl Trial {
         self.asks_from = None;
     }
 
-    /// Returns whether to give the lease back: the half-open phase has ended, or no call has used the lease.
+    /// Returns whether to give the lease back, because the half-open phase has ended, or because no call has used the lease.
     pub(super) fn must_give_back(
         &mut self,
         provider: &Provider,

@@ -139,5 +139,7 @@ pub(crate) enum OutcomeLabel {
 pub(crate) struct Judged {
     pub(crate) outcome: OutcomeLabel,
     pub(crate) is_trial: bool,
+    /// The call was admitted although the breaker would have refused it.
+    pub(crate) is_shadow: bool,
     pub(crate) is_late: bool,
 }

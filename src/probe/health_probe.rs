@@ -159,10 +159,15 @@ impl HealthProbe {
         }
     }
 
-    /// Shares the checks with the probes of the other replicas of a fleet. Default: each replica makes its own checks.
+    /// Shares the checks with the probes of the other replicas of a [fleet](crate::fleet). Default: each replica makes its own
+    /// checks.
     ///
-    /// In each interval, one replica checks a provider, and the others apply the result. They share a check if it has the same
-    /// [depth](Check::functional) and the same interval on each. Failed checks of one replica alone open no breaker of another.
+    /// In each interval, one replica checks a provider, and the others apply the result. Replicas share a check if it has the
+    /// same [depth](Check::functional) and the same interval on each. While a replica cannot reach the store, it makes its own
+    /// checks.
+    ///
+    /// Failed checks of one replica alone open no breaker of another, except with
+    /// [`Share::Trust`](crate::fleet::Share::Trust). After a failed check, a second replica makes its own check to confirm it.
     ///
     /// ```
     /// # use tower_health::{HealthCache, HealthProbe, fleet::{Fleet, MemoryStore}};

@@ -185,17 +185,18 @@ impl StatusService {
         self.set(|settings| settings.control_at = Some(path.into()))
     }
 
-    /// Shows what the replicas of a fleet share: on the page, in `/fleet.json` and in `/events`. Default: no fleet.
+    /// Shows the shared health of a [fleet](crate::fleet) on the page, in `/fleet.json` and in `/events`. Default: no fleet.
     ///
-    /// A column shows the open windows of all replicas. If replicas [share their health](crate::fleet::Fleet::share_health), a table
-    /// shows which provider is unhealthy on which replica.
+    /// A column of the page shows the open windows that replicas share. If replicas
+    /// [share their health](crate::fleet::Fleet::share_health), a table shows the state of each unhealthy provider on each
+    /// replica.
     ///
     /// | field of `/fleet.json` | value |
     /// |---|---|
     /// | `version` | 1 |
     /// | `replica` | this replica's name |
-    /// | `connected` | whether the last exchange with the store succeeded |
-    /// | `error` | its error, or `null` |
+    /// | `connected` | whether this replica is in the fleet: false from the second failed exchange with the store in a row |
+    /// | `error` | the error of the last exchange while not connected; otherwise `null` |
     /// | `windows` | a list of `provider`, `cause`, `remaining_seconds` and `reason` (a label) |
     /// | `replicas` | for each replica, a list of `provider`, `state` and `cause` |
     #[cfg(feature = "fleet")]

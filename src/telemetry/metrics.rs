@@ -26,6 +26,7 @@ struct Handles {
     provider: SharedString,
     calls: [Counter; OutcomeLabel::ALL.len()],
     trials: [Counter; OutcomeLabel::ALL.len()],
+    shadow: [Counter; OutcomeLabel::ALL.len()],
     refused: Counter,
     late_results: Counter,
     open_seconds: Counter,
@@ -53,6 +54,7 @@ impl Handles {
         describe();
         let call = |outcome: &'static str| counter!("tower_health_calls_total", "provider" => provider.clone(), "outcome" => outcome);
         let trial = |outcome: &'static str| counter!("tower_health_trials_total", "provider" => provider.clone(), "outcome" => outcome);
+        let shadow = |outcome: &'static str| counter!("tower_health_shadow_total", "provider" => provider.clone(), "outcome" => outcome);
         let state = |state: &'static str| gauge!("tower_health_state", "provider" => provider.clone(), "state" => state);
         // Registered only so that the exporter shows them as 0. Otherwise a rate would miss the first transition of each.
         for to in State::ALL {
@@ -63,6 +65,7 @@ impl Handles {
         Self {
             calls: OutcomeLabel::ALL.map(OutcomeLabel::as_str).map(call),
             trials: OutcomeLabel::ALL.map(OutcomeLabel::as_str).map(trial),
+            shadow: OutcomeLabel::ALL.map(OutcomeLabel::as_str).map(shadow),
             refused: call("refused"),
             late_results: counter!("tower_health_late_results_total", "provider" => provider.clone()),
             open_seconds: counter!("tower_health_open_seconds_total", "provider" => provider.clone()),
@@ -77,6 +80,7 @@ impl Handles {
             provider: SharedString::const_str(""),
             calls: OutcomeLabel::ALL.map(|_| Counter::noop()),
             trials: OutcomeLabel::ALL.map(|_| Counter::noop()),
+            shadow: OutcomeLabel::ALL.map(|_| Counter::noop()),
             refused: Counter::noop(),
             late_results: Counter::noop(),
             open_seconds: Counter::noop(),
@@ -136,8 +140,13 @@ impl SlotMeters {
     }
 
     /// Counts a call without an outcome that was no trial.
-    pub(crate) fn neutral(&self) {
-        self.count(|meters| meters.calls[OutcomeLabel::Neutral as usize].increment(1));
+    pub(crate) fn neutral(&self, is_shadow: bool) {
+        self.count(|meters| {
+            meters.calls[OutcomeLabel::Neutral as usize].increment(1);
+            if is_shadow {
+                meters.shadow[OutcomeLabel::Neutral as usize].increment(1);
+            }
+        });
     }
 
     pub(crate) fn judged(&self, judged: Judged) {
@@ -145,6 +154,9 @@ impl SlotMeters {
             meters.calls[judged.outcome as usize].increment(1);
             if judged.is_trial {
                 meters.trials[judged.outcome as usize].increment(1);
+            }
+            if judged.is_shadow {
+                meters.shadow[judged.outcome as usize].increment(1);
             }
             if judged.is_late {
                 meters.late_results.increment(1);
@@ -361,6 +373,10 @@ fn describe() {
     describe_counter!(
         "tower_health_trials_total",
         "Trial calls of a half-open breaker, by their outcome."
+    );
+    describe_counter!(
+        "tower_health_shadow_total",
+        "Calls that were admitted although the circuit breaker would have refused them, by their outcome."
     );
     describe_counter!(
         "tower_health_late_results_total",

@@ -41,7 +41,7 @@ impl SlotMeters {
     pub(crate) fn success(&self) {}
 
     #[inline]
-    pub(crate) fn neutral(&self) {}
+    pub(crate) fn neutral(&self, _: bool) {}
 
     #[inline]
     pub(crate) fn judged(&self, _: Judged) {}

@@ -1,4 +1,4 @@
-//! Replicas of one service in an outage of their provider, with and without a fleet.
+//! Replicas of one service during an outage of their provider, with and without a fleet.
 
 mod chart;
 mod replica;
@@ -17,13 +17,13 @@ use self::{
     world::Poison,
 };
 
-/// The outage with each number of replicas and each setting.
+/// The figures of the outage for each number of replicas and each setting.
 pub(crate) type Sizes = Vec<(u32, Vec<(Sharing, Figures)>)>;
 
-/// Twenty replicas in other conditions.
+/// The figures of twenty replicas for each of the other conditions.
 pub(crate) type Conditions = Vec<(&'static str, Figures)>;
 
-/// The calls that the replicas with a good network refused, for each setting.
+/// The number of calls that the replicas with a good network refused, for each setting, without and with random errors.
 pub(crate) type Poisoned = Vec<(Sharing, [f64; 2])>;
 
 pub(crate) fn run_sizes(sizes: &[u32]) -> Sizes {

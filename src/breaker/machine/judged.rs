@@ -9,6 +9,7 @@ impl Breaker {
         Judged {
             outcome,
             is_trial: ticket.is_trial(),
+            is_shadow: ticket.is_shadow(),
             // A neutral outcome never changes anything, so it cannot be late.
             is_late: outcome != OutcomeLabel::Neutral && ticket.is_from_before(self.epoch),
         }

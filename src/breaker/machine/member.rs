@@ -14,16 +14,16 @@ use crate::{
     view::{Cause, Override},
 };
 
-/// Maximum time for which another process's throttle keeps this breaker open. After that, a trial of its own decides.
+/// Maximum time for which another process's throttle keeps this breaker open, without jitter. After that, a trial decides.
 const LONGEST_PEER_THROTTLE: Duration = Duration::from_secs(60);
 
-/// Deadlines of two processes that differ by less are the same: remaining times take a moment to arrive.
+/// Deadlines of two processes that differ by less count as the same, because remaining times take a moment to arrive.
 const SAME_DEADLINE: Duration = Duration::from_millis(500);
 
 /// A breaker's part in a fleet: the processes that share their outages.
 #[derive(Debug)]
 pub(super) struct Member {
-    /// The store of the fleet can be reached.
+    /// The breaker is in the fleet, whose store can be reached.
     is_connected: bool,
     /// Number of times that the breaker has closed.
     closings: u64,
@@ -31,28 +31,29 @@ pub(super) struct Member {
     lease: TrialLease,
     /// The time from which the trials of this half-open phase need no lease. Set when a call first needs it.
     alone_at: Option<Instant>,
-    /// The time at which another process had found the provider down, if no call has succeeded here since.
+    /// The time of the warning that another process has found the provider down. `None` after a success here.
     warned_at: Option<Instant>,
-    /// The fleet should be asked or informed before the next poll.
+    /// The next exchange with the store should not wait for the next poll.
     must_sync: bool,
 }
 
 /// The times for which a half-open breaker waits for the fleet's trial lease.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LeaseTimes {
-    /// After this time, it makes a trial without the lease.
+    /// Time after which the breaker admits trials without the lease, before randomness.
     pub(crate) wait: Duration,
-    /// The usual time until the fleet answers, which refusals name.
+    /// The usual time until the fleet answers. Refusals name it as their retry time.
     pub(crate) answer: Duration,
 }
 
-/// The right to make the fleet's only trial of a half-open provider.
+/// The lease that lets one process make the fleet's trials of a half-open provider.
 #[derive(Clone, Copy, Debug)]
 enum TrialLease {
     /// No call has needed it yet.
     Unrequested,
-    /// A call was refused for want of it.
+    /// A call was refused because the lease was missing.
     Requested,
+    /// Trials are admitted until the lease ends.
     Granted {
         until: Instant,
     },
@@ -60,7 +61,7 @@ enum TrialLease {
     NotNeeded,
 }
 
-/// The state of a breaker that other processes should know.
+/// The state of a breaker that its fleet needs.
 #[derive(Clone, Debug)]
 #[allow(
     clippy::struct_excessive_bools,
@@ -69,12 +70,12 @@ enum TrialLease {
 pub(crate) struct Report {
     pub(crate) is_in_fleet: bool,
     pub(crate) epoch: u64,
-    /// Number of times that the breaker has closed, so that two outages in a row are told apart.
+    /// Number of times that the breaker has closed. It distinguishes two outages in a row.
     pub(crate) closings: u64,
     pub(crate) phase: ReportedPhase,
-    /// The time from which results tell something about this phase: the trip, or the closing.
+    /// The time of the trip, of the last failed trial, or of the closing. Checks that began earlier do not apply to this phase.
     pub(crate) began: Option<Instant>,
-    /// The breaker admits every call whatever its phase, so its phase is not evidence for others.
+    /// The breaker admits every call in every phase, so it neither shares its phase nor takes over others'.
     pub(crate) observes_only: bool,
     pub(crate) failed_trials: u32,
     pub(crate) last_error: Option<Reason>,
@@ -106,7 +107,7 @@ pub(crate) struct PeerWindow {
     /// It extends an open window.
     pub(crate) extends: bool,
     pub(crate) until: Instant,
-    /// The provider asked for this wait.
+    /// The provider asked for this pause.
     pub(crate) is_throttle: bool,
     pub(crate) failed_trials: u32,
     pub(crate) reason: Reason,
@@ -116,9 +117,9 @@ pub(crate) struct PeerWindow {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PeerEffect {
     Ignored,
-    /// The breaker is open for the same outage.
+    /// The breaker is open or half-open for the same outage.
     TookPart,
-    /// … until this deadline.
+    /// Like `TookPart`, and the breaker has taken over this deadline.
     Extended(Instant),
 }
 
@@ -163,13 +164,13 @@ impl Breaker {
         }
     }
 
-    /// Returns whether another process has found the provider down, and no call has succeeded here since.
+    /// Returns whether another process has found the provider down, and no call or check has succeeded here since.
     pub(super) fn is_warned(&self) -> bool {
         let member = self.member.as_ref();
         member.is_some_and(|member| member.warned_at.is_some())
     }
 
-    /// Returns whether the breaker refuses calls only for want of a lease, which it has not requested.
+    /// Returns whether the breaker refuses calls only because it lacks a lease that it has not requested yet.
     pub(crate) fn lacks_trial_lease(&self, now: Instant) -> bool {
         let lease = self.member.as_ref().map(|member| member.lease);
         let is_forced_open = self
@@ -182,8 +183,8 @@ impl Breaker {
             && self.admits_without_lease_at().is_none_or(|at| at <= now)
     }
 
-    /// The time at which a trial may be admitted: when the fleet has answered, or when the trial needs no lease. `None` if it needs
-    /// none now.
+    /// Returns the time at which a trial may be admitted: when the fleet has answered, or when trials need no lease any more.
+    /// `None` if the lease does not prevent a trial now.
     pub(super) fn lease_decides_at(&self, now: Instant) -> Option<Instant> {
         let member = self.member.as_ref().filter(|_| self.needs_trial_lease())?;
         match member.lease {
@@ -203,7 +204,7 @@ impl Breaker {
 
 /// Events.
 impl Breaker {
-    /// From now on, trials need a lease, and other processes can open and close this breaker.
+    /// Joins the fleet. From now on, trials need a lease, and other processes can open and close this breaker.
     pub(crate) fn join_fleet(&mut self, lease_times: LeaseTimes) {
         let member = self.member.get_or_insert_with(|| {
             Box::new(Member {
@@ -229,19 +230,19 @@ impl Breaker {
         }
     }
 
-    /// Returns whether the fleet should be asked or informed now, since this was last called.
+    /// Returns whether an exchange with the store should follow now, and resets this.
     pub(crate) fn take_must_sync(&mut self) -> bool {
         let member = self.member.as_mut();
         member.is_some_and(|member| mem::take(&mut member.must_sync))
     }
 
-    /// A call needs a trial, so the fleet is to be asked for the lease.
+    /// Requests the lease from the fleet, because a call needs a trial.
     pub(crate) fn request_trial_lease(&mut self, now: Instant) {
         if !self.lacks_trial_lease(now) {
             return;
         }
         if let Some(member) = &mut self.member {
-            // Spread, so that replicas that cannot get the lease do not send their trials together.
+            // Random, so that replicas that cannot get the lease do not send their trials at the same time.
             let wait = member
                 .lease_times
                 .wait
@@ -253,14 +254,14 @@ impl Breaker {
         }
     }
 
-    /// The fleet has granted the lease, which a breaker requested in `epoch`.
+    /// Takes the lease that the fleet has granted, if the breaker requested it in this epoch.
     pub(crate) fn trial_lease_granted(&mut self, epoch: u64, until: Instant) {
         if let Some(member) = self.member.as_mut().filter(|_| epoch == self.epoch) {
             member.lease = TrialLease::Granted { until };
         }
     }
 
-    /// The lease was given back without a trial.
+    /// Ends the lease, which was given back without a trial.
     pub(crate) fn trial_lease_returned(&mut self, epoch: u64) {
         if let Some(member) = self.member.as_mut().filter(|_| epoch == self.epoch) {
             if matches!(member.lease, TrialLease::Granted { .. }) {
@@ -277,7 +278,7 @@ impl Breaker {
         }
     }
 
-    /// The trials of this half-open phase need no lease.
+    /// Lets the trials of this half-open phase do without a lease.
     pub(super) fn waive_trial_lease(&mut self) {
         if let Some(member) = &mut self.member {
             member.lease = TrialLease::NotNeeded;
@@ -294,15 +295,16 @@ impl Breaker {
         }
     }
 
-    /// The slow start has begun, so the outage is over.
+    /// Requests an exchange, because the slow start has begun and so the outage is over.
     pub(super) fn started(&mut self) {
         if let Some(member) = &mut self.member {
             member.must_sync = true;
         }
     }
 
-    /// Sets whether another process has found the provider down. A success resets it. Returns false if the breaker has changed
-    /// since `epoch`.
+    /// Sets whether another process has found the provider down. A success resets it.
+    ///
+    /// Returns false and sets nothing if the breaker has changed since `epoch`, or does not count as closed.
     pub(crate) fn warn(&mut self, epoch: u64, is_warned: bool, now: Instant) -> bool {
         let counts = epoch == self.epoch && self.counts_as_closed();
         let member = self.member.as_mut().filter(|_| counts);
@@ -325,7 +327,7 @@ impl Breaker {
         }
     }
 
-    /// Another process has an open window, or its trial has failed.
+    /// Applies another process's open window, which may be new or extended.
     pub(crate) fn peer_opened(&mut self, epoch: u64, peer: PeerWindow, now: Instant) -> PeerEffect {
         if epoch != self.epoch || peer.until <= now {
             return PeerEffect::Ignored;
@@ -362,6 +364,7 @@ impl Breaker {
         if is_throttled && !peer.is_throttle {
             return PeerEffect::Ignored;
         }
+        // A deadline that was known before a check ended the window early is no new failure.
         if !peer.extends || until <= window.until + SAME_DEADLINE {
             return PeerEffect::TookPart;
         }
@@ -375,8 +378,7 @@ impl Breaker {
         };
         match &mut self.phase {
             Phase::Open(window) => **window = extended,
-            // The trial in flight decides, and a throttle is left to this breaker's trial. A deadline that was known when a check
-            // ended the wait early is no new failure.
+            // The trial in flight decides. A peer's throttle does not reopen a half-open breaker: its next trial decides.
             Phase::HalfOpen(..) if has_trial || peer.is_throttle => return PeerEffect::TookPart,
             _ => self.enter(Phase::Open(extended.into()), now),
         }
@@ -398,8 +400,9 @@ impl Breaker {
         self.take_must_sync();
     }
 
-    /// Another process's trial or check has closed its breaker. Returns false if this one must still wait, because the provider
-    /// has asked for it.
+    /// Closes the breaker, or begins its slow start, because another process's breaker has closed.
+    ///
+    /// Returns false if the breaker has changed since `epoch`, or must still wait because the provider has asked for it.
     pub(crate) fn peer_closed(&mut self, epoch: u64, now: Instant) -> bool {
         if epoch != self.epoch {
             return false;

@@ -192,7 +192,7 @@ impl HotSlot {
     #[inline]
     pub(crate) fn left_unjudged(&self, ticket: Ticket) {
         if telemetry::IS_METERED && self.breaker(ticket).is_some() {
-            self.meters.neutral();
+            self.meters.neutral(ticket.is_shadow());
         }
     }
 

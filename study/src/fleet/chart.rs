@@ -1,4 +1,4 @@
-//! Draws what an outage costs by the number of replicas.
+//! Draws the cost of an outage by the number of replicas.
 
 use std::path::Path;
 
@@ -73,7 +73,7 @@ fn draw_panel(panel: &Area, (title, figure): Panel, sizes: &Sizes) -> Drawn {
         let points: Vec<_> = sizes
             .iter()
             .map(|(replicas, runs)| {
-                // Zero has no logarithm: it is drawn where one is.
+                // Zero has no logarithm, so it is drawn as one.
                 let value = figure(&runs[index].1).max(1.0);
                 (f64::from(*replicas).log10(), value.log10())
             })

@@ -12,7 +12,7 @@ use super::{
     world::{END, PAUSE, World},
 };
 
-/// One process, which makes a call every 20 s on average, at random times.
+/// A process that makes a call every 20 s on average, or every second with [`Scenario::poison`], at random times.
 pub(crate) struct Replica {
     number: usize,
     world: World,
@@ -78,7 +78,7 @@ impl Replica {
         let _probe = self.has_checks.then(|| probe.spawn());
         let mut next = start;
         while world.now() < END {
-            // As with independent callers: exponentially distributed.
+            // Exponentially distributed, as with independent callers.
             next += self.pause.mul_f64(-(1.0 - fastrand::f64()).ln());
             sleep_until(next).await;
             let Ok(permit) = provider.admit() else {

@@ -37,20 +37,20 @@ pub(crate) struct Faults {
 /// The cost of an outage.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Figures {
-    /// Calls that reached the provider during the outage, each of which waits for the timeout.
+    /// Calls that began during the outage. Each waits for the timeout.
     pub(crate) paid: f64,
-    /// Seconds from the beginning of the outage until the last call that was no trial.
+    /// Seconds from the start of the outage to the last of these calls, trials excluded.
     pub(crate) all_know_after: f64,
     pub(crate) trials: f64,
-    /// Most trials within one second, after the provider is back.
+    /// Largest number of trials within one second, after the end of the outage.
     pub(crate) trials_at_once: f64,
-    /// Most calls within one second, after the provider is back, as a multiple of the normal rate.
+    /// Largest number of calls within one second, after the end of the outage, as a multiple of the normal rate.
     pub(crate) rush: f64,
-    /// Seconds from the end of the outage until the last refused call.
+    /// Seconds from the end of the outage to the last refused call.
     pub(crate) recovered_after: f64,
     pub(crate) checks_per_minute: f64,
     pub(crate) exchanges_per_second: f64,
-    /// Calls that replicas refused, other than the first.
+    /// Calls that all replicas but the first refused.
     pub(crate) refused_by_others: f64,
 }
 
@@ -112,7 +112,7 @@ impl Default for Scenario {
     }
 }
 
-/// Simulates seven minutes.
+/// Simulates seven minutes, and returns the figures.
 pub(crate) fn run(scenario: &Scenario) -> Figures {
     let runtime = Builder::new_current_thread()
         .enable_time()
@@ -190,7 +190,7 @@ impl Figures {
     }
 }
 
-/// Returns the largest number of times, which are sorted, within any span of this length.
+/// Returns the largest number of `times` within any span of this length. `times` is sorted.
 fn most_within(times: &[Duration], span: Duration) -> usize {
     let until = |first: usize| times[first..].partition_point(|at| *at < times[first] + span);
     (0..times.len()).map(until).max().unwrap_or(0)

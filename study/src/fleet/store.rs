@@ -11,7 +11,7 @@ use tower_health::{
 use super::{simulation::Faults, world::World};
 
 const DELAY: Duration = Duration::from_millis(2);
-/// The time of the faults that last a minute: the breakers open and then recover in it.
+/// The time of the faults that last a minute. It contains the start of the outage, when breakers open.
 const FAULTY: Range<Duration> = Duration::from_secs(50)..Duration::from_secs(110);
 
 #[derive(Clone)]

@@ -3,7 +3,7 @@
 use super::{Conditions, Poisoned, Sizes, simulation::Figures};
 use crate::table::thousands;
 
-/// The outage, by number of replicas and setting.
+/// Returns the table of the outage, by number of replicas and setting.
 pub(crate) fn of_sizes(sizes: &Sizes) -> String {
     let rows = sizes.iter().flat_map(|(replicas, runs)| {
         let name = |sharing: &str| format!("{} | {sharing}", count(f64::from(*replicas)));
@@ -13,13 +13,13 @@ pub(crate) fn of_sizes(sizes: &Sizes) -> String {
     head("replicas | sharing", "--:|---") + &rows.collect::<String>()
 }
 
-/// The outage in other conditions.
+/// Returns the table of the other conditions.
 pub(crate) fn of_conditions(conditions: &Conditions) -> String {
     let rows = conditions.iter().map(|(name, figures)| row(name, figures));
     head("", "---") + &rows.collect::<String>()
 }
 
-/// The calls refused because of one replica's network.
+/// Returns the table of the calls that other replicas refuse because of one replica's network.
 pub(crate) fn of_poison(poisoned: &Poisoned) -> String {
     let rows = poisoned.iter().map(|(sharing, refused)| {
         let [without, with] = refused.map(count);

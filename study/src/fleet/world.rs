@@ -1,4 +1,4 @@
-//! A provider that hangs for three minutes.
+//! A provider that hangs for three minutes, or with [`Poison`], a healthy one that one replica cannot reach.
 
 use std::{
     ops::Range,
@@ -15,9 +15,10 @@ pub(crate) const PAUSE: Duration = Duration::from_secs(20);
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWERS_AFTER: Duration = Duration::from_millis(200);
 
-/// Instead of the outage: all calls and checks of the first replica fail, and some calls of the others.
+/// A condition instead of the outage: all calls and checks of the first replica fail, and some calls of the others.
 #[derive(Clone, Copy)]
 pub(crate) struct Poison {
+    /// The share of the other replicas' calls that fail.
     pub(crate) random_errors: f64,
 }
 
@@ -28,13 +29,13 @@ pub(crate) struct World {
     record: Arc<Mutex<Record>>,
 }
 
-/// Everything that reached the provider, and everything that was refused.
+/// All calls and checks that reached the provider, all refused calls, and the number of exchanges.
 #[derive(Default)]
 pub(crate) struct Record {
-    /// Calls, with whether each was a trial.
+    /// The time of each call, and whether it was a trial.
     pub(crate) calls: Vec<(Duration, bool)>,
     pub(crate) checks: Vec<Duration>,
-    /// Refused calls, by the replica's number.
+    /// The time of each refused call, and the number of its replica.
     pub(crate) refused: Vec<(Duration, usize)>,
     pub(crate) exchanges: usize,
 }
@@ -56,7 +57,7 @@ impl World {
         self.record.lock().expect("no panic under the lock")
     }
 
-    /// Makes a call, and returns whether it was served.
+    /// Makes a call. Returns whether it succeeded.
     pub(crate) async fn call(&self, replica: usize, is_trial: bool, chance: f64) -> bool {
         let began = self.now();
         self.record().calls.push((began, is_trial));
@@ -72,7 +73,7 @@ impl World {
         true
     }
 
-    /// Makes a check.
+    /// Makes a check. Returns whether it passed.
     pub(crate) async fn check(&self, replica: usize) -> bool {
         let began = self.now();
         self.record().checks.push(began);

@@ -13,7 +13,7 @@ use crate::{
     util::{panics::with_safe_waker, settings::positive},
 };
 
-/// Maximum of a setting. Its multiples do not overflow.
+/// Maximum of a time setting, whose multiples do not overflow.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// Shares the health of a cache's providers with other processes, through a [`Store`].

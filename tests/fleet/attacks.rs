@@ -1,4 +1,4 @@
-//! Sequences of events in which a replica could do others harm, or lose what an operator has set.
+//! Sequences of events in which a replica could harm others, or lose an override.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ async fn one_replicas_failed_trials_do_not_keep_others_open() {
     healthy.trip();
     let mut refused = Duration::ZERO;
     for _ in 0..600 {
-        // As a chain does that has no other provider.
+        // A chain without another provider does the same.
         if broken.provider.is_healthy() || broken.provider.grant_trial() {
             broken.fail_trial();
         }
@@ -99,7 +99,7 @@ async fn override_that_is_replaced_without_the_store_stays_replaced() {
     }
 }
 
-/// A replica that is cut off for ten minutes, in which `meanwhile` happens on the other.
+/// Cuts a replica off from the store for ten minutes. After five of them, `meanwhile` happens on the other replica.
 async fn rejoins_after(meanwhile: impl FnOnce(&Replica)) -> [Replica; 2] {
     let (store, other_store) = (FaultyStore::default(), FaultyStore::default());
     let other_store = FaultyStore {
@@ -281,7 +281,7 @@ async fn lease_that_no_call_uses_is_given_back() {
     polled.trip();
     busy.trip();
     sleep(MINUTE).await;
-    // A monitor asks; no call follows.
+    // A monitor asks for the health; no call follows.
     assert!(!polled.provider.is_healthy());
     sleep(SECOND / 10).await;
     assert!(polled.provider.is_healthy());

@@ -10,7 +10,7 @@ use tower_health::{Cause, Check, HealthProbe, ProbeHandle, State, fleet::Share};
 
 use super::{Fault, MINUTE, POLL, Replica, SECOND, replicas};
 
-/// A provider's health as checks see it.
+/// A provider as its checks see it, with a count of the checks.
 #[derive(Clone, Default)]
 struct Backend {
     is_down: Arc<AtomicBool>,
@@ -71,7 +71,7 @@ async fn failed_checks_of_two_replicas_open_all() {
         assert_eq!(replica.state(), State::Open);
     }
     let checks = backend.take_checks();
-    // One a round, and a second one where the same replica made the last two.
+    // One check in each of 20 rounds, and at most one more to confirm its failure.
     assert!(checks <= 40, "{checks} checks");
 }
 
@@ -113,7 +113,7 @@ async fn one_replica_checks_at_the_end_of_an_open_window() {
     for replica in &replicas {
         replica.trip();
     }
-    // Until the round, which extends the windows.
+    // The checks of the second round fail in this time, and extend the windows.
     sleep(50 * SECOND).await;
     backend.is_down.store(false, SeqCst);
     backend.take_checks();

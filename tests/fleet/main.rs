@@ -23,10 +23,10 @@ use tower_health::{
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Longest time until a change of one replica has reached the others: their next poll, a tenth late, and a moment.
+/// Longest time until a change of one replica reaches the others: their next poll, which can be a tenth late, and a moment.
 const POLL: Duration = Duration::from_millis(1_200);
 
-/// Longest time until a failure has opened a warned breaker.
+/// Longest time until a failure opens a warned breaker.
 const PATIENCE: Duration = Duration::from_millis(3_400);
 
 /// A process with one provider.
@@ -81,7 +81,7 @@ impl Replica {
     }
 }
 
-/// Replicas with default settings but `share`, which have reached the store.
+/// Returns replicas that have reached the store. Their settings are the defaults, except for `share`.
 async fn replicas<const N: usize>(share: Share) -> ([Replica; N], FaultyStore) {
     let store = FaultyStore::default();
     let replicas =
@@ -106,10 +106,10 @@ enum Fault {
     Frozen,
     Refusing,
     Panicking,
-    /// Answers without the leases.
+    /// Applies requests, but the replies lack the results of lease requests.
     Truncated,
     Slow(Duration),
-    /// Applies requests, but the answers are lost.
+    /// Applies requests, but the replies are lost.
     Mute,
 }
 

@@ -1,4 +1,4 @@
-//! Overrides of operators, and the rows of replicas.
+//! Operators' overrides, and the rows of replicas for the status page.
 
 use tokio::time::sleep;
 use tower_health::{Cause, Override, State, fleet::Fleet};

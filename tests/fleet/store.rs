@@ -1,4 +1,4 @@
-//! A store that is slow, frozen, gone, empty or full of nonsense.
+//! A store that is slow, frozen, gone or empty, or holds invalid entries.
 
 use std::{
     panic::{self, AssertUnwindSafe},
@@ -139,7 +139,7 @@ async fn task_ends_with_the_last_handle_and_with_the_cache() {
     fleet.stop().await;
 }
 
-/// Answers with fixed entries.
+/// A store that always replies with the same entries.
 struct Hostile(Vec<(&'static str, &'static str)>);
 
 impl Store for Hostile {
@@ -190,7 +190,7 @@ async fn unreadable_entries_are_ignored() {
     assert_eq!(provider.health().state, State::Closed);
 }
 
-/// Keys and values that are almost right.
+/// Returns keys and values that are almost valid.
 fn almost() -> impl Strategy<Value = (String, String)> {
     let part = prop_oneof![
         Just("a".to_owned()),

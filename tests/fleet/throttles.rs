@@ -1,4 +1,4 @@
-//! Pauses that a provider asked for.
+//! Throttles: pauses that a provider has asked for.
 
 use tokio::time::sleep;
 use tower_health::{

@@ -1,4 +1,4 @@
-//! The trial of a half-open provider, of which there is one in the fleet.
+//! Trials of a half-open provider: the fleet makes one at a time.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use tower_health::{
 use super::{FaultyStore, MINUTE, POLL, Replica, SECOND, replicas};
 
 impl Replica {
-    /// Calls until the fleet's lease is there, and returns the trial.
+    /// Calls until this replica has the lease. Returns the trial.
     pub(super) async fn win_trial(&self) -> Permit {
         for _ in 0..100 {
             if let Ok(permit) = self.provider.admit() {
@@ -30,7 +30,7 @@ impl Replica {
     }
 }
 
-/// Replicas that are all half-open.
+/// Returns replicas with half-open breakers.
 async fn half_open<const N: usize>() -> ([Replica; N], FaultyStore) {
     let (replicas, store) = replicas(Share::Advise).await;
     for replica in &replicas {
@@ -70,14 +70,14 @@ async fn lease_is_not_asked_for_without_demand() {
     let ([idle, busy], _store) = half_open::<2>().await;
     sleep(MINUTE).await;
     assert_eq!(idle.state(), State::HalfOpen);
-    // Had `idle` taken the lease, `busy` would not get it.
+    // If `idle` had taken the lease, `busy` would not get it.
     busy.win_trial().await.success();
 }
 
 #[tokio::test(start_paused = true)]
 async fn chain_that_only_skips_is_demand() {
     let ([one], _store) = half_open::<1>().await;
-    // A chain asks this of each of its providers.
+    // A chain asks each of its providers this.
     assert!(!one.provider.is_healthy());
     sleep(Duration::from_millis(60)).await;
     assert!(one.provider.is_healthy());
@@ -111,7 +111,7 @@ async fn replica_whose_trial_failed_asks_last() {
     broken.win_trial().await.failure("timeout");
     sleep(MINUTE + SECOND / 2).await;
     assert_eq!(healthy.state(), State::HalfOpen);
-    // Both ask at once, `broken` first.
+    // Both ask at the same time, `broken` first.
     assert!(broken.provider.admit().is_err());
     sleep(SECOND).await;
     healthy.win_trial().await.success();

@@ -40,7 +40,7 @@ pub(super) struct Member {
 /// The times for which a half-open breaker waits for the fleet's trial lease.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LeaseTimes {
-    /// Time after which the breaker admits trials without the lease, before randomness.
+    /// Time after which the breaker admits trials without the lease. It is lengthened by up to half at random.
     pub(crate) wait: Duration,
     /// The usual time until the fleet answers. Refusals name it as their retry time.
     pub(crate) answer: Duration,
@@ -54,9 +54,7 @@ enum TrialLease {
     /// A call was refused because the lease was missing.
     Requested,
     /// Trials are admitted until the lease ends.
-    Granted {
-        until: Instant,
-    },
+    Granted { until: Instant },
     /// Trials of this half-open phase need no lease.
     NotNeeded,
 }

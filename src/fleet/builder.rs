@@ -13,6 +13,9 @@ use crate::{
     util::{panics::with_safe_waker, settings::positive},
 };
 
+/// Longest time between two polls, so that each replica sees the results of checks, which are in the store for 10 s.
+const LONGEST_POLL: Duration = Duration::from_secs(5);
+
 /// Maximum of a time setting, whose multiples do not overflow.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
@@ -101,10 +104,15 @@ impl<S: Store> Fleet<S> {
     ///
     /// # Panics
     ///
-    /// If `interval` is zero.
+    /// If `interval` is zero, or longer than 5 s: the result of a check is in the store for 10 s.
     #[track_caller]
     pub fn poll_interval(mut self, interval: Duration) -> Self {
-        self.settings.poll_interval = positive("Fleet::poll_interval", interval).min(LONGEST);
+        let interval = positive("Fleet::poll_interval", interval);
+        assert!(
+            interval <= LONGEST_POLL,
+            "`Fleet::poll_interval` must be at most {LONGEST_POLL:?}, got {interval:?}"
+        );
+        self.settings.poll_interval = interval;
         self
     }
 
@@ -124,7 +132,8 @@ impl<S: Store> Fleet<S> {
     /// Sets how long a replica keeps the lease for the trials of a half-open provider. Default: 15 s.
     ///
     /// After that, another replica may send a trial, even if the first is still in flight. Use a time that is longer than a usual
-    /// call. A replica that does not use the lease gives it back after 5 [polls](Self::poll_interval).
+    /// call. A replica that has no call for it keeps the lease, or gives it back after 5 [polls](Self::poll_interval) if another replica
+    /// waits for it.
     ///
     /// All replicas should have the same setting: replicas with different settings do not share the lease.
     ///

@@ -5,6 +5,7 @@
 //! | `open/PROVIDER` | the replica that gave the deadline, failed trials, label of the reason | the replicas whose own calls or checks opened their breakers |
 //! | `throttled/SCOPE/PROVIDER` | the same | the replicas that the provider has throttled |
 //! | `ended/TOKEN` | none: the key alone means that the outage or override with this token is over | the replica that closed its breaker, or lifted its override |
+//! | `waits/PROVIDER` | none; its token is the replica | a replica that waits for the trial lease of another |
 //! | `vote/TOKEN/REPLICA` | `down` or `up` | with [`Share::Quorum`](super::Share), each replica that has called or checked the provider since this outage began |
 //! | `check/PROVIDER` | replica, duration in milliseconds, depth, result, label | the replica that ran the check |
 //! | `forced/PROVIDER` | `open` or `closed`, reason | the replica whose operator forced the state |
@@ -47,8 +48,8 @@ const VERSION: &str = "1/";
 /// Maximum length of a provider's id in the store, in bytes. A provider with a longer id is not shared.
 pub(super) const LONGEST_ID: usize = 1_024;
 
-/// Number of votes for one answer, `down` or `up`, from which further replicas add none. It bounds the entries of an outage. If
-/// both answers reach it, they count as equal.
+/// Number of votes for one answer, `down` or `up`, from which further replicas add none. It bounds the entries of an outage. So many
+/// `up` votes prevent a quorum, because there may be more.
 const MOST_VOTES: usize = 16;
 
 /// Time for which the store keeps the result of a check. The age of a result is this time less its remaining time.
@@ -69,6 +70,8 @@ pub(super) struct Contents {
     pub(super) forced: HashMap<Arc<str>, SharedOverride>,
     pub(super) checks: HashMap<Arc<str>, SharedCheck>,
     ended: HashSet<u64>,
+    /// For each provider, a replica that waits for the trial lease, and the time until which it does.
+    waits: HashMap<Arc<str>, (u64, Instant)>,
     votes: HashMap<u64, Votes>,
     pub(super) replicas: BTreeMap<Arc<str>, Vec<ReplicaRow>>,
     /// The key of the last unreadable entry.
@@ -167,6 +170,9 @@ impl Contents {
                     self.throttled.insert(provider.into(), window);
                 }
             }
+            "waits" => {
+                self.waits.insert(name.into(), (token, until));
+            }
             "ended" => {
                 self.ended.insert(parse_token(name)?);
             }
@@ -230,7 +236,19 @@ impl Contents {
     /// Returns whether at least two replicas have found the provider down, and at least as many as have found it up.
     pub(super) fn has_quorum(&self, outage: u64) -> bool {
         let votes = self.votes.get(&outage);
-        votes.is_some_and(|votes| votes.down >= 2 && votes.down >= votes.up)
+        votes
+            .is_some_and(|votes| votes.down >= 2 && votes.down >= votes.up && votes.up < MOST_VOTES)
+    }
+
+    /// Returns whether another replica than `holder` waits for the trial lease.
+    pub(super) fn waits_other_than(&self, holder: u64, id: &str, now: Instant) -> bool {
+        let waits = self.waits.get(id);
+        waits.is_some_and(|(replica, until)| *replica != holder && *until > now)
+    }
+
+    /// Returns whether the store shows until `until` that a replica waits for the trial lease.
+    pub(super) fn waits(&self, id: &str, until: Instant) -> bool {
+        self.waits.get(id).is_some_and(|(_, shown)| *shown > until)
     }
 
     /// Returns whether this replica should vote: its vote ends before `until`, or it has none and the answer can get another one.
@@ -294,6 +312,16 @@ pub(super) fn ended(token: u64) -> Write {
         token,
         value: String::new(),
         ttl: Duration::ZERO,
+        rule: WriteRule::Replace,
+    }
+}
+
+pub(super) fn waits(provider: &str, holder: u64, ttl: Duration) -> Write {
+    Write {
+        key: format!("{VERSION}waits/{provider}"),
+        token: holder,
+        value: String::new(),
+        ttl,
         rule: WriteRule::Replace,
     }
 }

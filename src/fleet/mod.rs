@@ -53,9 +53,10 @@
 //!
 //! `builder`: settings and spawn. `task`: when to exchange, the connection, requests of probes. `replica`: compares the breakers
 //! with the store's `contents`. For each provider, it has one `outage` for failures and one for throttles, an override in
-//! `forced`, and a `trial`. `pending`: writes that are repeated until they reach the store.
+//! `forced`, a `trial`, and the results of `checks`. `pending`: writes that are repeated until they reach the store.
 
 mod builder;
+mod checks;
 mod contents;
 mod forced;
 mod handle;

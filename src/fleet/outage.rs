@@ -162,11 +162,21 @@ impl Outage {
     }
 
     /// Votes whether the provider is down, if this replica has called or checked it since the outage began.
-    pub(super) fn prepare_vote(&self, contents: &Contents, names: &Names, draft: &mut Draft<'_>) {
+    pub(super) fn prepare_vote(
+        &self,
+        id: &str,
+        contents: &Contents,
+        names: &Names,
+        draft: &mut Draft<'_>,
+    ) {
+        // Nobody counts the votes of an outage that the store no longer holds.
+        let Some(shared) = contents.window(self.evidence, id) else {
+            return;
+        };
         let down = self.current.filter(|current| current.is_proved);
         let (outage, is_down) = match (down, self.current, self.over) {
             (Some(current), ..) => (current.token, true),
-            (None, None, Some((over, _))) => (over, false),
+            (None, None, Some((over, _))) if over == shared.token => (over, false),
             _ => return,
         };
         if contents.lacks_vote(outage, is_down, after(draft.now, VOTE_FOR / 2)) {

@@ -3,8 +3,9 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use super::{
+    checks::Checks,
     contents::{
-        self, Contents, Evidence, LONGEST_ID, SharedCheck, open_key, row, throttled_key, trial_key,
+        self, Contents, Evidence, LONGEST_ID, open_key, row, throttled_key, trial_key, waits,
         window_value,
     },
     forced::Forced,
@@ -12,7 +13,7 @@ use super::{
     pending::Pending,
     settings::{Settings, Share},
     store::{Entry, Lease, Request, Write},
-    trial::Trial,
+    trial::{Step, Trial},
 };
 use crate::{
     breaker::{Depth, LeaseTimes, Report, ReportedPhase},
@@ -58,17 +59,7 @@ struct Known {
     throttles: Outage,
     forced: Forced,
     trial: Trial,
-    /// The token of the last check that this replica has published or applied.
-    last_check: Option<u64>,
-    /// The last check, if it has failed.
-    failed_check: Option<FailedCheck>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct FailedCheck {
-    replica: u64,
-    /// The previous check failed too, on another replica. So the cause is not the network of one replica.
-    is_confirmed: bool,
+    checks: Checks,
 }
 
 impl Replica {
@@ -106,24 +97,15 @@ impl Replica {
         took: Duration,
     ) -> Option<Write> {
         let now = Instant::now();
-        let check = SharedCheck {
-            token: random_token(),
-            replica: self.holder,
-            began: now.checked_sub(took).unwrap_or(now),
-            depth,
-            outcome,
-        };
-        let known = known(&mut self.known, provider);
-        known.last_check = Some(check.token);
-        known.note_check(&check);
+        let checks = &mut known(&mut self.known, provider).checks;
+        let check = checks.publish(self.holder, depth, outcome, took, now);
         contents::check(provider.id(), &check, now)
     }
 
-    /// Returns whether this replica should confirm the last check: it failed on another replica, and no second replica has
-    /// confirmed it.
+    /// Returns whether this replica should confirm the failed check of another.
     pub(super) fn must_confirm(&self, id: &str) -> bool {
-        let failed = self.known.get(id).and_then(|known| known.failed_check);
-        failed.is_some_and(|failed| !failed.is_confirmed && failed.replica != self.holder)
+        let known = self.known.get(id);
+        known.is_some_and(|known| known.checks.must_confirm(self.holder))
     }
 
     /// Collects the changes and requests of all breakers.
@@ -194,7 +176,9 @@ impl Replica {
             .throttles
             .prepare(id, report, &contents, &write, &mut draft);
         if self.settings.share == Share::Quorum {
-            known.failures.prepare_vote(&contents, names, &mut draft);
+            known
+                .failures
+                .prepare_vote(id, &contents, names, &mut draft);
         }
         if self.settings.shares_overrides {
             let contents = self.contents.as_deref();
@@ -208,11 +192,17 @@ impl Replica {
         };
         let poll = self.settings.poll_interval;
         let request = &mut prepared.request;
-        if known.trial.must_give_back(provider, report, poll, now) {
-            request.releases.push(lease);
-        } else if known.trial.must_ask(report, poll, now) {
-            request.leases.push(lease);
-            prepared.trials.push(prepared.reports.len());
+        let is_waited_for = contents.waits_other_than(self.holder, id, now);
+        match known.trial.step(provider, report, is_waited_for, poll, now) {
+            Step::Nothing => {}
+            Step::GiveBack => request.releases.push(lease),
+            Step::Ask => {
+                request.leases.push(lease);
+                prepared.trials.push(prepared.reports.len());
+                if known.trial.is_denied() && !contents.waits(id, after(now, poll)) {
+                    request.writes.push(waits(id, self.holder, poll * 5));
+                }
+            }
         }
         if known.is_idle() {
             self.known.remove(id);
@@ -254,11 +244,13 @@ impl Replica {
         self.contents = Some(contents.into());
         for (trial, is_granted) in prepared.trials.iter().zip(granted) {
             let (provider, report) = &prepared.reports[*trial];
+            let known = known(&mut self.known, provider);
             if *is_granted {
                 let until = after(prepared.at, self.settings.trial_lease);
-                let known = known(&mut self.known, provider);
                 known.trial.granted(report.epoch, prepared.at, until);
                 provider.trial_lease_granted(report.epoch, until);
+            } else {
+                known.trial.denied();
             }
         }
         for (provider, report) in &prepared.reports {
@@ -307,7 +299,8 @@ impl Replica {
                 .apply(provider, shared, contents, &mut self.pending);
         }
         if let Some(check) = contents.checks.get(id) {
-            known.apply_check(provider, report, check, self.settings.share);
+            let trusts_one = share == Share::Trust;
+            known.checks.apply(provider, report, check, trusts_one);
         }
         if known.is_idle() {
             self.known.remove(id);
@@ -357,8 +350,7 @@ impl Known {
             throttles: Outage::of(Evidence::Throttles),
             forced: Forced::default(),
             trial: Trial::default(),
-            last_check: None,
-            failed_check: None,
+            checks: Checks::default(),
         }
     }
 
@@ -367,44 +359,7 @@ impl Known {
             && self.throttles.is_idle()
             && self.forced.is_idle()
             && self.trial.is_idle()
-            && self.last_check.is_none()
-    }
-
-    fn note_check(&mut self, check: &SharedCheck) {
-        let before = self.failed_check;
-        self.failed_check = (!check.is_good()).then(|| FailedCheck {
-            replica: check.replica,
-            is_confirmed: before.is_some_and(|before| before.replica != check.replica),
-        });
-    }
-
-    /// Applies the result of another replica's check.
-    ///
-    /// The failed checks of one replica only warn a closed breaker, because that replica's own network may be at fault. Once a
-    /// second replica's check has failed too, or with [`Share::Trust`], a failed check counts as one of this replica.
-    fn apply_check(
-        &mut self,
-        provider: &Provider,
-        report: &Report,
-        check: &SharedCheck,
-        share: Share,
-    ) {
-        if self.last_check.replace(check.token) == Some(check.token) {
-            return;
-        }
-        self.note_check(check);
-        let counts = match self.failed_check {
-            Some(failed) => failed.is_confirmed || share == Share::Trust,
-            None => true,
-        };
-        if !counts {
-            provider.warn(report.epoch, true);
-        }
-        // A result does not apply to a phase that began after the check.
-        let is_late = report.began.is_some_and(|began| began > check.began);
-        if counts && !is_late {
-            provider.check_ended(report.epoch, check.depth, check.outcome.clone());
-        }
+            && self.checks.is_idle()
     }
 }
 

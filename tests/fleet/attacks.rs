@@ -276,7 +276,7 @@ async fn failure_from_before_a_warning_opens_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn lease_that_no_call_uses_is_given_back() {
+async fn lease_that_no_call_uses_is_given_back_to_a_replica_that_waits() {
     let ([polled, busy], _store) = replicas(Share::Advise).await;
     polled.trip();
     busy.trip();
@@ -340,7 +340,7 @@ async fn longest_settings_do_not_overflow() {
     let cache = HealthCache::default();
     let provider = cache.provider("a");
     let _fleet = Fleet::new(&cache, FaultyStore::default())
-        .poll_interval(Duration::MAX)
+        .poll_interval(5 * SECOND)
         .timeout(Duration::MAX)
         .trial_lease(Duration::MAX)
         .trial_wait(Duration::MAX)
@@ -354,4 +354,39 @@ async fn longest_settings_do_not_overflow() {
     assert!(provider.admit().is_err());
     sleep(SECOND).await;
     provider.admit().unwrap().success();
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_that_are_served_outvote_many_that_are_not() {
+    let ([one, two, idle], store) = replicas(Share::Quorum).await;
+    let join = |_| Replica::of(|cache| Fleet::new(cache, store.clone()).share(Share::Quorum));
+    let down: Vec<_> = (0..16).map(join).collect();
+    let up: Vec<_> = (0..30).map(join).collect();
+    sleep(POLL).await;
+    one.trip();
+    sleep(POLL).await;
+    for served in &up {
+        served.succeed();
+    }
+    sleep(2 * POLL).await;
+    two.trip();
+    for replica in &down {
+        replica.trip();
+    }
+    sleep(5 * POLL).await;
+    assert_eq!(idle.state(), State::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn votes_end_with_the_outage() {
+    let ([one, served], store) = replicas(Share::Quorum).await;
+    one.trip();
+    sleep(POLL).await;
+    served.succeed();
+    sleep(2 * POLL).await;
+    one.provider.mark_healthy();
+    sleep(2 * POLL).await;
+    let votes = store.writes_of("vote");
+    sleep(5 * MINUTE).await;
+    assert_eq!(store.writes_of("vote"), votes);
 }

@@ -106,7 +106,7 @@ async fn trust_opens_at_once_until_the_same_deadline() {
 #[tokio::test(start_paused = true)]
 async fn opening_is_exchanged_at_once() {
     let store = FaultyStore::default();
-    let slow = |cache: &_| Fleet::new(cache, store.clone()).poll_interval(10 * SECOND);
+    let slow = |cache: &_| Fleet::new(cache, store.clone()).poll_interval(5 * SECOND);
     let one = Replica::of(slow);
     sleep(SECOND).await;
     one.trip();

@@ -197,11 +197,28 @@ async fn refusal_names_the_time_at_which_the_fleet_has_answered() {
 #[tokio::test(start_paused = true)]
 async fn seldom_called_provider_gets_its_trial_although_leases_end_unused() {
     let ([one], _store) = half_open::<1>().await;
+    assert!(one.provider.admit().is_err());
+    sleep(5 * MINUTE).await;
+    assert!(
+        one.provider.admit().unwrap().is_trial(),
+        "it has kept the lease"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn replicas_with_few_calls_take_turns() {
+    let (replicas, _store) = half_open::<3>().await;
+    // Each replica has a call every minute.
     let mut refused = 0;
-    while let Err(refusal) = one.provider.admit() {
-        assert_eq!(refusal.state(), State::HalfOpen);
-        refused += 1;
-        sleep(20 * SECOND).await;
-    }
-    assert!(refused <= 5, "{refused}");
+    let trial = 'found: loop {
+        for replica in &replicas {
+            match replica.provider.admit() {
+                Ok(trial) => break 'found trial,
+                Err(_) => refused += 1,
+            }
+            sleep(20 * SECOND).await;
+        }
+    };
+    assert!(trial.is_trial());
+    assert!(refused <= 9, "{refused} calls in {} s", 20 * refused);
 }

@@ -65,6 +65,7 @@
 //! | guard something that is not a tower service | [`Provider::call`], [`Provider::admit`] |
 //! | decide what counts as a failure | [`HealthLayer::classify_with`], [`Classify`], [`http::StatusClassifier`] |
 //! | set when a breaker opens, for how long, and how it closes | [`Trip`], [`Backoff`], [`Trials`], [`Throttle`] |
+//! | test what a policy does with a trace of calls | [`Policy::simulate`] |
 //! | change policies at run time | [`HealthCache::set_policy`], [`Provider::set_policy`] |
 //! | serve from the next provider | [`FallbackChain`] |
 //! | check providers in the background | [`HealthProbe`], [`Check`] |
@@ -189,7 +190,7 @@ mod util;
 mod view;
 
 pub use self::{
-    breaker::Permit,
+    breaker::{Permit, Simulation},
     cache::{HealthCache, Provider, Snapshot, Transitions},
     error::BoxError,
     fallback::{

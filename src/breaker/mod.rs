@@ -45,16 +45,17 @@ mod listeners;
 mod machine;
 mod permit;
 mod shared;
+mod simulate;
 mod success_counter;
 mod ticket;
 mod watch;
 
 #[cfg(feature = "fleet")]
 pub(crate) use self::machine::{LeaseTimes, PeerEffect, PeerWindow, Report, ReportedPhase};
-pub use self::permit::Permit;
 pub(crate) use self::{
     listeners::Listeners,
     machine::{Breaker, Depth, LayerId},
     shared::{AdmissionChanged, HotSlot, SharedBreaker},
     ticket::Ticket,
 };
+pub use self::{permit::Permit, simulate::Simulation};

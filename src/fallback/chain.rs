@@ -124,8 +124,8 @@ pub enum Exhausted {
     Wait(Duration),
     /// Calls all providers that refused, in order, as if their breakers were closed: Envoy's [panic mode].
     ///
-    /// This applies only if all of them refused because of failures ([`Cause::Failures`](crate::Cause::Failures) or
-    /// [`Cause::Probe`](crate::Cause::Probe)). If one is throttled or forced open, or its retry time has not passed, the
+    /// This applies only if all of them refused because of failures ([`Cause::Failures`](crate::Cause::Failures),
+    /// [`Cause::Probe`](crate::Cause::Probe) or [`Cause::Peer`](crate::Cause::Peer)). If one is throttled or forced open, or its retry time has not passed, the
     /// chain does what [`LastResort`](Self::LastResort) does.
     ///
     /// A layer admits these calls only in the chain's own task. Behind a `Buffer` or a spawned task, it refuses as usual.

@@ -52,7 +52,7 @@ pub struct HealthProbe {
     pub(super) checks: BTreeMap<Arc<str>, Check>,
     interval: Duration,
     pub(super) timeout: Duration,
-    jitter: f64,
+    pub(super) jitter: f64,
     pub(super) concurrency: usize,
     scope: Scope,
     skips_busy: bool,
@@ -237,11 +237,6 @@ impl HealthProbe {
     pub(super) fn interval_of(&self, id: &str) -> Duration {
         let own = self.checks.get(id).and_then(|check| check.interval);
         own.unwrap_or(self.interval).min(FAR)
-    }
-
-    /// Returns the shortest time between two turns of this provider.
-    pub(super) fn shortest_pause(&self, id: &str) -> Duration {
-        self.interval_of(id).mul_f64(1.0 - self.jitter)
     }
 
     /// Returns the delay of a provider's first turn: zero, unless there are more checks than may run at once.

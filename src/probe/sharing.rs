@@ -29,7 +29,8 @@ impl Sharing {
         let lease = match occasion {
             Occasion::Turn => CheckLease::Turn {
                 interval,
-                ttl: probe.shortest_pause(id),
+                // The shortest time between two turns.
+                ttl: interval.mul_f64(1.0 - probe.jitter),
             },
             Occasion::WindowEnd => CheckLease::WindowEnd { interval },
         };

@@ -8,7 +8,7 @@ use std::{
 
 use tokio::time::advance;
 use tower_health::{
-    Backoff, Cause, HealthCache, Jitter, Override, Policy, State, Throttle, Trials, Trip,
+    Backoff, Cause, HealthCache, Jitter, Outcome, Override, Policy, State, Throttle, Trials, Trip,
 };
 
 use crate::rig::{MOMENT, Rig, assert_same, just_under, secs};
@@ -455,4 +455,57 @@ fn switches_can_be_switched_off_again() {
     assert_eq!(policy, Policy::new());
     let trials = Trials::default().by_probe_only(true).by_probe_only(false);
     assert_eq!(trials, Trials::default());
+}
+
+#[test]
+fn simulation_agrees_with_a_provider() {
+    let policy = Policy::new().trip(Trip::failure_rate(0.5, secs(30)).min_calls(4));
+    let call = |second: u64| {
+        let outcome = if second % 3 == 0 {
+            Outcome::Success
+        } else {
+            Outcome::failure("503")
+        };
+        (secs(second), outcome)
+    };
+    let simulated = policy.simulate((0..600).map(call));
+
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    let (states, refused) = runtime.block_on(async {
+        let cache = HealthCache::new(policy);
+        let mut transitions = cache.subscribe();
+        let provider = cache.provider("a");
+        let start = tokio::time::Instant::now();
+        let mut refused = Vec::new();
+        for (at, outcome) in (0..600).map(call) {
+            match provider.admit() {
+                Ok(permit) => permit.record(outcome),
+                Err(_) => refused.push(at),
+            }
+            tokio::time::advance(secs(1)).await;
+        }
+        let mut states = Vec::new();
+        drop((cache, provider));
+        while let Some(transition) = transitions.recv().await {
+            states.push((transition.at - start, transition.to));
+        }
+        (states, refused)
+    });
+    assert!(states.len() > 10);
+    assert_eq!(simulated.states, states[..simulated.states.len()]);
+    assert!(
+        states.len() <= simulated.states.len() + 1,
+        "a window that ends after the last call"
+    );
+    assert_eq!(simulated.refused, refused);
+}
+
+#[test]
+#[should_panic(expected = "needs calls in order of time, got 1s after 2s")]
+fn simulated_calls_are_in_order() {
+    let _ = Policy::new().simulate([2, 1].map(|second| (secs(second), Outcome::Success)));
 }

@@ -161,15 +161,17 @@ impl<C: ConnectionLike + Send + 'static> Store for RedisStore<C> {
             Some(connection) => connection,
             None => (self.connect)().await?,
         };
-        let last = lock(&self.last).take();
-        let known_version = last.as_ref().map_or("", |last| last.version.as_str());
+        // Kept if the exchange fails: a server that is overloaded would else be asked for all entries again.
+        let known_version = lock(&self.last).as_ref().map(|last| last.version.clone());
+        let known_version = known_version.unwrap_or_default();
         let asked_at = Instant::now();
         let reply: ScriptReply = self
-            .invocation(request, known_version)
+            .invocation(request, &known_version)
             .invoke_async(&mut connection)
             .await?;
         *lock(&self.connection) = Some(connection);
 
+        let last = lock(&self.last).take();
         let found = reply.found(last, asked_at)?;
         let entries = found.entries(asked_at);
         *lock(&self.last) = Some(found);

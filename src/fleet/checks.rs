@@ -78,6 +78,10 @@ impl Checks {
             provider.warn(report.epoch, true);
             return;
         }
+        // Only this replica's own successes end a warning.
+        if check.is_good() && report.is_warned {
+            return;
+        }
         // A result does not apply to a phase that began after the check.
         if report.began.is_none_or(|began| began <= check.began) {
             provider.check_ended(report.epoch, check.depth, check.outcome.clone());

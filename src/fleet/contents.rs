@@ -121,6 +121,9 @@ pub(super) struct SharedCheck {
 struct Votes {
     down: usize,
     up: usize,
+    /// Those of replicas whose names sort before this one's.
+    down_before: usize,
+    up_before: usize,
     /// The end of this replica's own vote, if it has voted.
     own_until: Option<Instant>,
 }
@@ -179,9 +182,16 @@ impl Contents {
             "vote" => {
                 let (outage, replica) = name.split_once('/')?;
                 let votes = self.votes.entry(parse_token(outage)?).or_default();
+                let is_before = usize::from(*replica < *names.replica);
                 match entry.value.as_str() {
-                    "down" => votes.down += 1,
-                    "up" => votes.up += 1,
+                    "down" => {
+                        votes.down += 1;
+                        votes.down_before += is_before;
+                    }
+                    "up" => {
+                        votes.up += 1;
+                        votes.up_before += is_before;
+                    }
                     _ => return None,
                 }
                 if *replica == *names.replica {
@@ -251,14 +261,16 @@ impl Contents {
         self.waits.get(id).is_some_and(|(_, shown)| *shown > until)
     }
 
-    /// Returns whether this replica should vote: its vote ends before `until`, or it has none and the answer can get another one.
+    /// Returns whether this replica should vote: its vote ends before `until`, and few replicas with a smaller name have the same
+    /// answer. So many replicas may vote at first, and only the first names renew their votes.
     pub(super) fn lacks_vote(&self, outage: u64, is_down: bool, until: Instant) -> bool {
         self.votes.get(&outage).is_none_or(|votes| {
-            let like_it = if is_down { votes.down } else { votes.up };
-            match votes.own_until {
-                Some(own_until) => own_until < until,
-                None => like_it < MOST_VOTES,
-            }
+            let before = if is_down {
+                votes.down_before
+            } else {
+                votes.up_before
+            };
+            before < MOST_VOTES && votes.own_until.is_none_or(|own_until| own_until < until)
         })
     }
 }
@@ -375,6 +387,14 @@ pub(super) fn row(
         value: lines.collect(),
         ttl,
         rule: WriteRule::Replace,
+    }
+}
+
+/// Removes the row of a replica that leaves.
+pub(super) fn no_row(names: &Names) -> Write {
+    Write {
+        rule: WriteRule::Remove,
+        ..row(names, std::iter::empty(), Duration::ZERO)
     }
 }
 

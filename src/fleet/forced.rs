@@ -14,6 +14,8 @@ use crate::{breaker::Report, cache::Provider, util::time::random_token, view::Ov
 #[derive(Debug, Default)]
 pub(super) struct Forced {
     current: Option<Known>,
+    /// The last override whose time was over here. It is not taken over again, if it lasts longer elsewhere.
+    expired: Option<u64>,
 }
 
 /// An override that this replica has set or taken over.
@@ -26,7 +28,7 @@ struct Known {
 
 impl Forced {
     pub(super) fn is_idle(&self) -> bool {
-        self.current.is_none()
+        self.current.is_none() && self.expired.is_none()
     }
 
     /// Writes an override that was set here, or the end of one that was lifted here.
@@ -42,7 +44,11 @@ impl Forced {
     ) {
         let Some((to, until, reason)) = &report.forced else {
             if let Some(known) = self.current.take() {
-                known.end(id, draft.pending);
+                if known.until <= draft.now {
+                    self.expired = Some(known.token);
+                } else {
+                    known.end(id, draft.pending);
+                }
             }
             return;
         };
@@ -61,6 +67,9 @@ impl Forced {
             }
             return;
         }
+        if let Some(replaced) = self.current {
+            replaced.end(id, draft.pending);
+        }
         let token = random_token();
         draft.pending.push(write(token), *until);
         self.current = Some(Known {
@@ -78,13 +87,14 @@ impl Forced {
         contents: &Contents,
         pending: &mut Pending,
     ) {
-        let lifted = self.current.take_if(|it| contents.has_ended(it.token));
+        let lifted = self.current.filter(|it| contents.has_ended(it.token));
         if let Some(known) = lifted {
-            provider.unforce_if_until(known.until);
-            // Removes it again: this replica may have written it after it was lifted.
+            // This replica may have written it after it was lifted.
             known.end(provider.id(), pending);
         }
-        let is_known = |token| self.current.is_some_and(|known| known.token == token);
+        let is_known = |token| {
+            self.expired == Some(token) || self.current.is_some_and(|known| known.token == token)
+        };
         let other = shared.filter(|it| !is_known(it.token) && !contents.has_ended(it.token));
         if let Some(SharedOverride {
             token,
@@ -99,6 +109,9 @@ impl Forced {
                 to: *to,
                 until: *until,
             });
+        } else if let Some(known) = lifted {
+            provider.unforce_if_until(known.until);
+            self.current = None;
         }
     }
 }

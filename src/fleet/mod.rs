@@ -11,7 +11,7 @@
 //! | the trial of a half-open provider | refuse calls until the trial has ended | with the trial, or with its [lease](Fleet::trial_lease) |
 //! | a check of a [`HealthProbe`](crate::HealthProbe::fleet) and its result | skip their check, and apply the result | after one interval |
 //! | an [override](Fleet::share_overrides), if set | apply the same override | when its time is over, or when an operator of any replica lifts it |
-//! | a row for the [status page](Fleet::share_health), if set | show it | at most 10 polls after its replica has stopped |
+//! | a row for the [status page](Fleet::share_health), if set | show it | when its replica stops, or at most 60 s later |
 //!
 //! Counts of calls, failure rates, latencies of calls and error texts are never shared.
 //!

@@ -141,7 +141,6 @@ impl Outage {
     ) -> u64 {
         if let Some(current) = &mut self.current {
             current.is_proved = true;
-            current.is_unconfirmed = false;
             return current.token;
         }
         let over = shared.filter(|it| self.is_over(it.token, contents));
@@ -203,6 +202,9 @@ impl Outage {
                 self.end(current.token, now);
             }
             return;
+        }
+        if let Some(current) = &mut self.current {
+            current.is_unconfirmed = false;
         }
         let Some(shared) = shared.filter(|it| !self.is_over(it.token, contents)) else {
             if self.warning.take().is_some() {

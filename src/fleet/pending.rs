@@ -3,7 +3,7 @@ use tokio::time::Instant;
 use super::store::{Request, Write};
 
 /// Maximum number of pending writes; beyond it, the oldest are dropped.
-const MOST: usize = 1_000;
+const MOST: usize = 40_000;
 
 /// The ends of outages, and operators' overrides and their ends. They must reach the store even if an exchange fails, so they are
 /// sent again until one succeeds.

@@ -27,6 +27,9 @@ use crate::{
 /// of which can come a tenth early.
 const POLLS_OF_PATIENCE: f64 = 1.8;
 
+/// Time for which a row is in the store. It is written again when half of it has passed, or when it changes.
+const ROW_FOR: Duration = Duration::from_secs(60);
+
 /// This process's part in its fleet: the state that it shares of each provider, and the last contents of the store.
 pub(super) struct Replica {
     settings: Settings,
@@ -118,9 +121,7 @@ impl Replica {
         };
         for provider in cache.providers().filter(|it| it.id().len() <= LONGEST_ID) {
             let report = provider.report();
-            if !report.observes_only {
-                self.prepare_one(&provider, &report, &mut prepared);
-            }
+            self.prepare_one(&provider, &report, &mut prepared);
             prepared.reports.push((provider, report));
         }
         if self.settings.shares_health {
@@ -161,6 +162,14 @@ impl Replica {
             pending: &mut self.pending,
             now,
         };
+        if self.settings.shares_overrides {
+            let contents = self.contents.as_deref();
+            known.forced.prepare(id, report, contents, &mut draft);
+        }
+        if report.observes_only {
+            known.observe_only();
+            return;
+        }
         let names = &self.settings.names;
         let value = window_value(
             self.holder,
@@ -179,10 +188,6 @@ impl Replica {
             known
                 .failures
                 .prepare_vote(id, &contents, names, &mut draft);
-        }
-        if self.settings.shares_overrides {
-            let contents = self.contents.as_deref();
-            known.forced.prepare(id, report, contents, &mut draft);
         }
 
         let lease = Lease {
@@ -210,7 +215,7 @@ impl Replica {
     }
 
     fn prepare_row(&mut self, prepared: &mut Prepared) {
-        let ttl = self.settings.poll_interval * 10;
+        let ttl = ROW_FOR;
         let unhealthy = prepared.reports.iter().filter_map(|(provider, report)| {
             let is_healthy = report.phase == ReportedPhase::Closed && report.forced.is_none();
             let health = (!is_healthy).then(|| provider.health())?;
@@ -254,9 +259,7 @@ impl Replica {
             }
         }
         for (provider, report) in &prepared.reports {
-            if !report.observes_only {
-                self.apply_one(provider, report, prepared.at);
-            }
+            self.apply_one(provider, report, prepared.at);
         }
     }
 
@@ -266,45 +269,53 @@ impl Replica {
             return;
         }
         let known = known(&mut self.known, provider);
-        // Leaves time for a success, after a random error or on a replica that the provider serves.
-        let patience = self.settings.poll_interval.mul_f64(POLLS_OF_PATIENCE);
-        let share = self.settings.share;
-        let rules = Rules {
-            react: |outage, warned_for| match share {
-                Share::Trust => Reaction::Open,
-                Share::Quorum if warned_for > patience && contents.has_quorum(outage) => {
-                    Reaction::Open
-                }
-                Share::Advise | Share::Quorum => Reaction::Warn,
-            },
-            patience,
-            trusts_one: share == Share::Trust,
-        };
-        known
-            .failures
-            .apply(provider, report, contents, now, &rules);
-        // A throttle needs no confirmation: the provider itself has asked for the pause.
-        let rules = Rules {
-            react: |_, _| Reaction::Open,
-            patience,
-            trusts_one: true,
-        };
-        known
-            .throttles
-            .apply(provider, report, contents, now, &rules);
         if self.settings.shares_overrides {
             let shared = contents.forced.get(id);
             known
                 .forced
                 .apply(provider, shared, contents, &mut self.pending);
         }
+        let share = self.settings.share;
+        // Before the outages: the results are older.
         if let Some(check) = contents.checks.get(id) {
             let trusts_one = share == Share::Trust;
             known.checks.apply(provider, report, check, trusts_one);
         }
+        if !report.observes_only {
+            // Leaves time for a success, after a random error or on a replica that the provider serves.
+            let patience = self.settings.poll_interval.mul_f64(POLLS_OF_PATIENCE);
+            let rules = Rules {
+                react: |outage, warned_for| match share {
+                    Share::Trust => Reaction::Open,
+                    Share::Quorum if warned_for > patience && contents.has_quorum(outage) => {
+                        Reaction::Open
+                    }
+                    Share::Advise | Share::Quorum => Reaction::Warn,
+                },
+                patience,
+                trusts_one: share == Share::Trust,
+            };
+            known
+                .failures
+                .apply(provider, report, contents, now, &rules);
+            // A throttle needs no confirmation: the provider itself has asked for the pause.
+            let rules = Rules {
+                react: |_, _| Reaction::Open,
+                patience,
+                trusts_one: true,
+            };
+            known
+                .throttles
+                .apply(provider, report, contents, now, &rules);
+        }
         if known.is_idle() {
             self.known.remove(id);
         }
+    }
+
+    /// The last exchange has failed, so the row may not have arrived.
+    pub(super) fn failed(&mut self) {
+        self.row = None;
     }
 
     /// Lets the breakers go on without the store.
@@ -323,8 +334,11 @@ impl Replica {
         }
     }
 
-    /// Leaves the fleet. Returns the last request, which gives back the leases for trials.
-    pub(super) fn leave(&mut self) -> Request {
+    /// Leaves the fleet. Returns the last request, which has the last changes and gives back the leases for trials.
+    pub(super) fn leave(&mut self, cache: Option<&HealthCache>) -> Request {
+        let last = cache.map(|cache| self.prepare(cache, Instant::now()).request);
+        let mut writes = last.map_or_else(Vec::new, |request| request.writes);
+        writes.push(contents::no_row(&self.settings.names));
         let held = self.known.iter().filter(|(_, known)| known.trial.is_held());
         let releases = held.map(|(id, _)| Lease {
             key: trial_key(id, self.settings.trial_lease),
@@ -333,12 +347,11 @@ impl Replica {
         });
         let releases = releases.collect();
         self.disconnect();
-        let mut request = Request {
+        Request {
+            writes,
             releases,
             ..Request::default()
-        };
-        self.pending.add_to(&mut request, Instant::now());
-        request
+        }
     }
 }
 
@@ -352,6 +365,13 @@ impl Known {
             trial: Trial::default(),
             checks: Checks::default(),
         }
+    }
+
+    /// The breaker admits every call, so its phase is no evidence, and its trials need no lease.
+    fn observe_only(&mut self) {
+        self.failures = Outage::of(Evidence::Failures);
+        self.throttles = Outage::of(Evidence::Throttles);
+        self.trial = Trial::default();
     }
 
     fn is_idle(&self) -> bool {

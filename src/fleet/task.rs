@@ -238,6 +238,7 @@ impl<S: Store> SyncTask<S> {
     }
 
     fn failed(&mut self, error: &BoxError) {
+        self.replica.failed();
         self.failures = self.failures.saturating_add(1);
         let has_waited_enough = self.failures >= FAILURES_UNTIL_ALONE;
         if has_waited_enough || !self.is_connected() {
@@ -260,7 +261,9 @@ impl<S: Store> SyncTask<S> {
 
     /// Gives back the leases, and lets the breakers go on alone.
     async fn leave(mut self) {
-        let mut request = self.replica.leave();
+        let cache = self.cache.upgrade().filter(|_| self.is_connected());
+        let mut request = self.replica.leave(cache.as_ref());
+        drop(cache);
         let now = Instant::now();
         let held = self.held_checks.drain(..).filter(|(_, until)| *until > now);
         request.releases.extend(held.map(|(lease, _)| lease));

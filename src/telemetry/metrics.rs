@@ -26,7 +26,6 @@ struct Handles {
     provider: SharedString,
     calls: [Counter; OutcomeLabel::ALL.len()],
     trials: [Counter; OutcomeLabel::ALL.len()],
-    shadow: [Counter; OutcomeLabel::ALL.len()],
     refused: Counter,
     late_results: Counter,
     open_seconds: Counter,
@@ -54,7 +53,6 @@ impl Handles {
         describe();
         let call = |outcome: &'static str| counter!("tower_health_calls_total", "provider" => provider.clone(), "outcome" => outcome);
         let trial = |outcome: &'static str| counter!("tower_health_trials_total", "provider" => provider.clone(), "outcome" => outcome);
-        let shadow = |outcome: &'static str| counter!("tower_health_shadow_total", "provider" => provider.clone(), "outcome" => outcome);
         let state = |state: &'static str| gauge!("tower_health_state", "provider" => provider.clone(), "state" => state);
         // Registered only so that the exporter shows them as 0. Otherwise a rate would miss the first transition of each.
         for to in State::ALL {
@@ -62,10 +60,12 @@ impl Handles {
                 let _ = transitions(&provider, to, cause.as_str());
             }
         }
+        for outcome in OutcomeLabel::ALL {
+            let _ = shadow(&provider, outcome);
+        }
         Self {
             calls: OutcomeLabel::ALL.map(OutcomeLabel::as_str).map(call),
             trials: OutcomeLabel::ALL.map(OutcomeLabel::as_str).map(trial),
-            shadow: OutcomeLabel::ALL.map(OutcomeLabel::as_str).map(shadow),
             refused: call("refused"),
             late_results: counter!("tower_health_late_results_total", "provider" => provider.clone()),
             open_seconds: counter!("tower_health_open_seconds_total", "provider" => provider.clone()),
@@ -80,7 +80,6 @@ impl Handles {
             provider: SharedString::const_str(""),
             calls: OutcomeLabel::ALL.map(|_| Counter::noop()),
             trials: OutcomeLabel::ALL.map(|_| Counter::noop()),
-            shadow: OutcomeLabel::ALL.map(|_| Counter::noop()),
             refused: Counter::noop(),
             late_results: Counter::noop(),
             open_seconds: Counter::noop(),
@@ -91,6 +90,11 @@ impl Handles {
 
 fn transitions(provider: &SharedString, to: State, cause: &'static str) -> Counter {
     counter!("tower_health_transitions_total", "provider" => provider.clone(), "to" => to.as_str(), "cause" => cause)
+}
+
+/// Looked up for each call, because only providers that refuse nothing count here.
+fn shadow(provider: &SharedString, outcome: OutcomeLabel) -> Counter {
+    counter!("tower_health_shadow_total", "provider" => provider.clone(), "outcome" => outcome.as_str())
 }
 
 /// The meters of the breaker that uses a slot.
@@ -144,7 +148,7 @@ impl SlotMeters {
         self.count(|meters| {
             meters.calls[OutcomeLabel::Neutral as usize].increment(1);
             if is_shadow {
-                meters.shadow[OutcomeLabel::Neutral as usize].increment(1);
+                shadow(&meters.provider, OutcomeLabel::Neutral).increment(1);
             }
         });
     }
@@ -156,7 +160,7 @@ impl SlotMeters {
                 meters.trials[judged.outcome as usize].increment(1);
             }
             if judged.is_shadow {
-                meters.shadow[judged.outcome as usize].increment(1);
+                shadow(&meters.provider, judged.outcome).increment(1);
             }
             if judged.is_late {
                 meters.late_results.increment(1);

@@ -390,3 +390,180 @@ async fn votes_end_with_the_outage() {
     sleep(5 * MINUTE).await;
     assert_eq!(store.writes_of("vote"), votes);
 }
+
+#[tokio::test(start_paused = true)]
+async fn votes_are_few_in_a_large_fleet() {
+    let store = FaultyStore::default();
+    let policy = || Policy::new().backoff(Backoff::constant(10 * MINUTE));
+    let fleet = |cache: &_| Fleet::new(cache, store.clone()).share(Share::Quorum);
+    let replicas: Vec<_> = (0..100).map(|_| Replica::with(policy(), fleet)).collect();
+    sleep(POLL).await;
+    let (one, served) = replicas.split_first().unwrap();
+    one.trip();
+    sleep(POLL).await;
+    for replica in served {
+        replica.succeed();
+    }
+    // At first, each votes before it sees the votes of the others.
+    sleep(3 * MINUTE).await;
+    let entries = store.entries().await;
+    let votes = entries.iter().filter(|it| it.key.contains("vote")).count();
+    assert!((1..=20).contains(&votes), "{votes} votes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn override_that_was_replaced_for_a_while_does_not_come_back() {
+    let replaced = |other: &Replica| {
+        let provider = &other.provider;
+        provider.force(Override::Closed, MINUTE, "for a minute");
+    };
+    for replica in rejoins_after(replaced).await {
+        assert_eq!(replica.cause(), None);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn override_of_weeks_holds_elsewhere_for_one() {
+    let store = FaultyStore::default();
+    let fleet = |cache: &_| {
+        let fleet = Fleet::new(cache, store.clone()).poll_interval(5 * SECOND);
+        fleet.share_overrides(true)
+    };
+    let [one, other] = [(); 2].map(|()| Replica::of(fleet));
+    let day = Duration::from_secs(24 * 60 * 60);
+    one.provider.force(Override::Open, 30 * day, "for a month");
+    sleep(10 * POLL).await;
+    assert_eq!(other.cause(), Some(Cause::Forced));
+    sleep(7 * day).await;
+    sleep(10 * POLL).await;
+    assert_eq!(other.cause(), None);
+    assert_eq!(one.cause(), Some(Cause::Forced));
+}
+
+#[tokio::test(start_paused = true)]
+async fn passing_check_of_one_replica_does_not_end_the_warning_of_another() {
+    let ([one, two, other], _store) = replicas(Share::Advise).await;
+    one.trip();
+    sleep(POLL).await;
+    let passes = Check::new(|| std::future::ready(true));
+    let probe = HealthProbe::new(&two.cache).check_with("a", passes);
+    let _probe = probe.fleet(&two.fleet).spawn();
+    sleep(2 * POLL).await;
+    other.fail();
+    sleep(PATIENCE).await;
+    assert_eq!(other.state(), State::Open);
+}
+
+#[tokio::test(start_paused = true)]
+async fn thousand_providers_that_recover_at_once_close_everywhere() {
+    let store = FaultyStore::default();
+    let caches = [(); 2].map(|()| HealthCache::default());
+    let _fleets = caches.each_ref().map(|cache| {
+        let fleet = Fleet::new(cache, store.clone()).share(Share::Trust);
+        fleet.spawn()
+    });
+    let providers = caches.each_ref().map(|cache| {
+        let all = (0..1_000).map(|number| cache.provider(format!("provider {number}")));
+        all.collect::<Vec<_>>()
+    });
+    sleep(POLL).await;
+    for provider in &providers[0] {
+        provider.mark_unhealthy("down");
+        provider.mark_unhealthy("down");
+    }
+    sleep(POLL).await;
+    assert!(
+        providers[1]
+            .iter()
+            .all(|it| it.health().state == State::Open)
+    );
+    for provider in &providers[0] {
+        provider.mark_healthy();
+    }
+    sleep(2 * POLL).await;
+    assert!(
+        providers[1]
+            .iter()
+            .all(|it| it.health().state == State::Closed)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn restored_snapshot_is_no_new_evidence() {
+    let before = HealthCache::default();
+    before.provider("a").mark_unhealthy("down");
+    before.provider("a").mark_unhealthy("down");
+    before
+        .provider("b")
+        .force(Override::Open, 60 * MINUTE, "maintenance");
+    let store = FaultyStore::default();
+    let share = |cache: &_| {
+        let fleet = Fleet::new(cache, store.clone()).share(Share::Trust);
+        fleet.share_overrides(true)
+    };
+    let other = Replica::of(share);
+    let b = other.cache.provider("b");
+    sleep(POLL).await;
+    let restarted = Replica::of(|cache| {
+        cache.restore(&before.snapshot());
+        share(cache)
+    });
+    assert_eq!(restarted.state(), State::Open);
+    sleep(3 * POLL).await;
+    assert_eq!(restarted.state(), State::Open);
+    assert_eq!(other.state(), State::Closed);
+    assert_eq!(b.health().cause, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn end_of_an_outage_leaves_a_throttle() {
+    let store = FaultyStore::default();
+    let share = |cache: &_| Fleet::new(cache, store.clone());
+    let [failing, throttled] = [(); 2].map(|()| Replica::of(share));
+    let elsewhere = Replica::of(|cache| share(cache).quota_scope("eu"));
+    sleep(POLL).await;
+    elsewhere.trip();
+    failing.trip();
+    sleep(POLL).await;
+    let permit = throttled.provider.admit().unwrap();
+    permit.throttled(Some(40 * SECOND), "429");
+    sleep(POLL).await;
+    elsewhere.provider.mark_healthy();
+    sleep(3 * POLL).await;
+    assert_eq!(throttled.state(), State::Open);
+    assert_eq!(failing.state(), State::Open, "its scope is throttled");
+    assert_eq!(store.writes_of("ended"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn last_changes_before_a_stop_are_shared() {
+    let ([one, other], _store) = replicas(Share::Trust).await;
+    one.trip();
+    sleep(POLL).await;
+    one.provider.mark_healthy();
+    one.fleet.stop().await;
+    sleep(POLL).await;
+    assert_eq!(other.state(), State::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn breaker_that_only_observes_gets_checks_and_overrides() {
+    let store = FaultyStore::default();
+    let shadow = Policy::new().observe_only(true);
+    let share = |cache: &_| Fleet::new(cache, store.clone()).share_overrides(true);
+    let one = Replica::of(share);
+    let shadow = Replica::with(shadow, share);
+    sleep(POLL).await;
+    let passes = || Check::new(|| std::future::ready(true)).functional();
+    let _probes = [&one, &shadow].map(|replica| {
+        let probe = HealthProbe::new(&replica.cache).check_with("a", passes());
+        probe.fleet(&replica.fleet).spawn()
+    });
+    sleep(10 * SECOND).await;
+    for replica in [&one, &shadow] {
+        assert!(replica.provider.health().last_check.is_some());
+    }
+    one.provider.force(Override::Open, MINUTE, "maintenance");
+    sleep(2 * POLL).await;
+    assert_eq!(shadow.cause(), Some(Cause::Forced));
+}

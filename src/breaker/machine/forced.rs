@@ -18,6 +18,8 @@ pub(super) struct Forced {
     pub(super) since: Option<Instant>,
     pub(super) until: Instant,
     pub(super) reason: Reason,
+    /// Taken over from a snapshot.
+    pub(super) is_restored: bool,
 }
 
 impl Breaker {
@@ -43,12 +45,15 @@ impl Breaker {
             since,
             until,
             reason,
+            is_restored: false,
         }));
+        self.must_sync();
     }
 
     pub(crate) fn unforce(&mut self, now: Instant) {
         if let Some(forced) = self.forced.take() {
             self.lift(&forced, now);
+            self.must_sync();
         }
     }
 

@@ -126,6 +126,11 @@ impl Breaker {
     pub(crate) fn report(&self) -> Report {
         let phase = match &self.phase {
             _ if self.counts_as_closed() => ReportedPhase::Closed,
+            // Another process has found a restored window, at another time.
+            Phase::Open(window) if window.is_restored => ReportedPhase::Open {
+                cause: Cause::Peer,
+                until: window.until,
+            },
             Phase::Open(window) => ReportedPhase::Open {
                 cause: window.cause,
                 until: match window.cause {
@@ -158,6 +163,7 @@ impl Breaker {
             forced: self
                 .forced
                 .as_ref()
+                .filter(|forced| !forced.is_restored)
                 .map(|forced| (forced.to, forced.until, forced.reason.clone())),
         }
     }
@@ -293,13 +299,6 @@ impl Breaker {
         }
     }
 
-    /// Requests an exchange, because the slow start has begun and so the outage is over.
-    pub(super) fn started(&mut self) {
-        if let Some(member) = &mut self.member {
-            member.must_sync = true;
-        }
-    }
-
     /// Sets whether another process has found the provider down. A success resets it.
     ///
     /// Returns false and sets nothing if the breaker has changed since `epoch`, or does not count as closed.
@@ -307,7 +306,7 @@ impl Breaker {
         let counts = epoch == self.epoch && self.counts_as_closed();
         let member = self.member.as_mut().filter(|_| counts);
         member.is_some_and(|member| {
-            member.warned_at = is_warned.then_some(now);
+            member.warned_at = is_warned.then(|| member.warned_at.unwrap_or(now));
             true
         })
     }
@@ -316,6 +315,13 @@ impl Breaker {
     pub(crate) fn open_warned(&mut self, epoch: u64, now: Instant) {
         if epoch == self.epoch && self.report().is_failing {
             self.open_for_failures(now);
+        }
+    }
+
+    /// The fleet should be informed now.
+    pub(super) fn must_sync(&mut self) {
+        if let Some(member) = &mut self.member {
+            member.must_sync = true;
         }
     }
 
@@ -364,6 +370,10 @@ impl Breaker {
         }
         // A deadline that was known before a check ended the window early is no new failure.
         if !peer.extends || until <= window.until + SAME_DEADLINE {
+            // The end of another outage must not end this pause.
+            if let (true, Phase::Open(window)) = (peer.is_throttle, &mut self.phase) {
+                window.requested_until = window.requested_until.max(Some(until));
+            }
             return PeerEffect::TookPart;
         }
         let extended = OpenWindow {

@@ -718,6 +718,7 @@ impl Breaker {
             requested_until: requested.map(|wait| after(now, wait)),
             chance,
             trial_failed,
+            is_restored: false,
         };
         self.enter(Phase::Open(window.into()), now);
     }
@@ -768,7 +769,7 @@ impl Breaker {
             self.close(now);
         } else if !was_starting {
             self.clear_failures();
-            self.started();
+            self.must_sync();
         }
     }
 

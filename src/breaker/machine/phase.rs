@@ -26,6 +26,8 @@ pub(super) struct OpenWindow {
     pub(super) chance: f64,
     /// A trial has failed in this outage, so a reachability check proves nothing.
     pub(super) trial_failed: bool,
+    /// Taken over from a snapshot.
+    pub(super) is_restored: bool,
 }
 
 /// The progress of a half-open breaker.

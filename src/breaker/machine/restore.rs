@@ -98,6 +98,7 @@ impl Breaker {
             since: row.since,
             until: after(now, left.min(Override::LONGEST_FROM_OUTSIDE)),
             reason: reason.unwrap_or_else(|| "forced".into()),
+            is_restored: true,
         }));
     }
 
@@ -130,6 +131,7 @@ impl Breaker {
             requested_until: requested.map(|wait| after(now, wait.min(throttle.max_wait))),
             chance: random(),
             trial_failed: row.failed_trials > 0,
+            is_restored: true,
         }
     }
 }

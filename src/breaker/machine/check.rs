@@ -61,7 +61,7 @@ impl Breaker {
                 self.failed_checks = 0;
                 self.end_warning();
             }
-            Phase::Open(window) | Phase::HalfOpen(window, _) => match depth {
+            Phase::Open(window) | Phase::HalfOpen(window) => match depth {
                 _ if !window.may_end(now) => {}
                 Depth::Functional => self.trial_succeeded(now),
                 // With `by_probe_only`, a reachability check has no effect, even on a breaker that a probe opened.

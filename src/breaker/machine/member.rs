@@ -142,7 +142,7 @@ impl Breaker {
         };
         let began = match &self.phase {
             Phase::Closed => self.since,
-            Phase::Open(window) | Phase::HalfOpen(window, _) => Some(window.began),
+            Phase::Open(window) | Phase::HalfOpen(window) => Some(window.began),
         };
         let member = self.member.as_ref();
         let warned_at = member.and_then(|member| member.warned_at);
@@ -351,7 +351,7 @@ impl Breaker {
         }
         let has_trial = self.slots.has_trial_of(self.epoch);
         let max_hold = self.policy.backoff.max_hold;
-        let (Phase::Open(window) | Phase::HalfOpen(window, _)) = &mut self.phase else {
+        let (Phase::Open(window) | Phase::HalfOpen(window)) = &mut self.phase else {
             return PeerEffect::Ignored;
         };
         let limit = if peer.is_throttle {
@@ -418,13 +418,13 @@ impl Breaker {
         if self.counts_as_closed() {
             return true;
         }
-        if matches!(&self.phase, Phase::Open(window) | Phase::HalfOpen(window, _) if !window.may_end(now))
+        if matches!(&self.phase, Phase::Open(window) | Phase::HalfOpen(window) if !window.may_end(now))
         {
             return false;
         }
         self.half_open(false, now);
-        if let Phase::HalfOpen(_, round) = &mut self.phase {
-            round.successes = self.policy.trials.to_close - 1;
+        if let Phase::HalfOpen(window) = &mut self.phase {
+            window.round.successes = self.policy.trials.to_close - 1;
         }
         self.trial_succeeded(now);
         self.take_must_sync();

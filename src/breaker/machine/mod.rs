@@ -144,7 +144,7 @@ impl Breaker {
         let (state, cause) = match &self.phase {
             Phase::Closed => (State::Closed, None),
             Phase::Open(window) => (State::Open, Some(window.cause)),
-            Phase::HalfOpen(window, _) => (State::HalfOpen, Some(window.cause)),
+            Phase::HalfOpen(window) => (State::HalfOpen, Some(window.cause)),
         };
         Seen { state, cause }
     }
@@ -189,7 +189,7 @@ impl Breaker {
 
     /// Rest of the wait that the provider asked for; `None` if it asked for no wait, or the wait is over.
     pub(crate) fn not_before(&self, now: Instant) -> Option<Duration> {
-        let (Phase::Open(window) | Phase::HalfOpen(window, _)) = &self.phase else {
+        let (Phase::Open(window) | Phase::HalfOpen(window)) = &self.phase else {
             return None;
         };
         window
@@ -246,7 +246,7 @@ impl Breaker {
         is_forced
             || match &self.phase {
                 Phase::Closed => self.consecutive_failures(now) > 0,
-                Phase::Open(window) | Phase::HalfOpen(window, _) => {
+                Phase::Open(window) | Phase::HalfOpen(window) => {
                     now < after(window.until, HISTORY_AFTER)
                 }
             }
@@ -273,7 +273,7 @@ impl Breaker {
     /// Returns whether failed calls or checks are the only reason for refusals, not a throttle, a requested wait or an
     /// override.
     pub(crate) fn refuses_for_failures(&self, now: Instant) -> bool {
-        let (Phase::Open(window) | Phase::HalfOpen(window, _)) = &self.phase else {
+        let (Phase::Open(window) | Phase::HalfOpen(window)) = &self.phase else {
             return false;
         };
         let has_failed = match window.cause {
@@ -311,7 +311,7 @@ impl Breaker {
     /// Like [`admits_at`](Self::admits_at), without regard to the fleet's trial lease.
     fn admits_without_lease_at(&self) -> Option<Instant> {
         let trials = &self.policy.trials;
-        let (Phase::Open(window) | Phase::HalfOpen(window, _)) = &self.phase else {
+        let (Phase::Open(window) | Phase::HalfOpen(window)) = &self.phase else {
             return None;
         };
         let is_held = trials.by_probe_only && !self.is_starting();
@@ -326,11 +326,11 @@ impl Breaker {
     fn trials_at_once(&self) -> usize {
         let trials = &self.policy.trials;
         let at_once = match &self.phase {
-            Phase::HalfOpen(_, round) if self.is_starting() => {
-                trials.at_once.max(round.successes.saturating_add(1))
+            Phase::HalfOpen(window) if self.is_starting() => {
+                trials.at_once.max(window.round.successes.saturating_add(1))
             }
             _ if trials.by_probe_only => 1,
-            Phase::HalfOpen(_, round) if round.granted => 1,
+            Phase::HalfOpen(window) if window.round.granted => 1,
             _ => trials.at_once,
         };
         at_once.min(Trial::MOST_AT_ONCE) as usize
@@ -341,7 +341,7 @@ impl Breaker {
     fn is_starting(&self) -> bool {
         let trials = &self.policy.trials;
         trials.slow_start
-            && matches!(&self.phase, Phase::HalfOpen(_, round) if round.successes >= trials.to_close)
+            && matches!(&self.phase, Phase::HalfOpen(window) if window.round.successes >= trials.to_close)
     }
 
     /// Returns whether failures and successes count as in a closed breaker.
@@ -523,7 +523,7 @@ impl Breaker {
     pub(crate) fn mark_unhealthy(&mut self, reason: Reason, now: Instant) {
         match &mut self.phase {
             Phase::Closed => self.failed(reason, None, now),
-            Phase::Open(window) | Phase::HalfOpen(window, _) => {
+            Phase::Open(window) | Phase::HalfOpen(window) => {
                 if window.cause == Cause::Probe {
                     window.cause = Cause::Failures;
                 }
@@ -554,7 +554,7 @@ impl Breaker {
     }
 
     fn may_grant_trial(&self, now: Instant) -> bool {
-        let (Phase::Open(window) | Phase::HalfOpen(window, _)) = &self.phase else {
+        let (Phase::Open(window) | Phase::HalfOpen(window)) = &self.phase else {
             return false;
         };
         let is_too_soon = self
@@ -665,7 +665,7 @@ impl Breaker {
                 self.waits.forgive(now);
                 false
             }
-            Phase::HalfOpen(window, _) => window.trial_failed,
+            Phase::HalfOpen(window) => window.trial_failed,
         };
         let wait = self.waits.throttled(&self.policy.throttle, retry_after);
         self.last_error = Some(reason);
@@ -719,6 +719,7 @@ impl Breaker {
             chance,
             trial_failed,
             is_restored: false,
+            round: HalfOpenRound::new(false),
         };
         self.enter(Phase::Open(window.into()), now);
     }
@@ -726,7 +727,7 @@ impl Breaker {
     /// Open → open (extended), or half-open → open: a check failed, or the application marked the provider unhealthy.
     fn extend_open(&mut self, now: Instant) {
         let wait = self.waits.backoff(&self.policy);
-        let (Phase::Open(window) | Phase::HalfOpen(window, _)) = &self.phase else {
+        let (Phase::Open(window) | Phase::HalfOpen(window)) = &self.phase else {
             return;
         };
         let window = **window;
@@ -745,8 +746,9 @@ impl Breaker {
     /// Open → half-open, at `since`.
     fn half_open(&mut self, granted: bool, since: Instant) {
         if let Phase::Open(window) = &self.phase {
-            let window = window.clone();
-            self.enter(Phase::HalfOpen(window, HalfOpenRound::new(granted)), since);
+            let mut window = window.clone();
+            window.round = HalfOpenRound::new(granted);
+            self.enter(Phase::HalfOpen(window), since);
         }
     }
 
@@ -755,9 +757,10 @@ impl Breaker {
         self.half_open(false, now);
         let (was_starting, has_room) = (self.is_starting(), self.has_room());
         let trials = &self.policy.trials;
-        let Phase::HalfOpen(_, round) = &mut self.phase else {
+        let Phase::HalfOpen(window) = &mut self.phase else {
             return;
         };
+        let round = &mut window.round;
         round.successes = round.successes.saturating_add(1);
         if round.successes < trials.to_close {
             return;
@@ -781,17 +784,17 @@ impl Breaker {
     /// Notes whether all slots are in use: calls that end together leave slots free for a moment only.
     fn note_full(&mut self) {
         let (in_use, at_once) = (self.slots.in_use(), self.trials_at_once());
-        if let Phase::HalfOpen(_, round) = &mut self.phase {
+        if let Phase::HalfOpen(window) = &mut self.phase {
             if in_use >= at_once {
                 let in_use = u32::try_from(in_use).unwrap_or(u32::MAX);
-                round.full_until = round.successes.saturating_add(in_use);
+                window.round.full_until = window.round.successes.saturating_add(in_use);
             }
         }
     }
 
     /// Open or half-open → closed.
     fn close(&mut self, now: Instant) {
-        if let Phase::Open(window) | Phase::HalfOpen(window, _) = &self.phase {
+        if let Phase::Open(window) | Phase::HalfOpen(window) = &self.phase {
             let as_long_again = window.until - window.began;
             self.waits.forgive_at(after(now, as_long_again));
         }

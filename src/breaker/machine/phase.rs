@@ -8,7 +8,7 @@ pub(super) enum Phase {
     Closed,
     // Boxed, because most providers are closed.
     Open(Box<OpenWindow>),
-    HalfOpen(Box<OpenWindow>, HalfOpenRound),
+    HalfOpen(Box<OpenWindow>),
 }
 
 /// An open window, which is kept while the breaker is half-open.
@@ -28,10 +28,12 @@ pub(super) struct OpenWindow {
     pub(super) trial_failed: bool,
     /// Taken over from a snapshot.
     pub(super) is_restored: bool,
+    /// The round of trials, once the breaker is half-open.
+    pub(super) round: HalfOpenRound,
 }
 
 /// The progress of a half-open breaker.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct HalfOpenRound {
     /// The open window was cut short, for one trial only.
     pub(super) granted: bool,

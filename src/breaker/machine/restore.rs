@@ -55,7 +55,7 @@ impl Breaker {
                 window.until = now;
                 window.requested_until = None;
                 // No slot is taken, because the results of the other process's trials never arrive here.
-                let phase = Phase::HalfOpen(window.into(), HalfOpenRound::new(false));
+                let phase = Phase::HalfOpen(window.into());
                 self.resume(phase, row, now);
             }
             None => {}
@@ -132,6 +132,7 @@ impl Breaker {
             chance: random(),
             trial_failed: row.failed_trials > 0,
             is_restored: true,
+            round: HalfOpenRound::new(false),
         }
     }
 }

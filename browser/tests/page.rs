@@ -470,7 +470,7 @@ async fn changes_of_other_days_have_a_date() {
 }
 
 /// Two replicas, of which `other` has providers that are down. The page is that of `one`.
-async fn fleet(down: &[&str]) -> (Router, impl Drop) {
+fn fleet(down: &[&str]) -> (Router, impl Drop) {
     struct Kept<T>(#[allow(dead_code)] T);
     impl<T> Drop for Kept<T> {
         fn drop(&mut self) {}
@@ -497,7 +497,7 @@ async fn fleet(down: &[&str]) -> (Router, impl Drop) {
 #[tokio::test]
 async fn fleet_is_a_column_and_a_table_of_replicas() {
     let browser = Browser::start(Device::Desktop).await;
-    let (router, _kept) = fleet(&["groq", "<b>x</b>"]).await;
+    let (router, _kept) = fleet(&["groq", "<b>x</b>"]);
     let server = Server::start(router).await;
     browser.open_live(&server.url("/")).await;
     let column = format!("{}.querySelector('.fleet').innerText", row("groq"));
@@ -523,7 +523,7 @@ async fn fleet_is_a_column_and_a_table_of_replicas() {
 #[tokio::test]
 async fn phone_shows_the_fleet_without_overflow() {
     let browser = Browser::start(Device::Phone).await;
-    let (router, _kept) = fleet(&["groq/llama-3.3-70b-versatile"]).await;
+    let (router, _kept) = fleet(&["groq/llama-3.3-70b-versatile"]);
     let server = Server::start(router).await;
     browser.open_live(&server.url("/")).await;
     browser

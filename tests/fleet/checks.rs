@@ -147,3 +147,17 @@ async fn each_replica_checks_while_the_store_is_gone() {
         "{checks} checks in ten intervals"
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn failed_trial_of_another_replica_disproves_a_check_that_only_reaches() {
+    let ([one, other], _store) = replicas(Share::Advise).await;
+    one.trip();
+    other.trip();
+    let reaches = || HealthProbe::new(&other.cache).check("a", || std::future::ready(true));
+    sleep(MINUTE).await;
+    one.win_trial().await.failure("timeout");
+    sleep(POLL).await;
+    assert_eq!(other.state(), State::Open);
+    reaches().round().await;
+    assert_eq!(other.state(), State::Open);
+}

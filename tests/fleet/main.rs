@@ -10,7 +10,10 @@ mod trials;
 
 use std::{
     future::pending,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
     time::Duration,
 };
 
@@ -95,6 +98,7 @@ async fn replicas<const N: usize>(share: Share) -> ([Replica; N], FaultyStore) {
 struct FaultyStore {
     memory: MemoryStore,
     fault: Arc<Mutex<Fault>>,
+    exchanges: Arc<AtomicUsize>,
     /// The keys of all writes so far.
     written: Arc<Mutex<Vec<String>>>,
 }
@@ -126,6 +130,7 @@ impl FaultyStore {
 
 impl Store for FaultyStore {
     async fn exchange(&self, request: &Request) -> Result<Reply, BoxError> {
+        self.exchanges.fetch_add(1, SeqCst);
         let fault = *self.fault.lock().unwrap();
         match fault {
             Fault::None | Fault::Truncated | Fault::Mute => {}

@@ -2,7 +2,7 @@
 
 use std::{
     panic::{self, AssertUnwindSafe},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering::SeqCst},
     time::Duration,
 };
 
@@ -56,6 +56,22 @@ async fn store_that_answers_no_lease_delays_a_trial_by_seconds() {
     one.trip();
     sleep(MINUTE).await;
     one.win_trial().await.success();
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_cause_no_exchanges_unless_a_breaker_changes() {
+    let ([one], store) = replicas(Share::Advise).await;
+    let before = store.exchanges.load(SeqCst);
+    for _ in 0..600 {
+        one.fail();
+        one.succeed();
+        sleep(SECOND / 10).await;
+    }
+    let exchanges = store.exchanges.load(SeqCst) - before;
+    assert!(
+        (54..=67).contains(&exchanges),
+        "{exchanges} polls in a minute"
+    );
 }
 
 #[tokio::test(start_paused = true)]

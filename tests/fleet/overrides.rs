@@ -58,10 +58,15 @@ async fn override_survives_a_flush_of_the_store() {
     one.provider
         .force(Override::Open, 10 * MINUTE, "maintenance");
     sleep(2 * POLL).await;
+    sleep(MINUTE).await;
+    assert_eq!(store.writes_of("forced"), 1, "it is written once");
     store.memory.clear();
     sleep(3 * POLL).await;
     assert_eq!(one.cause(), Some(Cause::Forced));
     assert_eq!(other.cause(), Some(Cause::Forced));
+    let late = Replica::of(|cache| Fleet::new(cache, store.clone()).share_overrides(true));
+    sleep(POLL).await;
+    assert_eq!(late.cause(), Some(Cause::Forced), "it is written again");
     one.provider.unforce();
     sleep(3 * POLL).await;
     assert_eq!(other.cause(), None);

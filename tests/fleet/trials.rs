@@ -222,3 +222,21 @@ async fn replicas_with_few_calls_take_turns() {
     assert!(trial.is_trial());
     assert!(refused <= 9, "{refused} calls in {} s", 20 * refused);
 }
+
+#[tokio::test(start_paused = true)]
+async fn replica_whose_lease_has_ended_needs_another_for_its_next_trial() {
+    let store = FaultyStore::default();
+    let policy = || Policy::new().trials(Trials::new(1).lease(5 * SECOND));
+    let [one, other] =
+        [(); 2].map(|()| Replica::with(policy(), |cache| Fleet::new(cache, store.clone())));
+    sleep(POLL).await;
+    one.trip();
+    other.trip();
+    sleep(MINUTE).await;
+    let hanging = one.win_trial().await;
+    assert!(other.provider.admit().is_err());
+    sleep(16 * SECOND).await;
+    let second = other.win_trial().await;
+    assert!(one.provider.admit().is_err());
+    drop((hanging, second));
+}

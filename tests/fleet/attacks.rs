@@ -287,7 +287,9 @@ async fn lease_that_no_call_uses_is_given_back_to_a_replica_that_waits() {
     assert!(polled.provider.is_healthy());
     assert!(busy.provider.admit().is_err());
     sleep(7 * SECOND).await;
-    busy.win_trial().await.success();
+    let trial = busy.win_trial().await;
+    assert!(polled.provider.admit().is_err(), "its lease is gone");
+    trial.success();
 }
 
 #[tokio::test(start_paused = true)]

@@ -240,3 +240,18 @@ async fn replica_whose_lease_has_ended_needs_another_for_its_next_trial() {
     assert!(one.provider.admit().is_err());
     drop((hanging, second));
 }
+
+#[tokio::test(start_paused = true)]
+async fn trial_in_flight_decides_although_another_replicas_trial_has_failed() {
+    let ([one, other], _store) = half_open::<2>().await;
+    let trial = one.win_trial().await;
+    assert!(other.provider.grant_trial(), "it needs no lease");
+    other.fail();
+    assert_eq!(other.state(), State::Open);
+    sleep(2 * POLL).await;
+    assert_eq!(one.state(), State::HalfOpen);
+    trial.success();
+    sleep(POLL).await;
+    assert_eq!(one.state(), State::Closed);
+    assert_eq!(other.state(), State::Closed);
+}

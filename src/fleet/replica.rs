@@ -27,6 +27,9 @@ use crate::{
 /// of which can come a tenth early.
 const POLLS_OF_PATIENCE: f64 = 1.8;
 
+/// Number of polls for which the store shows that a replica waits for the trial lease.
+const POLLS_WAITING: u32 = 5;
+
 /// Time for which a row is in the store. It is written again when half of it has passed, or when it changes.
 const ROW_FOR: Duration = Duration::from_secs(60);
 
@@ -89,6 +92,11 @@ impl Replica {
             holder: self.holder,
             ttl,
         }
+    }
+
+    fn trial_lease(&self, id: &str) -> Lease {
+        let ttl = self.settings.trial_lease;
+        self.lease(trial_key(id, ttl), ttl)
     }
 
     /// Returns the write that publishes the result of a check of this process.
@@ -155,8 +163,8 @@ impl Replica {
         if is_healthy && !self.known.contains_key(id) {
             return;
         }
+        let (contents, lease) = (self.contents(), self.trial_lease(id));
         let known = known(&mut self.known, provider);
-        let contents = self.contents.clone().unwrap_or_default();
         let mut draft = Draft {
             request: &mut prepared.request,
             pending: &mut self.pending,
@@ -190,11 +198,6 @@ impl Replica {
                 .prepare_vote(id, &contents, names, &mut draft);
         }
 
-        let lease = Lease {
-            key: trial_key(id, self.settings.trial_lease),
-            holder: self.holder,
-            ttl: self.settings.trial_lease,
-        };
         let poll = self.settings.poll_interval;
         let request = &mut prepared.request;
         let is_waited_for = contents.waits_other_than(self.holder, id, now);
@@ -205,7 +208,9 @@ impl Replica {
                 request.leases.push(lease);
                 prepared.trials.push(prepared.reports.len());
                 if known.trial.is_denied() && !contents.waits(id, after(now, poll)) {
-                    request.writes.push(waits(id, self.holder, poll * 5));
+                    request
+                        .writes
+                        .push(waits(id, self.holder, poll * POLLS_WAITING));
                 }
             }
         }
@@ -215,19 +220,18 @@ impl Replica {
     }
 
     fn prepare_row(&mut self, prepared: &mut Prepared) {
-        let ttl = ROW_FOR;
-        let unhealthy = prepared.reports.iter().filter_map(|(provider, report)| {
-            let is_healthy = report.phase == ReportedPhase::Closed && report.forced.is_none();
-            let health = (!is_healthy).then(|| provider.health())?;
-            (health.state != State::Closed || health.cause.is_some()).then_some(health)
-        });
-        let write = row(&self.settings.names, unhealthy, ttl);
+        let all = prepared
+            .reports
+            .iter()
+            .map(|(provider, _)| provider.health());
+        let unhealthy = all.filter(|it| it.state != State::Closed || it.cause.is_some());
+        let write = row(&self.settings.names, unhealthy, ROW_FOR);
         let is_there = self
             .row
             .as_ref()
             .is_some_and(|(value, again_at)| *value == write.value && prepared.at < *again_at);
         if !is_there {
-            self.row = Some((write.value.clone(), after(prepared.at, ttl / 2)));
+            self.row = Some((write.value.clone(), after(prepared.at, ROW_FOR / 2)));
             prepared.request.writes.push(write);
         }
     }
@@ -337,21 +341,16 @@ impl Replica {
     /// Leaves the fleet. Returns the last request, which has the last changes and gives back the leases for trials.
     pub(super) fn leave(&mut self, cache: Option<&HealthCache>) -> Request {
         let last = cache.map(|cache| self.prepare(cache, Instant::now()).request);
-        let mut writes = last.map_or_else(Vec::new, |request| request.writes);
-        writes.push(contents::no_row(&self.settings.names));
+        let mut request = Request {
+            leases: Vec::new(),
+            ..last.unwrap_or_default()
+        };
+        request.writes.push(contents::no_row(&self.settings.names));
         let held = self.known.iter().filter(|(_, known)| known.trial.is_held());
-        let releases = held.map(|(id, _)| Lease {
-            key: trial_key(id, self.settings.trial_lease),
-            holder: self.holder,
-            ttl: self.settings.trial_lease,
-        });
-        let releases = releases.collect();
+        let held = held.map(|(id, _)| self.trial_lease(id));
+        request.releases.extend(held);
         self.disconnect();
-        Request {
-            writes,
-            releases,
-            ..Request::default()
-        }
+        request
     }
 }
 

@@ -37,7 +37,7 @@ struct Held {
     is_used: bool,
 }
 
-/// What to request of the store.
+/// The next request to the store for the lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     Nothing,

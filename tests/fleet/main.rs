@@ -99,6 +99,8 @@ struct FaultyStore {
     memory: MemoryStore,
     fault: Arc<Mutex<Fault>>,
     exchanges: Arc<AtomicUsize>,
+    /// The keys of all leases that were given back.
+    released: Arc<Mutex<Vec<String>>>,
     /// The keys of all writes so far.
     written: Arc<Mutex<Vec<String>>>,
 }
@@ -139,6 +141,8 @@ impl Store for FaultyStore {
             Fault::Panicking => panic!("a bug in the store"),
             Fault::Slow(delay) => sleep(delay).await,
         }
+        let keys = request.releases.iter().map(|lease| lease.key.clone());
+        self.released.lock().unwrap().extend(keys);
         let keys = request.writes.iter().map(|write| write.key.clone());
         self.written.lock().unwrap().extend(keys);
         let mut reply = self.memory.exchange(request).await?;

@@ -106,6 +106,14 @@ async fn stopped_replica_gives_its_lease_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn replica_that_stops_right_after_its_trial_gives_its_lease_back() {
+    let ([one], store) = half_open::<1>().await;
+    one.win_trial().await.success();
+    one.fleet.stop().await;
+    assert_eq!(store.released.lock().unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn replica_whose_trial_failed_asks_last() {
     let ([broken, healthy], _store) = half_open::<2>().await;
     broken.win_trial().await.failure("timeout");

@@ -19,7 +19,8 @@ impl Policy {
     /// Returns the states that a trace of calls leads to, so that a test can check a policy. It needs no runtime and takes no time.
     ///
     /// Each call is a time since the start, in order, and its outcome if it is admitted. Calls take no time, so none is slow or
-    /// overlaps another. With random waits ([jitter](crate::Jitter), throttles), the times differ from run to run.
+    /// overlaps another. With random waits ([jitter](crate::Jitter), throttles), the times differ from run to run. A policy that
+    /// [only observes](Policy::observe_only) refuses nothing.
     ///
     /// ```
     /// use std::time::Duration;

@@ -1,16 +1,16 @@
 use std::{fmt, sync::Arc, time::Duration};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use super::{
-    handle::FleetHandle,
+    handle::{FleetHandle, Shown},
     settings::{Settings, Share},
     store::Store,
     task::SyncTask,
 };
 use crate::{
     cache::{HealthCache, WeakCache},
-    util::{panics::with_safe_waker, settings::positive},
+    util::{panics::with_safe_waker, settings::positive, task::TaskHandle},
 };
 
 /// Longest time between two polls, so that each replica sees the results of checks, which are in the store for 10 s.
@@ -187,17 +187,17 @@ impl<S: Store> Fleet<S> {
     ///
     /// Outside a tokio runtime. The runtime must have timers.
     pub fn spawn(self) -> FleetHandle {
-        let (stop, mut stopped) = watch::channel(false);
-        let (running, ended) = watch::channel(());
         let (commands, received) = mpsc::unbounded_channel();
-        let (handle, view) = FleetHandle::new(stop, ended, commands, &self.settings);
-        let task = SyncTask::new(self.store, self.cache, self.settings, received, view);
-        tokio::spawn(async move {
-            let stop = async move { drop(stopped.wait_for(|stop| *stop).await) };
-            with_safe_waker(task.run(stop)).await;
-            drop(running);
-        });
-        handle
+        let shown = Shown::of(&self.settings);
+        let sync = SyncTask::new(
+            self.store,
+            self.cache,
+            self.settings,
+            received,
+            shown.clone(),
+        );
+        let task = TaskHandle::spawn(|stop| with_safe_waker(sync.run(stop.requested())));
+        FleetHandle::new(task, commands, shown)
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{mpsc, oneshot},
     time::Instant,
 };
 
@@ -19,7 +19,7 @@ use crate::{
     breaker::Depth,
     cache::Provider,
     outcome::{Outcome, Reason},
-    util::panics::with_safe_waker,
+    util::task::TaskHandle,
     view::{Cause, State},
 };
 
@@ -29,8 +29,7 @@ use crate::{
 #[derive(Clone, Debug)]
 #[must_use = "dropping the handle stops the task"]
 pub struct FleetHandle {
-    stop: watch::Sender<bool>,
-    ended: watch::Receiver<()>,
+    task: TaskHandle,
     checks: FleetChecks,
     shown: Shown,
 }
@@ -130,22 +129,15 @@ const WINDOW_END: Duration = Duration::from_secs(5);
 
 impl FleetHandle {
     pub(super) fn new(
-        stop: watch::Sender<bool>,
-        ended: watch::Receiver<()>,
+        task: TaskHandle,
         commands: mpsc::UnboundedSender<Command>,
-        settings: &Settings,
-    ) -> (Self, Shown) {
-        let shown = Shown {
-            replica: Arc::clone(&settings.names.replica),
-            content: Arc::default(),
-        };
-        let handle = Self {
-            stop,
-            ended,
+        shown: Shown,
+    ) -> Self {
+        Self {
+            task,
             checks: FleetChecks { commands },
-            shown: shown.clone(),
-        };
-        (handle, shown)
+            shown,
+        }
     }
 
     /// Stops the task, and returns a future that waits until it has ended.
@@ -157,12 +149,7 @@ impl FleetHandle {
     ///
     /// The task stops even if the future is dropped.
     pub fn stop(&self) -> impl Future<Output = ()> + use<> {
-        self.stop.send_replace(true);
-        let mut ended = self.ended.clone();
-        with_safe_waker(async move {
-            // Nothing is ever sent: this completes when the task drops the sender.
-            let _ = ended.changed().await;
-        })
+        self.task.stop()
     }
 
     /// Returns the contents of the store at the last exchange. They are empty while the replica is not connected.
@@ -183,6 +170,13 @@ impl FleetHandle {
 }
 
 impl Shown {
+    pub(super) fn of(settings: &Settings) -> Self {
+        Self {
+            replica: Arc::clone(&settings.names.replica),
+            content: Arc::default(),
+        }
+    }
+
     fn view(&self) -> FleetView {
         let (is_connected, error, contents) = {
             let shown = self.lock();

@@ -9,8 +9,6 @@ pub(crate) enum CheckEnd {
     TimedOut(Duration),
     /// The check panicked with this message.
     Panicked(String),
-    /// Another replica makes the check.
-    LeftToFleet,
 }
 
 impl CheckEnd {
@@ -26,17 +24,14 @@ impl CheckEnd {
             },
             Self::TimedOut(_) => "timed-out",
             Self::Panicked(_) => "panicked",
-            Self::LeftToFleet => "left-to-fleet",
         }
     }
 
-    /// Returns `None` if the check was not made.
-    pub(super) fn into_outcome(self) -> Option<Outcome> {
-        Some(match self {
+    pub(super) fn into_outcome(self) -> Outcome {
+        match self {
             Self::Judged(outcome) => outcome,
             Self::TimedOut(limit) => Outcome::failure(format!("check timed out after {limit:?}")),
             Self::Panicked(text) => Outcome::failure(format!("check panicked: {text}")),
-            Self::LeftToFleet => return None,
-        })
+        }
     }
 }

@@ -25,7 +25,8 @@ use crate::{
 pub(super) struct InFlight<'a> {
     probe: &'a HealthProbe,
     waiting: VecDeque<(Arc<str>, Occasion)>,
-    running: JoinSet<CheckEnd>,
+    /// A check that another replica makes ends with `None`.
+    running: JoinSet<Option<CheckEnd>>,
     started: HashMap<Id, Started>,
     /// Ids of all waiting and running checks, so that no provider is checked twice at once.
     ids: HashSet<Arc<str>>,
@@ -106,15 +107,16 @@ impl<'a> InFlight<'a> {
         let may_check = sharing.may_check(self.probe, &id, check.depth, occasion);
         let task = self.running.spawn(async move {
             if !may_check.await {
-                return CheckEnd::LeftToFleet;
+                return None;
             }
             let deadline = after(Instant::now(), limit);
             // Called in the task, since creating the future can panic too.
             let verdict = async { check.run(deadline).await };
-            match timeout_at(deadline, unless_blocked(deadline, verdict)).await {
+            let verdict = timeout_at(deadline, unless_blocked(deadline, verdict)).await;
+            Some(match verdict {
                 Ok(Some(outcome)) => CheckEnd::Judged(outcome),
                 Ok(None) | Err(_) => CheckEnd::TimedOut(limit),
-            }
+            })
         });
         let started = Started {
             id,
@@ -125,11 +127,8 @@ impl<'a> InFlight<'a> {
         self.started.insert(task.id(), started);
     }
 
-    fn record(&mut self, ended: Result<(Id, CheckEnd), JoinError>) {
-        let (task, end) = match ended {
-            Ok((task, end)) => (task, Some(end)),
-            Err(error) => (error.id(), panicked(error)),
-        };
+    fn record(&mut self, ended: Result<(Id, Option<CheckEnd>), JoinError>) {
+        let (task, end) = ended.unwrap_or_else(|error| (error.id(), panicked(error)));
         let Some(Started {
             id,
             provider,
@@ -144,12 +143,9 @@ impl<'a> InFlight<'a> {
         let current = current.filter(|current| current.is_same(&provider));
         if let (Some(provider), Some(check), Some(end)) = (current, self.probe.checks.get(&id), end)
         {
-            let label = end.label();
-            let Some(outcome) = end.into_outcome() else {
-                return;
-            };
             let took = at.elapsed();
-            provider.count_check(label, took);
+            provider.count_check(end.label(), took);
+            let outcome = end.into_outcome();
             self.probe
                 .sharing
                 .publish(&provider, check.depth, &outcome, took);

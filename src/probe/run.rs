@@ -4,14 +4,12 @@ use std::{
     sync::Arc,
 };
 
-use tokio::sync::watch;
-
 use super::{
     driver::Driver,
     health_probe::HealthProbe,
     in_flight::{InFlight, Occasion},
 };
-use crate::util::panics::with_safe_waker;
+use crate::util::{panics::with_safe_waker, task::TaskHandle};
 
 impl HealthProbe {
     /// Checks every provider in [scope](Self::scope) once. For tests, and for schedules of your own.
@@ -52,15 +50,7 @@ impl HealthProbe {
     ///
     /// Outside a tokio runtime.
     pub fn spawn(self) -> ProbeHandle {
-        let (stop, mut stopped) = watch::channel(false);
-        let (running, ended) = watch::channel(());
-        tokio::spawn(async move {
-            // Ends when `stop` is called or the last handle is dropped.
-            self.run_until(async move { drop(stopped.wait_for(|stop| *stop).await) })
-                .await;
-            drop(running);
-        });
-        ProbeHandle { stop, ended }
+        ProbeHandle(TaskHandle::spawn(|stop| self.run_until(stop.requested())))
     }
 
     async fn run_until(self, stop: impl Future<Output = ()>) {
@@ -76,10 +66,7 @@ impl HealthProbe {
 /// the cache exists, use `tokio::spawn(probe.run())`.
 #[derive(Clone, Debug)]
 #[must_use = "dropping the handle stops the probe"]
-pub struct ProbeHandle {
-    stop: watch::Sender<bool>,
-    ended: watch::Receiver<()>,
-}
+pub struct ProbeHandle(TaskHandle);
 
 impl ProbeHandle {
     /// Stops the probe and returns a future that waits until it has ended.
@@ -90,11 +77,6 @@ impl ProbeHandle {
     ///
     /// The probe stops even if the future is dropped.
     pub fn stop(&self) -> impl Future<Output = ()> + use<> {
-        self.stop.send_replace(true);
-        let mut ended = self.ended.clone();
-        with_safe_waker(async move {
-            // Nothing is ever sent: this completes when the task drops the sender.
-            let _ = ended.changed().await;
-        })
+        self.0.stop()
     }
 }

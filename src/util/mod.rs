@@ -10,4 +10,5 @@ pub(crate) mod line;
 pub(crate) mod panics;
 pub(crate) mod settings;
 pub(crate) mod sync;
+pub(crate) mod task;
 pub(crate) mod time;

@@ -145,7 +145,6 @@ impl Breaker {
             Phase::Open(window) | Phase::HalfOpen(window) => Some(window.began),
         };
         let member = self.member.as_ref();
-        let warned_at = member.and_then(|member| member.warned_at);
         Report {
             is_in_fleet: member.is_some_and(|member| member.is_connected),
             epoch: self.epoch,
@@ -156,7 +155,7 @@ impl Breaker {
             failed_trials: self.waits.failed_trials(),
             last_error: self.last_error.clone(),
             is_warned: self.is_warned(),
-            is_failing: warned_at.is_some_and(|at| self.streak.has_failed_since(at)),
+            is_failing: self.is_failing(),
             has_trial: self.slots.has_trial_of(self.epoch),
             wants_lease: self.needs_trial_lease()
                 && member.is_some_and(|it| matches!(it.lease, TrialLease::Requested)),
@@ -172,6 +171,12 @@ impl Breaker {
     pub(super) fn is_warned(&self) -> bool {
         let member = self.member.as_ref();
         member.is_some_and(|member| member.warned_at.is_some())
+    }
+
+    /// Returns whether a call has failed since the warning, and none has succeeded.
+    fn is_failing(&self) -> bool {
+        let warned_at = self.member.as_ref().and_then(|member| member.warned_at);
+        warned_at.is_some_and(|at| self.streak.has_failed_since(at))
     }
 
     /// Returns whether the breaker refuses calls only because it lacks a lease that it has not requested yet.
@@ -313,7 +318,7 @@ impl Breaker {
 
     /// Opens a warned breaker that is failing.
     pub(crate) fn open_warned(&mut self, epoch: u64, now: Instant) {
-        if epoch == self.epoch && self.report().is_failing {
+        if epoch == self.epoch && self.is_failing() {
             self.open_for_failures(now);
         }
     }

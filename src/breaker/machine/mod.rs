@@ -536,10 +536,8 @@ impl Breaker {
     /// Ends an open window, or the wait for a lease, for one trial now. Returns false if it may not end now.
     pub(crate) fn grant_trial(&mut self, now: Instant) -> bool {
         let waits = self.is_open() || self.lease_decides_at(now).is_some();
-        let is_granted = waits && self.may_grant_trial(now);
+        let is_granted = waits && self.half_open_early(now);
         if is_granted {
-            self.last_grant = Some(MonotonicNanos::of(now));
-            self.half_open(true, now);
             self.waive_trial_lease();
         }
         is_granted
@@ -547,25 +545,30 @@ impl Breaker {
 
     /// Ends an open window for one trial, which still needs the fleet's lease, if the cache is in a fleet.
     fn grant_leased_trial(&mut self, now: Instant) {
-        if self.is_open() && self.may_grant_trial(now) {
-            self.last_grant = Some(MonotonicNanos::of(now));
-            self.half_open(true, now);
+        if self.is_open() {
+            self.half_open_early(now);
         }
     }
 
-    fn may_grant_trial(&self, now: Instant) -> bool {
+    /// Returns false if one trial now is not allowed.
+    fn half_open_early(&mut self, now: Instant) -> bool {
         let (Phase::Open(window) | Phase::HalfOpen(window)) = &self.phase else {
             return false;
         };
         let is_too_soon = self
             .last_grant
             .is_some_and(|last| MonotonicNanos::of(now).since(last) < GRANT_PAUSE);
-        !self.is_forced()
+        let is_granted = !self.is_forced()
             && !self.policy.trials.by_probe_only
             && !is_too_soon
             && window.may_end(now)
             // A trial of an earlier half-open phase may still be in flight.
-            && self.slots.frees_at(1).is_none()
+            && self.slots.frees_at(1).is_none();
+        if is_granted {
+            self.last_grant = Some(MonotonicNanos::of(now));
+            self.half_open(true, now);
+        }
+        is_granted
     }
 
     /// Sets a policy for this provider alone.

@@ -1,8 +1,8 @@
 //! Helpers that every module may use, and that use none of them.
 //!
 //! `errors` walks through sources and boxes. `limits` checks a setting's value: `settings` panics if it is out of range, and
-//! `serde` returns an error. `line` escapes foreign text for logs. `panics` runs foreign code that may panic. `time` has deadlines
-//! that cannot overflow. `sync` has the locks and atomics, which loom replaces in its tests.
+//! `serde` returns an error. `line` escapes foreign text for logs. `panics` runs foreign code that may panic. `task` spawns a
+//! task and stops it. `time` has deadlines that cannot overflow. `sync` has the locks and atomics, which loom replaces in its tests.
 
 pub(crate) mod errors;
 pub(crate) mod limits;

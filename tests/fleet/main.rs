@@ -84,11 +84,19 @@ impl Replica {
     }
 }
 
-/// Returns replicas that have reached the store. Their settings are the defaults, except for `share`.
+/// Replicas with the default policy that have reached the store.
 async fn replicas<const N: usize>(share: Share) -> ([Replica; N], FaultyStore) {
+    replicas_with(&Policy::new(), share).await
+}
+
+/// Replicas that have reached the store.
+async fn replicas_with<const N: usize>(
+    policy: &Policy,
+    share: Share,
+) -> ([Replica; N], FaultyStore) {
     let store = FaultyStore::default();
-    let replicas =
-        [(); N].map(|()| Replica::of(|cache| Fleet::new(cache, store.clone()).share(share)));
+    let fleet = |cache: &_| Fleet::new(cache, store.clone()).share(share);
+    let replicas = [(); N].map(|()| Replica::with(policy.clone(), fleet));
     sleep(POLL).await;
     (replicas, store)
 }

@@ -8,7 +8,7 @@ use tower_health::{
     fleet::{Fleet, Share},
 };
 
-use super::{FaultyStore, MINUTE, PATIENCE, POLL, Replica, SECOND, replicas};
+use super::{FaultyStore, MINUTE, PATIENCE, POLL, Replica, SECOND, replicas, replicas_with};
 
 #[tokio::test(start_paused = true)]
 async fn one_failure_opens_a_warned_breaker_if_no_success_follows() {
@@ -171,11 +171,8 @@ async fn success_of_one_trial_closes_all() {
 
 #[tokio::test(start_paused = true)]
 async fn failed_trial_lengthens_the_wait_of_all() {
-    let store = FaultyStore::default();
-    let policy = || Policy::new().backoff(Backoff::exponential(MINUTE, 10 * MINUTE));
-    let [one, other] =
-        [(); 2].map(|()| Replica::with(policy(), |cache| Fleet::new(cache, store.clone())));
-    sleep(POLL).await;
+    let policy = Policy::new().backoff(Backoff::exponential(MINUTE, 10 * MINUTE));
+    let ([one, other], _store) = replicas_with(&policy, Share::Advise).await;
     one.trip();
     other.trip();
     sleep(MINUTE).await;
@@ -240,11 +237,8 @@ async fn peers_deadline_is_limited_by_the_own_backoff() {
 
 #[tokio::test(start_paused = true)]
 async fn fleet_comes_back_by_slow_starts() {
-    let store = FaultyStore::default();
-    let policy = || Policy::new().trials(Trials::new(1).slow_start());
-    let [one, other] =
-        [(); 2].map(|()| Replica::with(policy(), |cache| Fleet::new(cache, store.clone())));
-    sleep(POLL).await;
+    let policy = Policy::new().trials(Trials::new(1).slow_start());
+    let ([one, other], _store) = replicas_with(&policy, Share::Advise).await;
     one.trip();
     other.trip();
     sleep(MINUTE).await;
@@ -280,11 +274,8 @@ async fn random_errors_do_not_let_a_broken_replica_take_the_provider() {
 
 #[tokio::test(start_paused = true)]
 async fn failure_rate_alone_is_warned_too() {
-    let store = FaultyStore::default();
-    let policy = || Policy::new().trip(Trip::failure_rate(0.5, MINUTE).min_calls(10));
-    let [one, other] =
-        [(); 2].map(|()| Replica::with(policy(), |cache| Fleet::new(cache, store.clone())));
-    sleep(POLL).await;
+    let policy = Policy::new().trip(Trip::failure_rate(0.5, MINUTE).min_calls(10));
+    let ([one, other], _store) = replicas_with(&policy, Share::Advise).await;
     for _ in 0..10 {
         one.fail();
     }

@@ -8,7 +8,7 @@ use tower_health::{
     fleet::{Fleet, Share},
 };
 
-use super::{FaultyStore, MINUTE, POLL, Replica, SECOND, replicas};
+use super::{FaultyStore, MINUTE, POLL, Replica, SECOND, replicas, replicas_with};
 
 impl Replica {
     /// Calls until this replica has the lease. Returns the trial.
@@ -162,11 +162,8 @@ async fn neutral_trial_is_followed_by_another_of_the_same_replica() {
 
 #[tokio::test(start_paused = true)]
 async fn round_of_several_trials_keeps_the_lease() {
-    let store = FaultyStore::default();
-    let policy = || Policy::new().trials(Trials::new(1).to_close(3));
-    let [one, other] =
-        [(); 2].map(|()| Replica::with(policy(), |cache| Fleet::new(cache, store.clone())));
-    sleep(POLL).await;
+    let policy = Policy::new().trials(Trials::new(1).to_close(3));
+    let ([one, other], _store) = replicas_with(&policy, Share::Advise).await;
     one.trip();
     other.trip();
     sleep(MINUTE).await;
@@ -233,11 +230,8 @@ async fn replicas_with_few_calls_take_turns() {
 
 #[tokio::test(start_paused = true)]
 async fn replica_whose_lease_has_ended_needs_another_for_its_next_trial() {
-    let store = FaultyStore::default();
-    let policy = || Policy::new().trials(Trials::new(1).lease(5 * SECOND));
-    let [one, other] =
-        [(); 2].map(|()| Replica::with(policy(), |cache| Fleet::new(cache, store.clone())));
-    sleep(POLL).await;
+    let policy = Policy::new().trials(Trials::new(1).lease(5 * SECOND));
+    let ([one, other], _store) = replicas_with(&policy, Share::Advise).await;
     one.trip();
     other.trip();
     sleep(MINUTE).await;

@@ -4,7 +4,7 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 
 use tower::{BoxError, util::BoxCloneService};
 
-use crate::work::Work;
+use crate::work::{Problem, Work, work};
 
 pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 pub(crate) type Service = BoxCloneService<Work, (), BoxError>;
@@ -14,20 +14,33 @@ pub(crate) type Check = Arc<dyn Fn() -> BoxFuture<bool> + Send + Sync>;
 
 /// A breaker of one crate, set up and used as its documentation says.
 ///
-/// A method returns [`Lacks`] if the crate has no such feature. That counts neither for nor against the crate.
+/// Only [`NAME`](Self::NAME), [`new`](Self::new) and [`call`](Self::call) are required. A method returns [`Lacks`]
+/// if the crate has no such feature. That counts neither for nor against the crate.
 pub(crate) trait Breaker: Send + Sync + Sized + 'static {
+    /// The name and the version of the crate, as in `Cargo.toml`.
     const NAME: &'static str;
 
-    const CAUSES: &'static [Cause];
+    /// The causes of the rows that fail. The tests require one for each.
+    const CAUSES: &'static [Cause] = &[];
 
-    /// Panics if the crate refuses such rules.
+    /// Makes a closed breaker. Panics if the crate refuses such rules.
     fn new(rules: Rules) -> Result<Self, Lacks>;
 
-    /// Makes a call, which asks the breaker at its first poll.
-    fn call(&self, work: Work) -> BoxFuture<()>;
+    /// Makes a call, which asks the breaker at its first poll. [`Problem::is_failure`] tells which errors count.
+    fn call(&self, work: Work) -> impl Future + Send + 'static;
 
-    /// Makes a call to a group of the crate's own breakers, all of which refuse it.
-    fn call_refusing_group(&self) -> BoxFuture<()>;
+    /// Makes a call to a group of breakers, all of which refuse it. Only a crate that recognises refusals by its own
+    /// breakers needs such a group; for any other, [`Problem::Refused`] is the answer.
+    fn call_refusing_group(&self) -> impl Future + Send + 'static {
+        let (work, backend) = work();
+        backend.answer(Err(Problem::Refused));
+        self.call(work)
+    }
+
+    /// Makes a breaker that calls `listener` with each new state.
+    fn with_listener(_rules: Rules, _listener: Listener) -> Result<Self, Lacks> {
+        Err(Lacks("has no listeners"))
+    }
 
     /// Makes a call that is answered with a stream of events, read as `reading` specifies.
     fn stream(&self, _reading: Reading) -> Result<BoxFuture<()>, Lacks> {
@@ -54,6 +67,7 @@ pub(crate) trait Breaker: Send + Sync + Sized + 'static {
         Err(Lacks("publishes no gauges"))
     }
 
+    /// Returns the service that the breaker guards, which runs each work.
     fn service(&self) -> Result<Service, Lacks> {
         Err(Lacks("is not a tower service"))
     }
@@ -68,22 +82,21 @@ pub(crate) trait Breaker: Send + Sync + Sized + 'static {
         Err(Lacks("keeps no list of providers"))
     }
 
+    /// Returns whether a provider is healthy. It may be unknown to the crate.
     fn is_healthy(&self, _id: &str) -> Result<bool, Lacks> {
         Err(Lacks("keeps no list of providers"))
     }
 
+    /// Returns the number of providers that the crate keeps.
     fn known_providers(&self) -> Result<usize, Lacks> {
         Err(Lacks("keeps no list of providers"))
     }
 
-    /// Starts to check providers in the background. Panics if the crate refuses the settings.
-    fn probe(&self, _probing: Probing) -> Result<Box<dyn Probe>, Lacks> {
+    /// Starts to check providers in the background, and returns a future that stops the checks. Panics if the crate
+    /// refuses the settings.
+    fn probe(&self, _probing: Probing) -> Result<BoxFuture<()>, Lacks> {
         Err(Lacks("has no probe"))
     }
-}
-
-pub(crate) trait Probe {
-    fn stop(&self) -> BoxFuture<()>;
 }
 
 /// Rows in which a crate fails, and the cause in its source.
@@ -92,12 +105,13 @@ pub(crate) type Cause = (&'static [&'static str], &'static str);
 /// The reason why a test does not apply to a crate.
 pub(crate) struct Lacks(pub(crate) &'static str);
 
+#[derive(Clone, Copy)]
 pub(crate) struct Rules {
     pub(crate) trip: Trip,
     pub(crate) open_for: Duration,
-    /// The number of trials that a half-open breaker admits, and of successes that close it.
+    /// The number of trials that a half-open breaker admits, and of successes that close it. A crate without such a
+    /// setting lacks 0 trials, and ignores other numbers.
     pub(crate) trials: u32,
-    pub(crate) listener: Option<Listener>,
 }
 
 /// The failures that trip a breaker.
@@ -123,19 +137,11 @@ impl Rules {
             trip,
             open_for: Duration::from_secs(60),
             trials: 1,
-            listener: None,
         }
     }
 
     pub(crate) fn trials(self, trials: u32) -> Self {
         Self { trials, ..self }
-    }
-
-    pub(crate) fn listener(self, listener: impl Fn(State) + Send + Sync + 'static) -> Self {
-        Self {
-            listener: Some(Arc::new(listener)),
-            ..self
-        }
     }
 }
 

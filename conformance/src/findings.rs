@@ -1,8 +1,9 @@
 //! The results of each crate.
 
 use std::{
+    any::Any,
     panic::{self, catch_unwind},
-    thread,
+    thread::{self, JoinHandle},
 };
 
 use mad_turmoil::time::SimClocksGuard;
@@ -11,7 +12,6 @@ use crate::{
     behaviours::{self, Behaviour},
     breaker::{Breaker, Cause},
     clock::Clock,
-    peers::{Failsafe, Recloser, TowerHealth, TowerResilience},
     rig::{Judgement, Objection},
 };
 
@@ -22,19 +22,32 @@ pub(crate) struct Findings {
     pub(crate) judgements: Vec<(Behaviour, Judgement)>,
 }
 
-pub(crate) fn all() -> [Findings; 4] {
+/// A breaker to judge: a column of the table.
+pub(crate) struct Column {
+    pub(crate) name: &'static str,
+    judge: fn() -> Findings,
+}
+
+impl Column {
+    pub(crate) const fn of<B: Breaker>() -> Self {
+        Self {
+            name: B::NAME,
+            judge: Findings::of::<B>,
+        }
+    }
+}
+
+/// Judges each breaker in a thread.
+pub(crate) fn of<'a>(columns: impl IntoIterator<Item = &'a Column>) -> Vec<Findings> {
     // The peers use the system clock, which follows tokio's paused runtimes while this guard is held.
     let _guard = SimClocksGuard::init();
     // Some listeners and checks panic on purpose.
     let hook = panic::take_hook();
     panic::set_hook(Box::new(|_| {}));
-    let crates = [
-        thread::spawn(Findings::of::<TowerHealth>),
-        thread::spawn(Findings::of::<Failsafe>),
-        thread::spawn(Findings::of::<Recloser>),
-        thread::spawn(Findings::of::<TowerResilience>),
-    ];
-    let findings = crates.map(|judged| judged.join().expect("no judge panics"));
+    let threads = columns.into_iter().map(|it| thread::spawn(it.judge));
+    let threads: Vec<_> = threads.collect();
+    let join = |thread: JoinHandle<_>| thread.join().expect("no judge panics");
+    let findings = threads.into_iter().map(join).collect();
     panic::set_hook(hook);
     findings
 }
@@ -43,8 +56,8 @@ impl Findings {
     fn of<B: Breaker>() -> Self {
         let judgements = behaviours::of::<B>().into_iter().map(|behaviour| {
             let judgement = catch_unwind(|| judge(&behaviour));
-            let panicked = |_| Err(Objection::Fails("it panics".to_owned()));
-            (behaviour, judgement.unwrap_or_else(panicked))
+            let judgement = judgement.unwrap_or_else(|panic| Err(panicked(&*panic)));
+            (behaviour, judgement)
         });
         Self {
             name: B::NAME,
@@ -78,6 +91,12 @@ impl Findings {
         let known = self.causes.iter().find(|(rows, _)| rows.contains(&row));
         known.map_or("", |(_, cause)| cause)
     }
+}
+
+fn panicked(panic: &dyn Any) -> Objection {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or(panic.downcast_ref::<&str>().copied());
+    Objection::Fails(format!("it panics: {}", text.unwrap_or_default()))
 }
 
 fn judge(behaviour: &Behaviour) -> Judgement {

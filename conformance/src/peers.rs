@@ -1,4 +1,4 @@
-//! The crates under test, each behind the same interface.
+//! The breakers under test, each behind the same interface.
 
 mod failsafe;
 mod gauges;
@@ -6,7 +6,12 @@ mod recloser;
 mod tower_health;
 mod tower_resilience;
 
-pub(crate) use self::{
-    failsafe::Failsafe, recloser::Recloser, tower_health::TowerHealth,
-    tower_resilience::TowerResilience,
-};
+use crate::findings::Column;
+
+/// The columns of the table.
+pub(crate) const COLUMNS: &[Column] = &[
+    Column::of::<tower_health::TowerHealth>(),
+    Column::of::<failsafe::Failsafe>(),
+    Column::of::<recloser::Recloser>(),
+    Column::of::<tower_resilience::TowerResilience>(),
+];

@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    breaker::{BoxFuture, Breaker, Lacks, Rules},
+    breaker::{BoxFuture, Breaker, Lacks, Rules, State},
     clock::Clock,
     work::{Answer, Backend, Problem, work},
 };
@@ -65,13 +65,25 @@ impl From<Lacks> for Objection {
 
 impl<'a, B: Breaker> Rig<'a, B> {
     pub(crate) fn new(clock: &'a Clock, rules: Rules) -> Result<Self, Lacks> {
-        let open_for = rules.open_for;
-        let breaker = Arc::new(B::new(rules)?);
-        Ok(Self {
-            breaker,
+        Ok(Self::of(B::new(rules)?, clock, rules.open_for))
+    }
+
+    /// A breaker with the default rules, which calls `listener` with each new state.
+    pub(crate) fn with_listener(
+        clock: &'a Clock,
+        listener: impl Fn(State) + Send + Sync + 'static,
+    ) -> Result<Self, Lacks> {
+        let rules = Rules::default();
+        let breaker = B::with_listener(rules, Arc::new(listener))?;
+        Ok(Self::of(breaker, clock, rules.open_for))
+    }
+
+    fn of(breaker: B, clock: &'a Clock, open_for: Duration) -> Self {
+        Self {
+            breaker: Arc::new(breaker),
             clock,
             open_for,
-        })
+        }
     }
 
     /// A breaker after ten successes, a trip, and the end of the open window.
@@ -85,16 +97,14 @@ impl<'a, B: Breaker> Rig<'a, B> {
 
     /// The same rig with another breaker.
     pub(crate) fn with(&self, breaker: B) -> Self {
-        Self {
-            breaker: Arc::new(breaker),
-            ..*self
-        }
+        Self::of(breaker, self.clock, self.open_for)
     }
 
     /// Starts a call; `None` if it is refused at once.
     pub(crate) fn begin(&self) -> Option<Call> {
         let (work, backend) = work();
         let future = self.breaker.call(work);
+        let future = Box::pin(async { drop(future.await) });
         let mut call = Call { future, backend };
         call.poll().is_pending().then_some(call)
     }
@@ -105,7 +115,7 @@ impl<'a, B: Breaker> Rig<'a, B> {
     }
 
     pub(crate) fn admitted(&self) -> Result<Call, Objection> {
-        let refused = || Objection::Fails("a call is refused to begin with".to_owned());
+        let refused = || Objection::Fails("no call was admitted".to_owned());
         self.call().ok_or_else(refused)
     }
 

@@ -50,7 +50,9 @@ pub(super) fn only_404s<B: Breaker>(clock: &Clock) -> Judgement {
 }
 
 pub(super) fn refusing_group<B: Breaker>(clock: &Clock) -> Judgement {
-    decides_nothing::<B>(clock, |rig| at_once(rig.breaker.call_refusing_group()))
+    decides_nothing::<B>(clock, |rig| {
+        drop(at_once(rig.breaker.call_refusing_group()));
+    })
 }
 
 pub(super) fn unprocessed<B: Breaker>(clock: &Clock) -> Judgement {

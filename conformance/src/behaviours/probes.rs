@@ -36,13 +36,13 @@ pub(super) fn panicking_check<B: Breaker>(clock: &Clock) -> Judgement {
 pub(super) fn stopped_probe<B: Breaker>(clock: &Clock) -> Judgement {
     let rules = Rules::new(Trip::InARow(1));
     let (rig, provider) = (Rig::<B>::new(clock, rules)?, Checked::default());
-    let probe = rig.breaker.probe(Probing::new(provider.check()))?;
+    let stop = rig.breaker.probe(Probing::new(provider.check()))?;
     clock.pass(MINUTE);
     provider.becomes(Health::FailsSlowly);
     while provider.running.load(Relaxed) == 0 {
         clock.pass(SECOND / 10);
     }
-    clock.block_on(probe.stop());
+    clock.block_on(stop);
     clock.pass(10 * SECOND);
     ensure(
         rig.admits(),

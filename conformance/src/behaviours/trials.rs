@@ -103,7 +103,10 @@ fn trials_decide_nothing<B: Breaker>(
     let rig = Rig::<B>::half_open(clock, Rules::default())?;
     for _ in 0..number {
         let trial = rig.call();
-        ensure(trial.is_some(), format_args!("{that} opens it again"))?;
+        ensure(
+            trial.is_some(),
+            format_args!("after {that}, no call was admitted"),
+        )?;
         trial.map(end);
         clock.pass(2 * SECOND);
     }

@@ -28,7 +28,7 @@ pub(super) fn listeners<B: Breaker>(clock: &Clock) -> Judgement {
 fn listener_reads<B: Breaker>(clock: &Clock) -> Judgement {
     let breaker = Arc::new(OnceLock::<Weak<B>>::new());
     let told = Arc::new(Mutex::new(Vec::new()));
-    let rules = Rules::default().listener({
+    let rig = Rig::<B>::with_listener(clock, {
         let (breaker, told) = (Arc::clone(&breaker), Arc::clone(&told));
         move |state| {
             // Some notify their listener of the first state during construction.
@@ -37,8 +37,7 @@ fn listener_reads<B: Breaker>(clock: &Clock) -> Judgement {
                 told.lock().expect("no panic").push((state, views));
             }
         }
-    });
-    let rig = Rig::<B>::new(clock, rules)?;
+    })?;
     rig.breaker.views()?;
     let _ = breaker.set(Arc::downgrade(&rig.breaker));
 
@@ -98,11 +97,10 @@ fn views_from_elsewhere<B: Breaker>(breaker: Arc<B>) -> Option<Vec<bool>> {
 
 fn listener_panics<B: Breaker>(clock: &Clock) -> Judgement {
     let is_made = Arc::new(AtomicBool::new(false));
-    let rules = Rules::default().listener({
+    let rig = Rig::<B>::with_listener(clock, {
         let is_made = Arc::clone(&is_made);
         move |_| assert!(!is_made.load(Relaxed), "as listeners do")
-    });
-    let rig = Rig::<B>::new(clock, rules)?;
+    })?;
     is_made.store(true, Relaxed);
 
     // A panic that also reaches the call is not judged.

@@ -1,7 +1,7 @@
-use std::{future::ready, time::Duration};
+use std::{future::ready, sync::Arc, time::Duration};
 
 use failsafe::{
-    Config, Error, FailurePolicy, Instrument, StateMachine, backoff, failure_policy,
+    Config, FailurePolicy, Instrument, StateMachine, backoff, failure_policy,
     futures::{CircuitBreaker, stream::BreakerStream},
 };
 use futures_util::{StreamExt, stream};
@@ -11,7 +11,7 @@ use crate::{
     work::{Problem, Work},
 };
 
-pub(crate) struct Failsafe(Box<dyn Machine>);
+pub(crate) struct Failsafe(StateMachine<AnyPolicy, Told>);
 
 impl Breaker for Failsafe {
     const NAME: &'static str = "failsafe 1.3.0";
@@ -30,52 +30,51 @@ impl Breaker for Failsafe {
     ];
 
     fn new(rules: Rules) -> Result<Self, Lacks> {
+        Self::with_listener(rules, Arc::new(|_| {}))
+    }
+
+    fn call(&self, work: Work) -> impl Future + Send + 'static {
+        self.0.call_with(Problem::is_failure, work)
+    }
+
+    fn with_listener(rules: Rules, listener: Listener) -> Result<Self, Lacks> {
         if rules.trials == 0 {
             return Err(Lacks("has no number of trials"));
         }
-        let config = Config::new().instrument(Told(rules.listener));
         let pause = backoff::constant(rules.open_for);
-        Ok(Self(match rules.trip {
+        let policy = AnyPolicy(match rules.trip {
             Trip::InARow(failures) => {
-                let policy = failure_policy::consecutive_failures(failures, pause);
-                Box::new(config.failure_policy(policy).build())
+                Box::new(failure_policy::consecutive_failures(failures, pause))
             }
             Trip::RateInTime {
                 share,
                 window,
                 at_least,
-            } => {
-                let policy = failure_policy::success_rate_over_time_window(
-                    1.0 - f64::from(share),
-                    at_least,
-                    window,
-                    pause,
-                );
-                Box::new(config.failure_policy(policy).build())
-            }
+            } => Box::new(failure_policy::success_rate_over_time_window(
+                1.0 - f64::from(share),
+                at_least,
+                window,
+                pause,
+            )),
             Trip::RateOfCalls { .. } => return Err(Lacks("has only rates over time")),
-        }))
-    }
-
-    fn call(&self, work: Work) -> BoxFuture<()> {
-        self.0.call(work)
-    }
-
-    fn call_refusing_group(&self) -> BoxFuture<()> {
-        self.0.call_refusing_group()
+        });
+        let config = Config::new().failure_policy(policy);
+        Ok(Self(config.instrument(Told(listener)).build()))
     }
 
     fn stream(&self, reading: Reading) -> Result<BoxFuture<()>, Lacks> {
-        Ok(self.0.stream(match reading {
+        let events = match reading {
             Reading::ToTheLastEvent => 3,
             Reading::ToAnEndTooSoon => 1,
+        };
+        let events = stream::iter(vec![Ok::<_, Problem>(()); events]);
+        let head = self.0.call(ready(Ok::<_, Problem>(())));
+        let mut body = BreakerStream::new(self.0.clone(), events);
+        Ok(Box::pin(async move {
+            if head.await.is_ok() {
+                while let Some(Ok(())) = body.next().await {}
+            }
         }))
-    }
-
-    fn gauges(&self) -> Result<Vec<bool>, Lacks> {
-        Err(Lacks(
-            "publishes no gauges, but calls an `Instrument` for each state",
-        ))
     }
 
     fn reset(&self) -> Result<(), Lacks> {
@@ -86,85 +85,44 @@ impl Breaker for Failsafe {
     fn views(&self) -> Result<Vec<bool>, Lacks> {
         Ok(vec![self.0.is_call_permitted()])
     }
-}
 
-/// A state machine with any policy.
-trait Machine: Send + Sync {
-    fn call(&self, work: Work) -> BoxFuture<()>;
-    fn call_refusing_group(&self) -> BoxFuture<()>;
-    /// Makes a call that is answered with this number of events and then ends.
-    fn stream(&self, events: usize) -> BoxFuture<()>;
-    fn reset(&self);
-    fn is_call_permitted(&self) -> bool;
-}
-
-impl<P: FailurePolicy + Send + Sync + 'static> Machine for StateMachine<P, Told> {
-    fn call(&self, work: Work) -> BoxFuture<()> {
-        let call = self.call_with(Problem::is_failure, work);
-        Box::pin(async { drop(call.await) })
-    }
-
-    fn call_refusing_group(&self) -> BoxFuture<()> {
-        let pause = backoff::constant(Duration::from_secs(60));
-        let member = Config::new()
-            .failure_policy(failure_policy::consecutive_failures(1, pause))
-            .build();
-        let group = async move {
-            // The first call opens it, and the second is refused.
-            let opens = member.call(ready(Err(Problem::Down("down".to_owned()))));
-            drop::<Result<(), _>>(opens.await);
-            member.call(ready(Ok(()))).await
-        };
-        let is_failure = |error: &Error<Problem>| match error {
-            Error::Inner(problem) => problem.is_failure(),
-            Error::Rejected => false,
-        };
-        let call = self.call_with(is_failure, group);
-        Box::pin(async { drop(call.await) })
-    }
-
-    fn stream(&self, events: usize) -> BoxFuture<()> {
-        let head = CircuitBreaker::call(self, ready(Ok::<_, Problem>(())));
-        let events = stream::iter(vec![Ok::<_, Problem>(()); events]);
-        let mut body = BreakerStream::new(self.clone(), events);
-        Box::pin(async move {
-            if head.await.is_ok() {
-                while let Some(Ok(())) = body.next().await {}
-            }
-        })
-    }
-
-    fn reset(&self) {
-        self.reset();
-    }
-
-    fn is_call_permitted(&self) -> bool {
-        self.is_call_permitted()
+    fn gauges(&self) -> Result<Vec<bool>, Lacks> {
+        Err(Lacks(
+            "publishes no gauges, but calls an `Instrument` for each state",
+        ))
     }
 }
 
-struct Told(Option<Listener>);
+struct AnyPolicy(Box<dyn FailurePolicy + Send + Sync>);
 
-impl Told {
-    fn tell(&self, state: State) {
-        if let Some(listener) = &self.0 {
-            listener(state);
-        }
+impl FailurePolicy for AnyPolicy {
+    fn record_success(&mut self) {
+        self.0.record_success();
+    }
+
+    fn mark_dead_on_failure(&mut self) -> Option<Duration> {
+        self.0.mark_dead_on_failure()
+    }
+
+    fn revived(&mut self) {
+        self.0.revived();
     }
 }
+
+struct Told(Listener);
 
 impl Instrument for Told {
     fn on_call_rejected(&self) {}
 
     fn on_open(&self) {
-        self.tell(State::Open);
+        self.0(State::Open);
     }
 
     fn on_half_open(&self) {
-        self.tell(State::HalfOpen);
+        self.0(State::HalfOpen);
     }
 
     fn on_closed(&self) {
-        self.tell(State::Closed);
+        self.0(State::Closed);
     }
 }

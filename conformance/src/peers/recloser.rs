@@ -1,9 +1,7 @@
-use std::future::ready;
-
-use recloser::{AsyncRecloser, Error};
+use recloser::AsyncRecloser;
 
 use crate::{
-    breaker::{BoxFuture, Breaker, Cause, Lacks, Rules, Trip},
+    breaker::{Breaker, Cause, Lacks, Listener, Rules, Trip},
     work::{Problem, Work},
 };
 
@@ -24,9 +22,6 @@ impl Breaker for Recloser {
     ];
 
     fn new(rules: Rules) -> Result<Self, Lacks> {
-        if rules.listener.is_some() {
-            return Err(Lacks("has no listeners, only `tracing` events"));
-        }
         let (share, calls) = match rules.trip {
             // Equivalent after this number of calls.
             Trip::InARow(failures) => (1.0, failures),
@@ -42,31 +37,12 @@ impl Breaker for Recloser {
         Ok(Self(breaker.into()))
     }
 
-    fn call(&self, work: Work) -> BoxFuture<()> {
-        let call = self.0.call_with(Problem::is_failure, work);
-        Box::pin(async { drop(call.await) })
+    fn call(&self, work: Work) -> impl Future + Send + 'static {
+        self.0.call_with(Problem::is_failure, work)
     }
 
-    fn call_refusing_group(&self) -> BoxFuture<()> {
-        let member = recloser::Recloser::custom()
-            .error_rate_closed(1.0)
-            .closed_len(1)
-            .build();
-        let member = AsyncRecloser::from(member);
-        let group = async move {
-            // It opens at the second failure: the window of one call must be full first.
-            for _ in 0..2 {
-                let opens = member.call(ready(Err(Problem::Down("down".to_owned()))));
-                drop::<Result<(), _>>(opens.await);
-            }
-            member.call(ready(Ok(()))).await
-        };
-        let is_failure = |error: &Error<Problem>| match error {
-            Error::Inner(problem) => problem.is_failure(),
-            Error::Rejected => false,
-        };
-        let call = self.0.call_with(is_failure, group);
-        Box::pin(async { drop(call.await) })
+    fn with_listener(_: Rules, _: Listener) -> Result<Self, Lacks> {
+        Err(Lacks("has no listeners, only `tracing` events"))
     }
 
     fn gauges(&self) -> Result<Vec<bool>, Lacks> {

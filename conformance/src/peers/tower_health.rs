@@ -6,15 +6,13 @@ use http_body_util::BodyExt;
 use tower::{BoxError, Layer, ServiceExt, service_fn};
 use tower_health::{
     Backoff, Check, FallbackChain, HealthCache, HealthLayer, HealthProbe, Outcome, Override,
-    Policy, ProbeHandle, Provider, Scope, Trials,
+    Policy, Provider, Scope, Trials,
     http::{SseEvent, StatusClassifier, StreamVerdict},
 };
 
 use super::gauges::Gauges;
 use crate::{
-    breaker::{
-        BoxFuture, Breaker, Cause, Lacks, Probe, Probing, Reading, Rules, Service, State, Trip,
-    },
+    breaker::{BoxFuture, Breaker, Lacks, Listener, Probing, Reading, Rules, Service, State, Trip},
     work::{Problem, Work},
 };
 
@@ -26,8 +24,6 @@ pub(crate) struct TowerHealth {
 
 impl Breaker for TowerHealth {
     const NAME: &'static str = "tower-health";
-
-    const CAUSES: &'static [Cause] = &[];
 
     fn new(rules: Rules) -> Result<Self, Lacks> {
         let trip = match rules.trip {
@@ -46,10 +42,6 @@ impl Breaker for TowerHealth {
         // Created before the provider, which takes the handles of its gauges.
         let gauges = Gauges::new();
         let cache = HealthCache::new(policy);
-        if let Some(listener) = rules.listener {
-            let transitions = cache.subscribe();
-            tokio::spawn(transitions.for_each(move |transition| listener(transition.to.into())));
-        }
         let provider = cache.provider(gauges.name());
         Ok(Self {
             cache,
@@ -58,19 +50,24 @@ impl Breaker for TowerHealth {
         })
     }
 
-    fn call(&self, work: Work) -> BoxFuture<()> {
-        let call = self.layered().oneshot(work);
-        Box::pin(async { drop(call.await) })
+    fn call(&self, work: Work) -> impl Future + Send + 'static {
+        self.layered().oneshot(work)
     }
 
-    fn call_refusing_group(&self) -> BoxFuture<()> {
+    fn call_refusing_group(&self) -> impl Future + Send + 'static {
         let member = HealthCache::default().provider("member");
         member.force(Override::Open, Duration::from_secs(60), "maintenance");
         let answers = service_fn(|()| ready(Ok::<_, BoxError>(())));
         let group = FallbackChain::new().guard(member, answers);
-        let layered = HealthLayer::new(self.provider.clone()).layer(group);
-        let call: BoxFuture<Result<(), BoxError>> = Box::pin(layered.oneshot(()));
-        Box::pin(async { drop(call.await) })
+        let layer = HealthLayer::new(self.provider.clone());
+        layer.layer(group).oneshot(())
+    }
+
+    fn with_listener(rules: Rules, listener: Listener) -> Result<Self, Lacks> {
+        let breaker = Self::new(rules)?;
+        let transitions = breaker.cache.subscribe();
+        tokio::spawn(transitions.for_each(move |transition| listener(transition.to.into())));
+        Ok(breaker)
     }
 
     fn stream(&self, reading: Reading) -> Result<BoxFuture<()>, Lacks> {
@@ -149,7 +146,7 @@ impl Breaker for TowerHealth {
         Ok(self.cache.snapshot().providers.len())
     }
 
-    fn probe(&self, probing: Probing) -> Result<Box<dyn Probe>, Lacks> {
+    fn probe(&self, probing: Probing) -> Result<BoxFuture<()>, Lacks> {
         let scope = if probing.suspects_only {
             Scope::Suspect
         } else {
@@ -167,7 +164,8 @@ impl Breaker for TowerHealth {
             };
             probe = probe.check_with(id, Check::new(move || check()));
         }
-        Ok(Box::new(probe.spawn()))
+        let probe = probe.spawn();
+        Ok(Box::pin(async move { probe.stop().await }))
     }
 }
 
@@ -184,12 +182,6 @@ fn judge(result: Result<&(), &Problem>) -> Outcome {
         Err(problem) if problem.is_failure() => Outcome::failure(problem.to_string()),
         Err(Problem::BadRequest) => Outcome::Answered,
         Err(_) => Outcome::Neutral,
-    }
-}
-
-impl Probe for ProbeHandle {
-    fn stop(&self) -> BoxFuture<()> {
-        Box::pin(ProbeHandle::stop(self))
     }
 }
 

@@ -4,13 +4,13 @@ use tower::{BoxError, Layer, ServiceExt, service_fn};
 use tower_resilience_circuitbreaker::{
     CircuitBreakerHandle, CircuitBreakerLayer, CircuitState, FnClassifier, SlidingWindowType,
 };
-use tower_resilience_healthcheck::{HealthCheckWrapper, HealthChecker, HealthStatus};
+use tower_resilience_healthcheck::{HealthCheckWrapper, HealthStatus};
 
 use super::gauges::Gauges;
 use crate::{
-    breaker::{BoxFuture, Breaker, Cause, Lacks, Probe, Probing, Rules, Service, State, Trip},
+    breaker::{BoxFuture, Breaker, Cause, Lacks, Listener, Probing, Rules, Service, State, Trip},
     rig::at_once,
-    work::{Answer, Problem, Work, work},
+    work::{Answer, Problem, Work},
 };
 
 type Classifier = FnClassifier<fn(&Answer) -> bool>;
@@ -53,6 +53,10 @@ impl Breaker for TowerResilience {
     ];
 
     fn new(rules: Rules) -> Result<Self, Lacks> {
+        Self::with_listener(rules, Arc::new(|_| {}))
+    }
+
+    fn with_listener(rules: Rules, listener: Listener) -> Result<Self, Lacks> {
         let gauges = Gauges::new();
         let is_failed: fn(&Answer) -> bool =
             |answer| answer.as_ref().is_err_and(Problem::is_failure);
@@ -60,6 +64,7 @@ impl Breaker for TowerResilience {
             .failure_classifier(is_failed)
             .wait_duration_in_open(rules.open_for)
             .permitted_calls_in_half_open(rules.trials as usize)
+            .on_state_transition(move |_, to| listener(to.into()))
             .name(gauges.name());
         let builder = match rules.trip {
             Trip::InARow(failures) => builder.consecutive_failures(failures as usize),
@@ -76,10 +81,6 @@ impl Breaker for TowerResilience {
                 .failure_rate_threshold(share.into())
                 .sliding_window_size(calls as usize),
         };
-        let builder = match rules.listener {
-            Some(listener) => builder.on_state_transition(move |_, to| listener(to.into())),
-            None => builder,
-        };
         let (layer, handle) = builder.build_with_handle().expect("rules that make sense");
         Ok(Self {
             layer,
@@ -89,27 +90,8 @@ impl Breaker for TowerResilience {
         })
     }
 
-    fn call(&self, work: Work) -> BoxFuture<()> {
-        let call = self.layered().oneshot(work);
-        Box::pin(async { drop(call.await) })
-    }
-
-    fn call_refusing_group(&self) -> BoxFuture<()> {
-        let member = CircuitBreakerLayer::builder()
-            .consecutive_failures(1)
-            .build()
-            .expect("rules that make sense")
-            .layer(service_fn(|()| async { Err::<(), _>(Problem::Refused) }));
-        let group = service_fn(move |_: Work| {
-            let member = member.clone();
-            async move {
-                // The first call opens it, and the second is refused.
-                let _ = member.clone().oneshot(()).await;
-                member.oneshot(()).await.map_err(|_| Problem::Refused)
-            }
-        });
-        let call = self.layer.layer(group).oneshot(work().0);
-        Box::pin(async { drop(call.await) })
+    fn call(&self, work: Work) -> impl Future + Send + 'static {
+        self.layered().oneshot(work)
     }
 
     fn reset(&self) -> Result<(), Lacks> {
@@ -143,7 +125,7 @@ impl Breaker for TowerResilience {
         Ok(self.clone())
     }
 
-    fn probe(&self, probing: Probing) -> Result<Box<dyn Probe>, Lacks> {
+    fn probe(&self, probing: Probing) -> Result<BoxFuture<()>, Lacks> {
         let Trip::InARow(failures) = self.trip else {
             return Err(Lacks("counts failed checks in a row only"));
         };
@@ -151,7 +133,13 @@ impl Breaker for TowerResilience {
         let numbers = 0..checks.len();
         let checker = move |number: &usize| {
             let check = checks[*number]();
-            async { status(check.await) }
+            async {
+                if check.await {
+                    HealthStatus::Healthy
+                } else {
+                    HealthStatus::Unhealthy
+                }
+            }
         };
         let wrapper = HealthCheckWrapper::builder()
             .with_checker(checker)
@@ -162,9 +150,9 @@ impl Breaker for TowerResilience {
         let wrapper = numbers.fold(wrapper, |wrapper, number| {
             wrapper.with_context(number, format!("provider-{number}"))
         });
-        let wrapper = Arc::new(wrapper.build());
+        let wrapper = wrapper.build();
         at_once(wrapper.start());
-        Ok(Box::new(wrapper))
+        Ok(Box::pin(async move { wrapper.stop().await }))
     }
 }
 
@@ -172,21 +160,6 @@ impl TowerResilience {
     fn layered(&self) -> Service {
         let service = self.layer.layer(service_fn(|work: Work| work));
         Service::new(service.map_err(BoxError::from))
-    }
-}
-
-fn status(passed: bool) -> HealthStatus {
-    if passed {
-        HealthStatus::Healthy
-    } else {
-        HealthStatus::Unhealthy
-    }
-}
-
-impl<C: HealthChecker<usize> + 'static> Probe for Arc<HealthCheckWrapper<usize, C>> {
-    fn stop(&self) -> BoxFuture<()> {
-        let wrapper = Arc::clone(self);
-        Box::pin(async move { HealthCheckWrapper::stop(&wrapper).await })
     }
 }
 

@@ -29,10 +29,11 @@ pub(super) fn answer(reading: Reading) -> Response<Events> {
 impl Events {
     fn new(reading: Reading) -> Self {
         let (events, announced): (&[_], _) = match reading {
-            Reading::ToTheLastEvent => {
-                (&["data: Hel\n\n", "data: lo\n\n", "data: [DONE]\n\n"], None)
-            }
-            Reading::ToAnEndTooSoon => (&["data: Hel\n\n"], Some(1_000)),
+            Reading::ToTheLastEvent => (
+                &["data: Hello\n\n", "data: world\n\n", "data: [DONE]\n\n"],
+                None,
+            ),
+            Reading::ToAnEndTooSoon => (&["data: Hello\n\n"], Some(1_000)),
         };
         Self {
             left: events.iter(),

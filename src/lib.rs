@@ -204,7 +204,7 @@ pub use self::{
     outcome::{Outcome, Reason},
     policy::{Backoff, Jitter, Policy, Throttle, Trials, Trip},
     probe::{Check, CheckResult, HealthProbe, ProbeHandle, Scope},
-    view::{Cause, Override, ProviderHealth, State, Transition},
+    view::{Cause, Override, ProviderHealth, ShadowCalls, State, Transition},
 };
 
 #[cfg(feature = "load")]

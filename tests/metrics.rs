@@ -616,6 +616,160 @@ fn calls_of_a_forced_closed_breaker_are_shadows_while_it_is_open_beneath() {
     });
 }
 
+/// Returns the number of measured calls with an outcome, and the sum of their durations in seconds.
+fn measured(exporter: &Exporter, outcome: &str) -> (u32, u32) {
+    let value = |part| {
+        let labels = format!(r#"{{provider="a",outcome="{outcome}"}}"#);
+        let series = format!("tower_health_call_duration_seconds_{part}{labels}");
+        exporter.value(series).unwrap_or_default()
+    };
+    (value("count"), value("sum"))
+}
+
+const OUTCOMES: [&str; 5] = ["success", "failure", "throttled", "answered", "neutral"];
+
+#[test]
+fn calls_are_not_measured_by_default() {
+    exported(async |exporter| {
+        let provider = HealthCache::default().provider("a");
+        provider.admit().unwrap().success();
+        assert_eq!(measured(&exporter, "success"), (0, 0));
+    });
+}
+
+#[test]
+fn duration_of_a_call_is_measured_by_its_outcome() {
+    exported(async |exporter| {
+        let policy = Policy::new().trip(Trip::consecutive(9));
+        let cache = HealthCache::new(policy.measure_latency(true));
+        let provider = cache.provider("a");
+        let after = async |seconds| {
+            let permit = provider.admit().unwrap();
+            advance(secs(seconds)).await;
+            permit
+        };
+        after(1).await.success();
+        after(2).await.success();
+        after(3).await.failure("503");
+        after(4).await.fatal("401");
+        assert_eq!(measured(&exporter, "success"), (2, 3));
+        assert_eq!(measured(&exporter, "failure"), (2, 7));
+
+        provider.mark_healthy();
+        after(5).await.answered();
+        after(6).await.neutral();
+        drop(after(7).await);
+        after(8).await.throttled(None, "429");
+        let all = OUTCOMES.map(|outcome| measured(&exporter, outcome));
+        assert_eq!(all, [(2, 3), (2, 7), (1, 8), (1, 5), (2, 13)]);
+    });
+}
+
+#[test]
+fn duration_ends_when_the_answer_begins() {
+    exported(async |exporter| {
+        let cache = HealthCache::new(Policy::new().measure_latency(true));
+        let provider = cache.provider("a");
+        let streamed = async || {
+            let mut permit = provider.admit().unwrap();
+            advance(secs(1)).await;
+            permit.release_slot();
+            advance(secs(60)).await;
+            permit.release_slot();
+            permit
+        };
+        streamed().await.success();
+        streamed().await.failure("cut off");
+        drop(streamed().await);
+        let all = OUTCOMES.map(|outcome| measured(&exporter, outcome));
+        assert_eq!(all, [(1, 1), (1, 1), (0, 0), (0, 0), (1, 1)]);
+    });
+}
+
+#[test]
+fn slow_and_cancelled_calls_are_measured_once() {
+    exported(async |exporter| {
+        let trip = Trip::consecutive(9)
+            .slow_call(secs(3))
+            .cancelled_after(secs(1));
+        let policy = Policy::new().trip(trip).measure_latency(true);
+        let provider = HealthCache::new(policy).provider("a");
+        let mut hanging = provider.admit().unwrap();
+        hanging.run(sleep(secs(10))).await.unwrap();
+        hanging.success();
+        assert_eq!(measured(&exporter, "failure"), (1, 3), "at the limit");
+        assert_eq!(measured(&exporter, "success"), (0, 0), "counted before");
+
+        let unpolled = provider.admit().unwrap();
+        advance(secs(4)).await;
+        unpolled.success();
+        assert_eq!(measured(&exporter, "failure"), (2, 7));
+
+        let cancelled = provider.admit().unwrap();
+        advance(secs(2)).await;
+        drop(cancelled);
+        assert_eq!(measured(&exporter, "failure"), (3, 9));
+    });
+}
+
+#[test]
+fn calls_that_would_have_been_refused_are_measured_too() {
+    exported(async |exporter| {
+        let policy = Policy::new().observe_only(true).measure_latency(true);
+        let provider = HealthCache::new(policy).provider("a");
+        trip(&provider);
+        let shadow = provider.admit().unwrap();
+        advance(secs(2)).await;
+        shadow.success();
+        assert_eq!(measured(&exporter, "success"), (1, 2));
+    });
+}
+
+#[test]
+fn late_permit_is_not_measured_for_the_next_provider_of_its_slot() {
+    exported(async |exporter| {
+        let policy = Policy::new().measure_latency(true);
+        let late = HealthCache::new(policy.clone())
+            .provider("b")
+            .admit()
+            .unwrap();
+        // Providers enough to use every vacant slot again.
+        let cache = HealthCache::new(policy);
+        let _others: Vec<_> = (0..64).map(|_| cache.provider("a")).collect();
+        late.success();
+        assert_eq!(measured(&exporter, "success"), (0, 0));
+    });
+}
+
+#[cfg(feature = "http")]
+#[test]
+fn duration_over_http_ends_with_the_first_frame() {
+    use bytes::Bytes;
+    use http::{Request, Response};
+    use http_body_util::{BodyExt, channel::Channel};
+    use tower_health::http::StatusClassifier;
+
+    exported(async |exporter| {
+        let cache = HealthCache::new(Policy::new().measure_latency(true));
+        let layer = HealthLayer::new(cache.provider("a")).classify(StatusClassifier::new());
+        let service = layer.layer(service_fn(|_: Request<()>| async {
+            sleep(secs(1)).await;
+            let (mut sender, body) = Channel::<Bytes, io::Error>::new(1);
+            tokio::spawn(async move {
+                for _ in 0..3 {
+                    sleep(secs(2)).await;
+                    sender.send_data("data".into()).await.unwrap();
+                }
+            });
+            Ok::<_, io::Error>(Response::new(body))
+        }));
+        let answer = service.oneshot(Request::default()).await.unwrap();
+        let read = answer.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(read.len(), 12);
+        assert_eq!(measured(&exporter, "success"), (1, 3));
+    });
+}
+
 #[cfg(feature = "fleet")]
 #[test]
 fn connection_of_a_fleet_is_a_gauge() {

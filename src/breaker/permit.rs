@@ -14,7 +14,7 @@ use super::{
     watch::Watch,
 };
 use crate::{
-    outcome::{Outcome, Reason},
+    outcome::{Outcome, OutcomeLabel, Reason},
     view::CircuitOpen,
 };
 
@@ -106,9 +106,12 @@ impl Permit {
     // Out of line, with the permit's parts as arguments: both keep the code inlined into a healthy call small.
     #[inline(never)]
     fn watched_success(hot_slot: &'static HotSlot, ticket: Ticket, watch: Option<Box<Watch>>) {
-        if let Some(limit) = watch.and_then(|watch| watch.exceeded()) {
+        let watch = watch.as_deref();
+        if let Some(limit) = watch.and_then(Watch::exceeded) {
+            hot_slot.measured(ticket, watch, OutcomeLabel::Failure);
             hot_slot.record(ticket, Outcome::failure(Reason::slow(limit)));
         } else {
+            hot_slot.measured(ticket, watch, OutcomeLabel::Success);
             // Without the watch, the success may change nothing.
             Self::unwatched(hot_slot, ticket.unwatched()).success();
         }
@@ -158,7 +161,7 @@ impl Permit {
         watch: Option<Box<Watch>>,
         outcome: Outcome,
     ) {
-        drop(watch);
+        hot_slot.measured(ticket, watch.as_deref(), OutcomeLabel::of(&outcome));
         hot_slot.record(ticket, outcome);
     }
 
@@ -265,6 +268,9 @@ impl Permit {
 
     #[inline(never)]
     fn poll_watch(&mut self, cx: &mut Context<'_>) -> Poll<CircuitOpen> {
+        if !self.must_record_answer() {
+            return Poll::Pending;
+        }
         // First, because this call may be the one that opens the breaker.
         self.poll_overdue(cx);
         let watch = self.watch.as_mut().expect("watched");
@@ -285,6 +291,9 @@ impl Permit {
 
     fn record_slow(&mut self, limit: Duration) {
         let slow = Outcome::failure(Reason::slow(limit));
+        let watch = self.watch.as_deref();
+        self.hot_slot
+            .measured(self.ticket, watch, OutcomeLabel::Failure);
         self.hot_slot.record(self.ticket, slow);
         self.ticket = self.ticket.recorded();
     }
@@ -308,16 +317,20 @@ impl Permit {
 
     #[inline(never)]
     fn record_answer(&mut self) {
-        if let Some(watch) = self.watch.take() {
-            if let Some(limit) = watch.exceeded() {
-                self.record_slow(limit);
-            }
-            self.ticket = self.ticket.unwatched();
+        if let Some(limit) = self.watch.as_ref().and_then(|watch| watch.exceeded()) {
+            self.record_slow(limit);
         }
         if self.ticket.is_trial() {
             if let Some(breaker) = self.hot_slot.breaker(self.ticket) {
                 breaker.answer_began(self.ticket);
             }
+        }
+        let is_watch_needed = self.watch.as_mut().is_some_and(|it| it.answer_began());
+        if !is_watch_needed {
+            *self.watch = None;
+            self.ticket = self.ticket.unwatched();
+        }
+        if self.must_record_answer() {
             self.ticket = self.ticket.answered();
         }
     }
@@ -338,7 +351,7 @@ impl Permit {
     // Out of line, with the permit's parts as arguments: both keep the code inlined into a healthy call small.
     #[inline(never)]
     fn dropped(hot_slot: &'static HotSlot, ticket: Ticket, watch: Option<Box<Watch>>) {
-        hot_slot.dropped(ticket, watch.and_then(|watch| watch.started()));
+        hot_slot.dropped(ticket, watch.as_deref());
     }
 }
 

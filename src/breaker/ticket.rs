@@ -10,7 +10,7 @@ const TRIAL_SHIFT: u32 = 40;
 const TRIAL: u64 = (ELSEWHERE - 1) & !EPOCH;
 /// The call's outcome is recorded already, or by another permit.
 const ELSEWHERE: u64 = 1 << 60;
-/// The answer to a trial has begun.
+/// The answer has begun. Set for trials and for watched calls.
 const ANSWERED: u64 = 1 << 61;
 /// The call has a [`Watch`](super::watch::Watch).
 const WATCHED: u64 = 1 << 62;
@@ -68,7 +68,7 @@ impl Ticket {
     }
 
     pub(in crate::breaker) fn unwatched(self) -> Self {
-        Self(self.0 & !WATCHED)
+        Self(self.0 & !(WATCHED | ANSWERED))
     }
 
     pub(in crate::breaker) fn answered(self) -> Self {
@@ -130,11 +130,11 @@ impl Ticket {
     /// Returns whether a drop of the permit must be recorded.
     #[inline]
     pub(crate) fn must_record_drop(self) -> bool {
-        self.0 & (TRIAL | WATCHED) != 0
+        self.0 & (TRIAL | WATCHED) != 0 || self.is_shadow()
     }
 
     /// Returns whether the beginning of the answer must be recorded.
     pub(crate) fn must_record_answer(self) -> bool {
-        self.must_record_drop() && self.0 & ANSWERED == 0
+        self.0 & (TRIAL | WATCHED) != 0 && self.0 & ANSWERED == 0
     }
 }

@@ -14,10 +14,11 @@ use super::{
 };
 use crate::util::time::after;
 
-/// The time limit of a call, and its registration for the breaker's opening, until its answer begins.
+/// The time limit of a call, its registration for the breaker's opening, and its duration. The first two last until the answer
+/// begins.
 ///
-/// Only the calls of a policy with a [time limit](crate::Trip::slow_call) or with
-/// [`release_on_open`](crate::Policy::release_on_open) have one.
+/// Only the calls of a policy with a [time limit](crate::Trip::slow_call), with
+/// [`release_on_open`](crate::Policy::release_on_open) or with [`measure_latency`](crate::Policy::measure_latency) have one.
 pub(super) struct Watch {
     started: Option<Instant>,
     /// The time limit, until it has passed.
@@ -25,6 +26,14 @@ pub(super) struct Watch {
     /// Set when the call is first pending, as is `registration`: a call that is ready at once needs neither.
     overdue: Option<Pin<Box<Sleep>>>,
     registration: Option<Registration>,
+    latency: Latency,
+}
+
+/// The duration of a call until its answer begins.
+enum Latency {
+    NotMeasured,
+    Running,
+    Ended(Duration),
 }
 
 // No method leaves it half changed if a waker panics.
@@ -33,16 +42,41 @@ impl RefUnwindSafe for Watch {}
 
 impl Watch {
     pub(super) fn start(breaker: &SharedBreaker) -> Self {
+        let state = breaker.hot_slot().state();
         Self {
-            started: breaker.hot_slot().state().is_timed().then(Instant::now),
+            started: state.is_timed().then(Instant::now),
             limit: breaker.slow_call(),
             overdue: None,
             registration: None,
+            latency: if state.is_measured() {
+                Latency::Running
+            } else {
+                Latency::NotMeasured
+            },
         }
     }
 
     pub(super) fn started(&self) -> Option<Instant> {
         self.started
+    }
+
+    /// Returns how long the call took until its answer began, or until now; `None` if it is not measured.
+    pub(super) fn latency(&self) -> Option<Duration> {
+        match self.latency {
+            Latency::NotMeasured => None,
+            Latency::Running => self.started.map(|started| started.elapsed()),
+            Latency::Ended(took) => Some(took),
+        }
+    }
+
+    /// Ends the time limit and the registration. Returns whether the watch is still needed.
+    pub(super) fn answer_began(&mut self) -> bool {
+        let latency = self.latency();
+        (self.started, self.limit) = (None, None);
+        (self.overdue, self.registration) = (None, None);
+        latency
+            .map(|took| self.latency = Latency::Ended(took))
+            .is_some()
     }
 
     /// Returns the limit if the call has exceeded it and is not yet counted as slow.
@@ -60,7 +94,7 @@ impl Watch {
             .overdue
             .get_or_insert_with(|| Box::pin(sleep_until(after(started, limit))));
         ready!(overdue.as_mut().poll(cx));
-        (self.started, self.limit) = (None, None);
+        self.limit = None;
         Poll::Ready(limit)
     }
 
@@ -74,7 +108,7 @@ impl Watch {
         // Registered before it asks: either the call sees that it is released, or it is woken.
         match &self.registration {
             Some(registration) => registration.update(cx.waker()),
-            None if hot_slot.state().releases() => {
+            None if hot_slot.state().releases() && !ticket.is_shadow() => {
                 self.registration = hot_slot.lanes.register(cx.waker());
             }
             None => return Poll::Pending,

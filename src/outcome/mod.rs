@@ -133,6 +133,18 @@ pub(crate) enum OutcomeLabel {
     Neutral,
 }
 
+impl OutcomeLabel {
+    pub(crate) fn of(outcome: &Outcome) -> Self {
+        match outcome {
+            Outcome::Success => Self::Success,
+            Outcome::Failure { .. } | Outcome::Fatal { .. } => Self::Failure,
+            Outcome::Throttled { .. } => Self::Throttled,
+            Outcome::Answered => Self::Answered,
+            Outcome::Neutral => Self::Neutral,
+        }
+    }
+}
+
 /// The recorded result of a call, for metrics.
 #[derive(Clone, Copy, Debug)]
 #[allow(dead_code, reason = "only metrics read it")]

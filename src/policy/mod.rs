@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use crate::telemetry;
+
 mod backoff;
 mod throttle;
 mod trials;
@@ -56,6 +58,7 @@ pub struct Policy {
     pub(crate) throttle: Throttle,
     pub(crate) observe_only: bool,
     pub(crate) release_on_open: bool,
+    pub(crate) measure_latency: bool,
 }
 
 impl Policy {
@@ -152,6 +155,21 @@ impl Policy {
         }
     }
 
+    /// Measures how long calls take, for the histogram `tower_health_call_duration_seconds`. Default: false.
+    ///
+    /// A call is measured from its admission until its answer begins, or until its outcome is recorded if that comes first. Over
+    /// HTTP, the answer begins with the first frame of its body, and an event stream with its first event. The labels are the
+    /// provider and the call's final outcome, so the duration of a stream that breaks off is a `failure`.
+    ///
+    /// A measured call reads the clock twice, allocates, and looks its series up in the recorder. Without the feature `metrics`,
+    /// this setting has no effect.
+    pub fn measure_latency(self, measure_latency: bool) -> Self {
+        Self {
+            measure_latency,
+            ..self
+        }
+    }
+
     /// Returns the value of [`trip`](Self::trip).
     pub fn get_trip(&self) -> &Trip {
         &self.trip
@@ -184,8 +202,24 @@ impl Policy {
         self.release_on_open
     }
 
-    /// Returns whether calls are watched until their answer begins.
+    /// Returns the value of [`measure_latency`](Self::measure_latency).
+    #[must_use]
+    pub fn get_measure_latency(&self) -> bool {
+        self.measure_latency
+    }
+
+    /// Returns whether calls are watched.
     pub(crate) fn watches_calls(&self) -> bool {
-        self.trip.is_timed() || self.release_on_open
+        self.is_timed() || self.release_on_open
+    }
+
+    /// Returns whether the start of a call must be recorded.
+    pub(crate) fn is_timed(&self) -> bool {
+        self.trip.is_timed() || self.is_measured()
+    }
+
+    /// Returns whether the duration of a call must be recorded.
+    pub(crate) fn is_measured(&self) -> bool {
+        self.measure_latency && telemetry::IS_METERED
     }
 }

@@ -241,7 +241,7 @@ impl Trip {
         self.consecutive.unwrap_or(Self::CONSECUTIVE)
     }
 
-    /// Returns whether the start of a call must be recorded.
+    /// Returns whether a rule depends on how long a call runs.
     pub(crate) fn is_timed(&self) -> bool {
         self.slow_call.is_some() || self.cancelled_after.is_some()
     }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use crate::{
     cache::Snapshot,
     outcome::Reason,
-    view::{Cause, ProviderHealth, State, Transition},
+    view::{Cause, ProviderHealth, ShadowCalls, State, Transition},
 };
 
 /// Incremented with every change that an older reader would misunderstand.
@@ -41,6 +41,8 @@ struct Row<'a> {
     retry_in_seconds: Option<f64>,
     not_before_seconds: Option<f64>,
     forced_for_seconds: Option<f64>,
+    #[serde(skip_deserializing)]
+    shadow: Option<ShadowCalls>,
 }
 
 #[derive(Serialize)]
@@ -71,6 +73,7 @@ impl<'a> Row<'a> {
             retry_in_seconds: seconds(health.retry_in),
             not_before_seconds: seconds(health.not_before),
             forced_for_seconds: seconds(health.forced_for),
+            shadow: health.shadow,
         }
     }
 
@@ -103,6 +106,7 @@ impl<'a> Row<'a> {
             forced_for: seconds("forced_for_seconds", self.forced_for_seconds)?,
             reason: self.reason,
             last_error: self.last_error,
+            shadow: None,
             id: self.id.into(),
         })
     }

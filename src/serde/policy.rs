@@ -87,6 +87,7 @@ impl<'de> DeserializeSeed<'de> for Over<'_, Policy> {
 const PARTS: &[&str] = &[
     "observe_only",
     "release_on_open",
+    "measure_latency",
     "trip",
     "backoff",
     "trials",
@@ -109,15 +110,14 @@ impl<'de> Visitor<'de> for Over<'_, Policy> {
                 return Err(A::Error::custom(format_args!("duplicate field `{part}`")));
             }
             match &*part {
-                "observe_only" => {
-                    let observe_only =
-                        flag("observe_only", map.next_value()?).map_err(A::Error::custom)?;
-                    policy.observe_only = observe_only.unwrap_or(policy.observe_only);
-                }
-                "release_on_open" => {
-                    let release_on_open =
-                        flag("release_on_open", map.next_value()?).map_err(A::Error::custom)?;
-                    policy.release_on_open = release_on_open.unwrap_or(policy.release_on_open);
+                "observe_only" | "release_on_open" | "measure_latency" => {
+                    let is_on = match &*part {
+                        "observe_only" => &mut policy.observe_only,
+                        "release_on_open" => &mut policy.release_on_open,
+                        _ => &mut policy.measure_latency,
+                    };
+                    let given = flag(&part, map.next_value()?).map_err(A::Error::custom)?;
+                    *is_on = given.unwrap_or(*is_on);
                 }
                 "trip" => {
                     let base = base.map(|it| &it.trip);
@@ -148,6 +148,7 @@ struct PolicyTable<'a> {
     // First, because TOML requires values before tables.
     observe_only: bool,
     release_on_open: bool,
+    measure_latency: bool,
     trip: &'a Trip,
     backoff: &'a Backoff,
     trials: &'a Trials,
@@ -163,10 +164,12 @@ impl<'a> From<&'a Policy> for PolicyTable<'a> {
             throttle,
             observe_only,
             release_on_open,
+            measure_latency,
         } = policy;
         Self {
             observe_only: *observe_only,
             release_on_open: *release_on_open,
+            measure_latency: *measure_latency,
             trip,
             backoff,
             trials,

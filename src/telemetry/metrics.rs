@@ -1,12 +1,11 @@
 use std::{
     panic::RefUnwindSafe,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use arc_swap::ArcSwapOption;
-use metrics::{Counter, Gauge, SharedString, Unit, counter, gauge, histogram};
-use std::time::Duration;
-
+use metrics::{Counter, Gauge, Histogram, SharedString, Unit, counter, gauge, histogram};
 use tokio::time::Instant;
 
 use crate::{
@@ -97,6 +96,11 @@ fn shadow(provider: &SharedString, outcome: OutcomeLabel) -> Counter {
     counter!("tower_health_shadow_total", "provider" => provider.clone(), "outcome" => outcome.as_str())
 }
 
+/// Looked up for each call, because most policies do not [measure](crate::Policy::measure_latency).
+fn duration(provider: &SharedString, outcome: OutcomeLabel) -> Histogram {
+    histogram!("tower_health_call_duration_seconds", "provider" => provider.clone(), "outcome" => outcome.as_str())
+}
+
 /// The meters of the breaker that uses a slot.
 #[derive(Default)]
 pub(crate) struct SlotMeters(ArcSwapOption<Metered>);
@@ -143,14 +147,9 @@ impl SlotMeters {
         self.count(|meters| meters.calls[OutcomeLabel::Success as usize].increment(1));
     }
 
-    /// Counts a call without an outcome that was no trial.
-    pub(crate) fn neutral(&self, is_shadow: bool) {
-        self.count(|meters| {
-            meters.calls[OutcomeLabel::Neutral as usize].increment(1);
-            if is_shadow {
-                shadow(&meters.provider, OutcomeLabel::Neutral).increment(1);
-            }
-        });
+    /// Counts a call without an outcome that changes nothing in the breaker.
+    pub(crate) fn neutral(&self) {
+        self.count(|meters| meters.calls[OutcomeLabel::Neutral as usize].increment(1));
     }
 
     pub(crate) fn judged(&self, judged: Judged) {
@@ -166,6 +165,11 @@ impl SlotMeters {
                 meters.late_results.increment(1);
             }
         });
+    }
+
+    /// Records the duration of a call.
+    pub(crate) fn took(&self, outcome: OutcomeLabel, took: Duration) {
+        self.count(|meters| duration(&meters.provider, outcome).record(took));
     }
 
     pub(crate) fn refused(&self) {
@@ -381,6 +385,11 @@ fn describe() {
     describe_counter!(
         "tower_health_shadow_total",
         "Calls that were admitted although the circuit breaker would have refused them, by their outcome."
+    );
+    describe_histogram!(
+        "tower_health_call_duration_seconds",
+        Unit::Seconds,
+        "Time until a call's answer began, by the call's outcome."
     );
     describe_counter!(
         "tower_health_late_results_total",

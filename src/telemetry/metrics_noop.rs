@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::{
-    outcome::{Judged, Reason},
+    outcome::{Judged, OutcomeLabel, Reason},
     view::{State, Transition},
 };
 
@@ -41,10 +41,13 @@ impl SlotMeters {
     pub(crate) fn success(&self) {}
 
     #[inline]
-    pub(crate) fn neutral(&self, _: bool) {}
+    pub(crate) fn neutral(&self) {}
 
     #[inline]
     pub(crate) fn judged(&self, _: Judged) {}
+
+    #[inline]
+    pub(crate) fn took(&self, _: OutcomeLabel, _: Duration) {}
 
     #[inline]
     pub(crate) fn refused(&self) {}

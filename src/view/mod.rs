@@ -5,6 +5,7 @@
 
 mod circuit_open;
 mod provider_health;
+mod shadow_calls;
 mod state;
 mod transition;
 
@@ -12,6 +13,7 @@ pub(crate) use self::circuit_open::Refusal;
 pub use self::{
     circuit_open::CircuitOpen,
     provider_health::ProviderHealth,
+    shadow_calls::ShadowCalls,
     state::{Cause, Override, ParseStateError, State},
     transition::Transition,
 };

@@ -2,7 +2,10 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::state::{Cause, State};
+use super::{
+    shadow_calls::ShadowCalls,
+    state::{Cause, State},
+};
 use crate::{outcome::Reason, util::time::after};
 
 /// A copy of a provider's health at one instant.
@@ -40,6 +43,9 @@ pub struct ProviderHealth {
     pub not_before: Option<Duration>,
     /// Remaining time of the override. `None` if the breaker is not [forced](crate::Provider::force).
     pub forced_for: Option<Duration>,
+    /// Calls that were admitted although the breaker would have refused them, since the provider was created. `None` if there
+    /// were none.
+    pub shadow: Option<ShadowCalls>,
 }
 
 impl ProviderHealth {
@@ -68,6 +74,7 @@ impl ProviderHealth {
             retry_in: None,
             not_before: None,
             forced_for: None,
+            shadow: None,
         }
     }
 }

@@ -361,6 +361,39 @@ async fn observe_only_computes_all_and_refuses_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn calls_that_would_have_been_refused_are_counted_by_outcome() {
+    let rig = Rig::new(Policy::new().observe_only(true));
+    rig.succeed();
+    rig.trip();
+    assert_eq!(rig.provider.health().shadow, None);
+
+    rig.succeed();
+    rig.fail();
+    rig.fail();
+    rig.call().throttled(None, "busy");
+    rig.call().answered();
+    rig.call().neutral();
+    drop(rig.call());
+    let counted = |rig: &Rig| {
+        let calls = rig.provider.health().shadow.unwrap();
+        [
+            calls.success,
+            calls.failure,
+            calls.throttled,
+            calls.answered,
+            calls.neutral,
+        ]
+    };
+    assert_eq!(counted(&rig), [1, 2, 1, 1, 2]);
+
+    // A trial is a call that the breaker would have admitted.
+    advance(secs(60)).await;
+    rig.trial().success();
+    rig.succeed();
+    assert_eq!(counted(&rig), [1, 2, 1, 1, 2]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn observe_only_is_left_and_entered_at_any_time() {
     let rig = Rig::open(Policy::new().observe_only(true));
     rig.set_policy(Policy::new());
@@ -407,13 +440,16 @@ fn getters_give_what_setters_took() {
         .backoff(backoff.clone())
         .trials(trials.clone())
         .throttle(throttle.clone())
-        .observe_only(true);
+        .observe_only(true)
+        .measure_latency(true);
 
     assert_eq!(policy.get_trip(), &trip);
     assert_eq!(policy.get_backoff(), &backoff);
     assert_eq!(policy.get_trials(), &trials);
     assert_eq!(policy.get_throttle(), &throttle);
     assert!(policy.get_observe_only());
+    assert!(!policy.get_release_on_open());
+    assert!(policy.get_measure_latency());
 
     assert_eq!(trip.get_consecutive(), Some(3));
     assert!(trip.get_exact());
@@ -452,6 +488,8 @@ fn getters_give_what_setters_took() {
 #[test]
 fn switches_can_be_switched_off_again() {
     let policy = Policy::new().observe_only(true).observe_only(false);
+    assert_eq!(policy, Policy::new());
+    let policy = Policy::new().measure_latency(true).measure_latency(false);
     assert_eq!(policy, Policy::new());
     let trials = Trials::default().by_probe_only(true).by_probe_only(false);
     assert_eq!(trials, Trials::default());

@@ -14,7 +14,7 @@ use tokio::{
 };
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_health::{
-    FallbackChain, HealthCache, HealthLayer, HealthProbe, Override,
+    FallbackChain, HealthCache, HealthLayer, HealthProbe, Override, Policy,
     fleet::{Fleet, MemoryStore},
 };
 
@@ -31,7 +31,7 @@ pub(crate) fn rendered() -> String {
     with_local_recorder(&recorder, || {
         runtime.block_on(async {
             // Rendered while the cache lives: without it, providers have no state.
-            let cache = HealthCache::default();
+            let cache = HealthCache::new(Policy::new().measure_latency(true));
             calls(&cache).await;
             checks(&cache).await;
             chain(&cache).await;

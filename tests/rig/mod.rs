@@ -151,9 +151,15 @@ impl Deref for Rig {
     }
 }
 
+/// Ignores shadow calls, which are counted even if they change nothing else.
 #[track_caller]
 pub(crate) fn assert_same(one: &ProviderHealth, other: &ProviderHealth) {
-    assert_eq!(format!("{one:?}"), format!("{other:?}"));
+    let [one, other] = [one, other].map(|health| {
+        let mut health = health.clone();
+        health.shadow = None;
+        format!("{health:?}")
+    });
+    assert_eq!(one, other);
 }
 
 /// All transitions that can be received without waiting.

@@ -81,6 +81,7 @@ fn each_setting_does_what_its_setter_does() {
         r#"
         observe_only = true
         release_on_open = true
+        measure_latency = true
         trip = { consecutive = 5, exact = true, within = "1h 30m", failure_rate = { ratio = 0.25, window = "30s", min_calls = 7 }, slow_call = "2s 500ms", cancelled_after = "0s" }
         backoff = { exponential = { first = "10s", max = "5m", factor = 1.5 }, jitter = "full", max_hold = "20m" }
         trials = { at_once = 3, to_close = 2, lease = "5s", pause = "0s", by_probe_only = true, slow_start = true }
@@ -118,7 +119,8 @@ fn each_setting_does_what_its_setter_does() {
                 .jitter(0.25),
         )
         .observe_only(true)
-        .release_on_open(true);
+        .release_on_open(true)
+        .measure_latency(true);
     assert_eq!(everything, by_setters);
 
     let constant = from_toml(r#"backoff = { constant = "7s", jitter = "equal" }"#);
@@ -370,7 +372,7 @@ fn what_is_not_a_setting_is_refused() {
         (
             json!({"tripp": {}}),
             "unknown field `tripp`, expected one of \
-             `observe_only`, `release_on_open`, `trip`, `backoff`, `trials`, `throttle`",
+             `observe_only`, `release_on_open`, `measure_latency`, `trip`, `backoff`, `trials`, `throttle`",
         ),
         (
             json!({"trip": {"consecutve": 2}}),
@@ -624,7 +626,7 @@ fn what_does_not_fit_its_base_is_refused_by_name() {
             base(),
             json!({"backof": {}}),
             "unknown field `backof`, expected one of \
-             `observe_only`, `release_on_open`, `trip`, `backoff`, `trials`, `throttle`",
+             `observe_only`, `release_on_open`, `measure_latency`, `trip`, `backoff`, `trials`, `throttle`",
         ),
     ] {
         assert_eq!(base.deserialize(over).unwrap_err().to_string(), said);
@@ -642,7 +644,7 @@ fn what_does_not_fit_its_base_is_refused_by_name() {
 #[test]
 fn policy_is_written_in_full() {
     let default = json!({
-        "observe_only": false, "release_on_open": false,
+        "observe_only": false, "release_on_open": false, "measure_latency": false,
         "trip": {"consecutive": 2, "exact": false, "within": "5m"},
         "backoff": {"constant": "1m", "jitter": "none", "max_hold": "10m"},
         "trials": {"at_once": 1, "to_close": 1, "lease": "1m", "pause": "1s", "by_probe_only": false, "slow_start": false},

@@ -26,12 +26,12 @@ async fn snapshot_is_written_with_ages_at_its_own_time() {
             "id": "a", "state": "open", "healthy": false, "cause": "failures", "reason": "down",
             "consecutive_failures": 2, "failed_trials": 0, "last_error": "down",
             "last_check_seconds_ago": 18.0, "since_seconds_ago": 18.0, "retry_in_seconds": 42.0,
-            "not_before_seconds": null, "forced_for_seconds": null,
+            "not_before_seconds": null, "forced_for_seconds": null, "shadow": null,
         }, {
             "id": "b", "state": "closed", "healthy": true, "cause": null, "reason": null,
             "consecutive_failures": 0, "failed_trials": 0, "last_error": null,
             "last_check_seconds_ago": null, "since_seconds_ago": null, "retry_in_seconds": null,
-            "not_before_seconds": null, "forced_for_seconds": null,
+            "not_before_seconds": null, "forced_for_seconds": null, "shadow": null,
         }],
     });
     assert_eq!(to_value(&snapshot).unwrap(), expected);
@@ -43,8 +43,11 @@ async fn row_alone_is_written_as_one_of_a_snapshot_now() {
     rig.throttle(secs(20));
     rig.force(Override::Closed, secs(90), "drill");
     advance(secs(5)).await;
-    let row = to_value(rig.health()).unwrap();
+    rig.succeed();
+    let row = to_value(rig.provider.health()).unwrap();
     assert_eq!(row, to_value(rig.cache.snapshot()).unwrap()["providers"][0]);
+    let shadow = json!({"success": 1, "failure": 0, "throttled": 0, "answered": 0, "neutral": 0});
+    assert_eq!(row["shadow"], shadow);
     assert_eq!(row["reason"], "drill");
     assert_eq!(row["last_error"], "slow down");
     assert_eq!(row["not_before_seconds"], 15.0);

@@ -45,7 +45,7 @@ use crate::{
     outcome::{Judged, Outcome, OutcomeLabel, Reason},
     policy::Policy,
     util::time::{MonotonicNanos, after, random},
-    view::{Cause, Override, State},
+    view::{Cause, Override, ShadowCalls, State},
 };
 
 /// Minimum time between two granted trials of a provider. A granted trial ends the open window early.
@@ -92,10 +92,11 @@ pub(crate) struct Breaker {
     waits: WaitLevels,
     slots: Slots,
     outer: Outer,
-    next_trial: Trial,
     last_grant: Option<MonotonicNanos>,
     last_error: Option<Reason>,
     last_check: Option<Instant>,
+    /// Calls that were admitted although the phase refused them; `None` if there were none.
+    shadow: Option<Box<ShadowCalls>>,
 }
 
 /// Views. The caller first advances the breaker to the `now` that it passes to a view.
@@ -119,10 +120,10 @@ impl Breaker {
             waits: WaitLevels::default(),
             slots: Slots::default(),
             outer: Outer::default(),
-            next_trial: Trial::FIRST,
             last_grant: None,
             last_error: None,
             last_check: None,
+            shadow: None,
         }
     }
 
@@ -169,6 +170,10 @@ impl Breaker {
 
     pub(crate) fn last_check(&self) -> Option<Instant> {
         self.last_check
+    }
+
+    pub(crate) fn shadow(&self) -> Option<ShadowCalls> {
+        self.shadow.as_deref().copied()
     }
 
     /// Failures in a row, without those too old to count.
@@ -379,12 +384,9 @@ impl Breaker {
         }
         let is_refused_by_phase = self.admits_at(now).is_some_and(|at| at > now);
         if is_refused_by_phase {
-            return Ok(Ticket::uncounted(self.epoch));
+            return Ok(self.watched(Ticket::uncounted(self.epoch)));
         }
-        let mut ticket = Ticket::live(self.epoch);
-        if self.policy.watches_calls() {
-            ticket = ticket.watched();
-        }
+        let ticket = self.watched(Ticket::live(self.epoch));
         if !self.is_half_open() {
             return Ok(ticket);
         }
@@ -429,7 +431,15 @@ impl Breaker {
         }
         self.grant_trial(now);
         let as_trial = self.admit(layer, now);
-        Ok(as_trial.unwrap_or_else(|_| Ticket::uncounted(self.epoch)))
+        Ok(as_trial.unwrap_or_else(|_| self.watched(Ticket::uncounted(self.epoch))))
+    }
+
+    fn watched(&self, ticket: Ticket) -> Ticket {
+        if self.policy.watches_calls() {
+            ticket.watched()
+        } else {
+            ticket
+        }
     }
 
     /// Records the outcome of a call.
@@ -437,8 +447,7 @@ impl Breaker {
         let judged = self.judged(OutcomeLabel::of(&outcome), ticket);
         self.slots.give_back(ticket);
         self.outer.give_back(ticket);
-        // If the inner layer has taken a trial since, that trial decides.
-        let counts = ticket.is_of(self.epoch) && !ticket.is_passage_before(self.next_trial);
+        let counts = ticket.is_of(self.epoch) && !self.has_passed_on(ticket);
         match outcome {
             // Counts even if it is late, because the wait concerns the future.
             Outcome::Throttled {
@@ -868,14 +877,22 @@ impl Breaker {
                 .is_some_and(|window| window.should_trip(now))
     }
 
-    /// Returns a number that no trial in flight has.
+    /// Returns a number that no trial in flight has. The breaker is half-open.
     fn number_trial(&mut self) -> Trial {
-        let mut trial = self.next_trial;
+        let Phase::HalfOpen(window) = &mut self.phase else {
+            return Trial::FIRST;
+        };
+        let mut trial = window.round.next_trial;
         while self.slots.has(self.epoch, trial) || self.outer.has(self.epoch, trial) {
             trial = trial.next();
         }
-        self.next_trial = trial.next();
+        window.round.next_trial = trial.next();
         trial
+    }
+
+    /// Returns whether the ticket is a passage, and the inner layer has taken a trial since, which then decides.
+    fn has_passed_on(&self, ticket: Ticket) -> bool {
+        matches!(&self.phase, Phase::HalfOpen(window) if ticket.is_passage_before(window.round.next_trial))
     }
 }
 

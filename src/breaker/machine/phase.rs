@@ -1,6 +1,6 @@
 use tokio::time::Instant;
 
-use crate::view::Cause;
+use crate::{breaker::ticket::Trial, view::Cause};
 
 /// The state of a breaker without its override.
 #[derive(Debug)]
@@ -41,6 +41,7 @@ pub(super) struct HalfOpenRound {
     /// A [slow start](crate::Trials::slow_start) goes on at least until this number of successes: those before all slots were last in
     /// use, and one for each call that used them.
     pub(super) full_until: u32,
+    pub(super) next_trial: Trial,
 }
 
 impl OpenWindow {
@@ -57,6 +58,7 @@ impl HalfOpenRound {
             granted,
             successes: 0,
             full_until: 0,
+            next_trial: Trial::FIRST,
         }
     }
 }

@@ -11,12 +11,13 @@ use std::{
     sync::{Arc, PoisonError, Weak},
 };
 
-use tokio::time::Instant;
-
 use super::SharedBreaker;
 use crate::{
-    breaker::{lanes::Lanes, machine::Breaker, success_counter::SuccessCounter, ticket::Ticket},
-    outcome::Outcome,
+    breaker::{
+        lanes::Lanes, machine::Breaker, success_counter::SuccessCounter, ticket::Ticket,
+        watch::Watch,
+    },
+    outcome::{Outcome, OutcomeLabel},
     telemetry::{self, SlotMeters},
     util::sync::{
         Mutex, MutexGuard,
@@ -67,11 +68,13 @@ impl HotState {
     const ADMITS_UNWATCHED: u64 = 1 << 2;
     /// A success need only be counted by the [`SuccessCounter`].
     const SUCCESS_IS_COUNTED: u64 = 1 << 3;
-    /// Calls have a time limit, so their start must be recorded.
+    /// The start of calls must be recorded.
     const IS_TIMED: u64 = 1 << 4;
     /// Calls are released when the breaker opens.
     const RELEASES: u64 = 1 << 5;
-    const EPOCH_SHIFT: u32 = 6;
+    /// The duration of calls is recorded.
+    const IS_MEASURED: u64 = 1 << 6;
+    const EPOCH_SHIFT: u32 = 7;
 
     pub(crate) fn of(breaker: &Breaker) -> Self {
         let flag = |is_set, flag| if is_set { flag } else { 0 };
@@ -84,7 +87,8 @@ impl HotState {
                 | flag(success_is_noop && !is_counted, Self::SUCCESS_IS_NOOP)
                 | flag(success_is_noop && is_counted, Self::SUCCESS_IS_COUNTED)
                 | flag(admits && !policy.watches_calls(), Self::ADMITS_UNWATCHED)
-                | flag(policy.trip.is_timed(), Self::IS_TIMED)
+                | flag(policy.is_timed(), Self::IS_TIMED)
+                | flag(policy.is_measured(), Self::IS_MEASURED)
                 | flag(policy.release_on_open, Self::RELEASES)
                 | (breaker.epoch() << Self::EPOCH_SHIFT),
         )
@@ -111,6 +115,10 @@ impl HotState {
 
     pub(in crate::breaker) fn is_timed(self) -> bool {
         self.has(Self::IS_TIMED)
+    }
+
+    pub(in crate::breaker) fn is_measured(self) -> bool {
+        self.has(Self::IS_MEASURED)
     }
 
     #[inline]
@@ -192,14 +200,29 @@ impl HotSlot {
     #[inline]
     pub(crate) fn left_unjudged(&self, ticket: Ticket) {
         if telemetry::IS_METERED && self.breaker(ticket).is_some() {
-            self.meters.neutral(ticket.is_shadow());
+            self.meters.neutral();
         }
     }
 
     #[inline(never)]
-    pub(crate) fn dropped(&self, ticket: Ticket, started: Option<Instant>) {
+    pub(in crate::breaker) fn dropped(&self, ticket: Ticket, watch: Option<&Watch>) {
         if let Some(breaker) = self.breaker(ticket) {
-            breaker.dropped(ticket, started);
+            let judged = breaker.dropped(ticket, watch.and_then(Watch::started));
+            self.measured(ticket, watch, judged.outcome);
+        }
+    }
+
+    /// Records the duration of a call, if it is measured here.
+    pub(in crate::breaker) fn measured(
+        &self,
+        ticket: Ticket,
+        watch: Option<&Watch>,
+        outcome: OutcomeLabel,
+    ) {
+        let took = watch.and_then(Watch::latency);
+        let is_here = || !ticket.is_judged_elsewhere() && self.has_given(ticket);
+        if let Some(took) = took.filter(|_| is_here()) {
+            self.meters.took(outcome, took);
         }
     }
 

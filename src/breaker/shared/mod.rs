@@ -305,9 +305,10 @@ impl SharedBreaker {
         self.judged(ticket, judged);
     }
 
-    pub(crate) fn dropped(&self, ticket: Ticket, started: Option<Instant>) {
+    pub(crate) fn dropped(&self, ticket: Ticket, started: Option<Instant>) -> Judged {
         let judged = self.update(|breaker, now| breaker.dropped(ticket, started, now));
         self.judged(ticket, judged);
+        judged
     }
 
     fn judged(&self, ticket: Ticket, judged: Judged) {
@@ -343,6 +344,7 @@ impl SharedBreaker {
                 retry_in,
                 not_before: breaker.not_before(now),
                 forced_for: breaker.lifts_at().map(|at| at - now),
+                shadow: breaker.shadow(),
             }
         })
     }

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use browser::{Browser, Device, Server};
 use fantoccini::key::Key;
-use tower::ServiceExt as _;
+use tower::{ServiceExt as _, service_fn};
 use tower_health::{
-    Backoff, HealthCache, Override, Policy, Trip,
+    Backoff, BoxError, FallbackChain, HealthCache, Override, Policy, Trip,
     fleet::{Fleet, MemoryStore},
     status::{ControlService, StatusService},
 };
@@ -469,12 +469,15 @@ async fn changes_of_other_days_have_a_date() {
     browser.close().await;
 }
 
+/// Keeps a value alive.
+struct Kept<T>(#[allow(dead_code)] T);
+
+impl<T> Drop for Kept<T> {
+    fn drop(&mut self) {}
+}
+
 /// Two replicas, of which `other` has providers that are down. The page is that of `one`.
 fn fleet(down: &[&str]) -> (Router, impl Drop) {
-    struct Kept<T>(#[allow(dead_code)] T);
-    impl<T> Drop for Kept<T> {
-        fn drop(&mut self) {}
-    }
     let store = MemoryStore::default();
     let [one, other] = [(); 2].map(|()| cache(HOUR));
     for id in down {
@@ -554,6 +557,68 @@ async fn page_without_a_fleet_has_no_column() {
     assert!(browser.is(&cell).await);
 }
 
+/// A chain of `groq`, which is down, and `<b>x</b>`, which serves.
+async fn with_chain() -> (Router, impl Drop) {
+    let cache = cache(HOUR);
+    let answer = |is_up: bool| {
+        service_fn(move |(): ()| async move {
+            if is_up {
+                Ok(())
+            } else {
+                Err(BoxError::from("503"))
+            }
+        })
+    };
+    let chain = FallbackChain::new()
+        .named("<i>chat</i>")
+        .guard(cache.provider("groq"), answer(false))
+        .guard(cache.provider("<b>x</b>"), answer(true));
+    for _ in 0..3 {
+        chain.clone().oneshot(()).await.unwrap();
+    }
+    let status = StatusService::new(&cache).refresh(Duration::from_millis(500));
+    (at_root(status), Kept((cache, chain)))
+}
+
+#[tokio::test]
+async fn chain_shows_who_serves_and_who_was_passed_by() {
+    let browser = Browser::start(Device::Desktop).await;
+    let (router, _kept) = with_chain().await;
+    let server = Server::start(router).await;
+    browser.open_live(&server.url("/")).await;
+    browser
+        .until("!document.querySelector('#chains').hidden")
+        .await;
+    let shown = browser
+        .text("document.querySelector('#chains').innerText")
+        .await;
+    for part in [
+        "Passed by in the last 5 min",
+        "<i>chat</i>",
+        "<b>x</b> Up\nlast request",
+        "groq: circuit open, 2 requests",
+    ] {
+        assert!(shown.contains(part), "{part} is not in {shown}");
+    }
+    assert!(!shown.contains("No provider served"), "{shown}");
+}
+
+#[tokio::test]
+async fn phone_shows_chains_without_overflow() {
+    let browser = Browser::start(Device::Phone).await;
+    let (router, _kept) = with_chain().await;
+    let server = Server::start(router).await;
+    browser.open_live(&server.url("/")).await;
+    browser
+        .until("!document.querySelector('#chains').hidden")
+        .await;
+    assert!(
+        browser
+            .is("document.documentElement.scrollWidth <= innerWidth")
+            .await
+    );
+}
+
 #[tokio::test]
 async fn no_providers_are_not_all_up() {
     let browser = Browser::start(Device::Desktop).await;
@@ -578,7 +643,8 @@ async fn observed_provider_would_be_down() {
     let cache = HealthCache::new(policy);
     let (groq, _openai) = (cache.provider("groq"), cache.provider("openai"));
     groq.mark_unhealthy("503");
-    let server = Server::start(at_root(StatusService::new(&cache))).await;
+    let status = StatusService::new(&cache).refresh(Duration::from_millis(500));
+    let server = Server::start(at_root(status)).await;
     browser.open_live(&server.url("/")).await;
     assert!(
         browser
@@ -592,6 +658,14 @@ async fn observed_provider_would_be_down() {
             .await,
         "1 of 2 would be down"
     );
+    groq.admit().unwrap().success();
+    groq.admit().unwrap().failure("503");
+    browser
+        .until(&format!(
+            "{}.includes('2 calls would have been refused, of which 1 succeeded')",
+            cell("groq", "why")
+        ))
+        .await;
     browser.close().await;
 }
 

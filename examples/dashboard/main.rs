@@ -57,7 +57,7 @@ async fn main() -> Result<(), BoxError> {
     let client = ServiceBuilder::new()
         .map_err(BoxError::from)
         .service(Client::builder(TokioExecutor::new()).build_http());
-    let mut chain = FallbackChain::http();
+    let mut chain = FallbackChain::http().named("chat");
     let mut probe = HealthProbe::new(&cache)
         .interval(Duration::from_secs(5))
         .timeout(Duration::from_secs(1));

@@ -1,11 +1,11 @@
 use tokio::sync::{broadcast, watch};
 
-use crate::view::Transition;
+use crate::{telemetry::ChainLogs, view::Transition};
 
 /// Number of transitions that a subscriber may lag behind before the oldest are dropped.
 const BACKLOG: usize = 1024;
 
-/// The channels on which the breakers of one cache announce changes.
+/// The channels on which the breakers of one cache announce changes, and the logs of the chains that call them.
 #[derive(Debug)]
 pub(crate) struct Listeners {
     pub(crate) transitions: broadcast::Sender<Transition>,
@@ -13,6 +13,7 @@ pub(crate) struct Listeners {
     pub(crate) overrides: watch::Sender<()>,
     /// Sent when a breaker should ask or inform its fleet before the next poll.
     pub(crate) syncs: watch::Sender<()>,
+    pub(crate) chains: ChainLogs,
 }
 
 impl Default for Listeners {
@@ -21,6 +22,7 @@ impl Default for Listeners {
             transitions: broadcast::Sender::new(BACKLOG),
             overrides: watch::Sender::default(),
             syncs: watch::Sender::default(),
+            chains: ChainLogs::default(),
         }
     }
 }

@@ -106,12 +106,12 @@ impl Permit {
     // Out of line, with the permit's parts as arguments: both keep the code inlined into a healthy call small.
     #[inline(never)]
     fn watched_success(hot_slot: &'static HotSlot, ticket: Ticket, watch: Option<Box<Watch>>) {
-        let watch = watch.as_deref();
-        if let Some(limit) = watch.and_then(Watch::exceeded) {
-            hot_slot.measured(ticket, watch, OutcomeLabel::Failure);
+        let took = watch.as_deref().and_then(Watch::latency);
+        if let Some(limit) = watch.and_then(|watch| watch.exceeded()) {
+            hot_slot.measured(ticket, took, OutcomeLabel::Failure);
             hot_slot.record(ticket, Outcome::failure(Reason::slow(limit)));
         } else {
-            hot_slot.measured(ticket, watch, OutcomeLabel::Success);
+            hot_slot.measured(ticket, took, OutcomeLabel::Success);
             // Without the watch, the success may change nothing.
             Self::unwatched(hot_slot, ticket.unwatched()).success();
         }
@@ -161,7 +161,8 @@ impl Permit {
         watch: Option<Box<Watch>>,
         outcome: Outcome,
     ) {
-        hot_slot.measured(ticket, watch.as_deref(), OutcomeLabel::of(&outcome));
+        let took = watch.and_then(|watch| watch.latency());
+        hot_slot.measured(ticket, took, OutcomeLabel::of(&outcome));
         hot_slot.record(ticket, outcome);
     }
 
@@ -291,9 +292,9 @@ impl Permit {
 
     fn record_slow(&mut self, limit: Duration) {
         let slow = Outcome::failure(Reason::slow(limit));
-        let watch = self.watch.as_deref();
+        let took = self.watch.as_deref().and_then(Watch::latency);
         self.hot_slot
-            .measured(self.ticket, watch, OutcomeLabel::Failure);
+            .measured(self.ticket, took, OutcomeLabel::Failure);
         self.hot_slot.record(self.ticket, slow);
         self.ticket = self.ticket.recorded();
     }
@@ -351,7 +352,8 @@ impl Permit {
     // Out of line, with the permit's parts as arguments: both keep the code inlined into a healthy call small.
     #[inline(never)]
     fn dropped(hot_slot: &'static HotSlot, ticket: Ticket, watch: Option<Box<Watch>>) {
-        hot_slot.dropped(ticket, watch.as_deref());
+        let took = watch.as_deref().and_then(Watch::latency);
+        hot_slot.dropped(ticket, watch.and_then(|watch| watch.started()), took);
     }
 }
 

@@ -26,6 +26,8 @@ pub(crate) use self::id::LONGEST;
 pub(crate) use self::provider::WeakProvider;
 use self::{eviction::KeyedBreakers, id::bounded};
 pub use self::{provider::Provider, snapshot::Snapshot, transitions::Transitions};
+#[cfg(feature = "status")]
+use crate::telemetry::LogView;
 use crate::{
     breaker::{Breaker, Listeners, SharedBreaker},
     policy::Policy,
@@ -408,6 +410,12 @@ impl HealthCache {
         let mut breakers: Vec<_> = self.read(|breakers| breakers.all().cloned().collect());
         breakers.sort_by(|one, other| one.id().cmp(other.id()));
         breakers
+    }
+
+    /// Returns the logs of named chains.
+    #[cfg(feature = "status")]
+    pub(crate) fn chains(&self) -> Vec<LogView> {
+        self.registry.listeners.chains.views()
     }
 
     /// Notified when an override moves the time of a state's next change without a transition.

@@ -8,6 +8,7 @@ use crate::{
     breaker::{AdmissionChanged, Breaker, Depth, HotSlot, LayerId, Permit, SharedBreaker, Ticket},
     outcome::{Outcome, Reason},
     policy::Policy,
+    telemetry::ChainLogs,
     view::{CircuitOpen, Override, ProviderHealth},
 };
 
@@ -33,6 +34,10 @@ impl Provider {
 
     pub(crate) fn shared_id(&self) -> &Arc<str> {
         self.breaker.id()
+    }
+
+    pub(crate) fn chain_logs(&self) -> &ChainLogs {
+        self.breaker.chain_logs()
     }
 
     /// Requests a permit for one call.

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     cache::Provider,
     layer::Health,
-    telemetry::{self, Fallbacks},
+    telemetry::{self, Fallbacks, Log},
     util::{
         errors::BoxError,
         settings::{at_least_one, positive},
@@ -97,6 +97,7 @@ pub struct FallbackChain<S, Req, R = ErrorsAdvance> {
     pub(super) max_attempts: usize,
     pub(super) exhausted: Exhausted,
     pub(super) last_answer: bool,
+    pub(super) log: Log,
 }
 
 /// Decides what a chain does if no entry has served the request and some breakers refused.
@@ -173,6 +174,7 @@ impl<S, Req> FallbackChain<S, Req> {
             max_attempts: usize::MAX,
             exhausted: Exhausted::default(),
             last_answer: false,
+            log: Log::default(),
         }
     }
 }
@@ -305,6 +307,7 @@ impl<S, Req, R> FallbackChain<S, Req, R> {
             max_attempts: self.max_attempts,
             exhausted: self.exhausted,
             last_answer: self.last_answer,
+            log: self.log,
         }
     }
 
@@ -385,6 +388,39 @@ impl<S, Req, R> FallbackChain<S, Req, R> {
         }
     }
 
+    /// Names the chain, and shows it on the [status page](crate::status::StatusService) of its providers' cache. Default: no name.
+    ///
+    /// A named chain logs which provider serves, and which were passed by in the last five minutes, and why. Its clones share the log.
+    /// A request then reads the clock once more, and takes a lock if a provider was passed by. Of chains with the same name, the page
+    /// shows the latest.
+    ///
+    /// ```
+    /// use tower::service_fn;
+    /// use tower_health::{BoxError, FallbackChain, HealthCache, status::StatusService};
+    ///
+    /// # async fn ask(prompt: String) -> Result<String, BoxError> { Ok(prompt) }
+    /// let cache = HealthCache::default();
+    /// let status = StatusService::new(&cache);
+    /// let chain = FallbackChain::new()
+    ///     .named("chat")
+    ///     .guard(cache.provider("groq"), service_fn(ask))
+    ///     .guard(cache.provider("openai"), service_fn(ask));
+    /// # let _ = (status, tower::ServiceExt::oneshot(chain, String::new()));
+    /// ```
+    #[cfg(feature = "status")]
+    pub fn named(self, name: impl Into<Arc<str>>) -> Self {
+        let log = Log::named(name.into());
+        Self { log, ..self }.logging_anew()
+    }
+
+    /// Starts the log anew, for the present entries.
+    fn logging_anew(self) -> Self {
+        let providers = self.entries.iter().map(|entry| entry.providers.own());
+        let logs = providers.map(|own| (own.shared_id(), own.chain_logs()));
+        let log = self.log.renewed(logs);
+        Self { log, ..self }
+    }
+
     fn push(
         mut self,
         providers: Providers,
@@ -400,7 +436,7 @@ impl<S, Req, R> FallbackChain<S, Req, R> {
             predicate,
             fallbacks: Fallbacks::default(),
         });
-        self
+        self.logging_anew()
     }
 }
 
@@ -429,6 +465,7 @@ impl<S, Req, R: Clone> Clone for FallbackChain<S, Req, R> {
             max_attempts: self.max_attempts,
             exhausted: self.exhausted,
             last_answer: self.last_answer,
+            log: self.log.clone(),
         }
     }
 }
@@ -449,6 +486,7 @@ impl<S, Req, R: fmt::Debug> fmt::Debug for FallbackChain<S, Req, R> {
             max_attempts,
             exhausted,
             last_answer,
+            log: _,
         } = self;
         f.debug_struct("FallbackChain")
             .field("entries", entries)

@@ -333,6 +333,7 @@ where
             if let (Err(error), true) = (&result, span.is_recorded()) {
                 span.failed(&Reason::error(&**error));
             }
+            self.log_end(Some(entry));
             return Some(result.map(|response| self.serve(entry, response)));
         };
         self.attempts_left = self.attempts_left.saturating_sub(1);
@@ -382,6 +383,7 @@ where
     /// Returns the kept response, or the error of an exhausted chain.
     fn finish(&mut self) -> Result<S::Response, BoxError> {
         telemetry::exhausted();
+        self.log_end(None);
         let Some(answer) = self.last_answer.take() else {
             let error = self.exhausted();
             return Err(self.chain.rule.exhausted(error));
@@ -418,6 +420,13 @@ impl<S, Req, R, Res> FallbackState<S, Req, R, Res> {
             past.elapsed,
         );
         self.past.push(past);
+    }
+
+    /// Logs the end of the request, which `entry` served.
+    #[inline]
+    fn log_end(&self, entry: Option<usize>) {
+        let attempts = self.past.iter().map(|past| (past.entry, &past.reason));
+        self.chain.log.ended(entry, attempts);
     }
 
     /// Counts a fallback to entry `to` from each entry that did not serve since the previous attempt.

@@ -11,11 +11,13 @@ use serde::Serialize;
 use tokio::{sync::watch, time::Instant};
 
 use super::{
+    chains::Document,
     history::{Cursor, Excerpt, History},
     settings::Settings,
 };
 use crate::{
     cache::{HealthCache, Snapshot},
+    telemetry::LogView,
     util::time::after,
     view::Transition,
 };
@@ -52,7 +54,7 @@ struct Latest {
     seen: Cursor,
     overrides: watch::Receiver<()>,
     providers: usize,
-    /// The events `health` and `fleet`, which every frame contains.
+    /// The events that every frame contains: `health`, `chains` and `fleet`.
     health: Bytes,
     /// Complete frames, by the position that the subscriber had read to.
     frames: BTreeMap<Option<Cursor>, Frame>,
@@ -116,7 +118,7 @@ impl Frames {
             seen,
             overrides,
             providers: cache.len(),
-            health: health(&snapshot, self.settings.fleet()),
+            health: health(&snapshot, &cache.chains(), self.settings.fleet()),
             frames: BTreeMap::new(),
         }
     }
@@ -148,16 +150,17 @@ impl Latest {
     }
 }
 
-/// The fleet comes after the health, whose rows the page needs first.
-fn health(snapshot: &Snapshot, fleet: Option<Vec<u8>>) -> Bytes {
-    let mut event = Vec::new();
-    write(&mut event, "health", snapshot);
+/// The health comes first, because the page needs its rows for the other events.
+fn health(snapshot: &Snapshot, chains: &[LogView], fleet: Option<Vec<u8>>) -> Bytes {
+    let mut events = Vec::new();
+    write(&mut events, "health", snapshot);
+    write(&mut events, "chains", &Document::of(chains));
     if let Some(fleet) = fleet {
-        event.extend_from_slice(b"event: fleet\ndata: ");
-        event.extend_from_slice(&fleet);
-        event.extend_from_slice(b"\n\n");
+        events.extend_from_slice(b"event: fleet\ndata: ");
+        events.extend_from_slice(&fleet);
+        events.extend_from_slice(b"\n\n");
     }
-    event.into()
+    events.into()
 }
 
 fn encode(is_first: bool, excerpt: &Excerpt, settings: &Settings, health: &[u8]) -> Bytes {

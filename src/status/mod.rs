@@ -41,6 +41,7 @@
 
 mod answer;
 mod body;
+mod chains;
 mod control;
 mod events;
 mod frames;

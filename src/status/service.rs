@@ -18,6 +18,7 @@ use super::settings::FleetJson;
 use super::{
     answer::{Answer, JSON, answer, json, read_only, text, with},
     body::StatusBody,
+    chains::Document,
     events::Events,
     frames::Frames,
     history::History,
@@ -40,6 +41,7 @@ const MAX_SUBSCRIBERS: usize = 64;
 /// | `/` | the page: the state of each provider, its cause and duration, the next trial, and the last 15 minutes; one file without external assets |
 /// | `/health.json` | a [`Snapshot`] as JSON; 200, or 503 by [`unhealthy_when`](Self::unhealthy_when) |
 /// | `/healthz` | 200 with `ok`, or 503 with `unhealthy`, by the same rule |
+/// | `/chains.json` | the [named chains](crate::FallbackChain::named): see [Chains](#chains) |
 /// | `/fleet.json` | the shared health, if a [fleet](Self::fleet) is set |
 /// | `/events` | server-sent events, which the page uses |
 ///
@@ -83,6 +85,7 @@ const MAX_SUBSCRIBERS: usize = 64;
 /// | `history`, once | an object with the fields below |
 /// | `transitions` | the same, with only the transitions since the last frame |
 /// | `health` | the same as `/health.json` |
+/// | `chains` | the same as `/chains.json` |
 /// | `fleet`, if there is a fleet | the same as `/fleet.json` |
 ///
 /// | field | value |
@@ -93,6 +96,24 @@ const MAX_SUBSCRIBERS: usize = 64;
 /// | `missed` | number of transitions dropped between two requests |
 /// | `gap_seconds_ago` | seconds since the first transition after the last drop; `null` if none was dropped |
 /// | `gaps` | for each provider with more transitions than are kept, seconds since the latest one that is missing |
+///
+/// # Chains
+///
+/// A chain is shown while it has a provider of the cache. Requests whose caller left before the end are not counted.
+///
+/// | field of `/chains.json` | value |
+/// |---|---|
+/// | `version` | 1 |
+/// | `period_seconds` | 300: the time that the counts cover |
+/// | `chains` | for each chain, in the order of their names, the fields below |
+///
+/// | field of a chain | value |
+/// |---|---|
+/// | `name` | its name |
+/// | `serving` | the provider that served the last request; `null` if there was none |
+/// | `served_seconds_ago` | seconds since then |
+/// | `unserved` | number of requests that no provider served |
+/// | `entries` | for each entry, in order: its `provider`, and `passed_by`, the number of requests that it did not serve, by the [label](crate::Reason::label) of the reason |
 ///
 /// ```
 /// use std::time::Duration;
@@ -243,6 +264,7 @@ impl StatusService {
             "" | "/" => |this, _| page(&this.settings),
             "/health.json" => |this, _| this.health(),
             "/healthz" => |this, _| this.healthz(),
+            "/chains.json" => |this, _| json(StatusCode::OK, &Document::of(&this.cache.chains())),
             "/fleet.json" if self.settings.fleet.is_some() => |this, _| this.fleet_json(),
             "/events" => Self::events,
             _ => return text(StatusCode::NOT_FOUND, "not found\n"),

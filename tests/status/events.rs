@@ -15,8 +15,9 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 use tokio::time::{Instant, advance};
 use tokio_test::{assert_pending, task};
+use tower::service_fn;
 use tower_health::{
-    HealthCache, Override,
+    BoxError, FallbackChain, HealthCache, Override,
     status::{StatusBody, StatusService},
 };
 
@@ -536,15 +537,20 @@ async fn line_breaks_in_provider_text_cannot_inject_events() {
     cache
         .provider(Arc::clone(&id))
         .force(Override::Open, HOUR, "\n\ndata: x\0".to_owned());
+    let ask = service_fn(|(): ()| async { Ok::<_, BoxError>(()) });
+    let _chain = FallbackChain::<_, ()>::new()
+        .named(Arc::clone(&id))
+        .guard(cache.provider(Arc::clone(&id)), ask);
     let frame = Reader::of(&service).await.next().await;
     let lines: Vec<_> = frame.text.split(['\n', '\r']).collect();
     assert_eq!(
         lines.iter().filter(|it| it.starts_with("event: ")).count(),
-        2
+        3,
+        "history, health and chains"
     );
     assert_eq!(
         lines.iter().filter(|it| it.starts_with("data: ")).count(),
-        2
+        3
     );
     let health = frame.data("health");
     assert_eq!(health["providers"][0]["id"], *id);

@@ -2,6 +2,7 @@
 #![cfg(feature = "status")]
 
 mod answers;
+mod chains;
 mod control;
 mod events;
 #[cfg(feature = "fleet")]

@@ -41,6 +41,7 @@ impl Routes {
         }
         let chains = config.aliases.iter().map(|(alias, targets)| {
             let mut chain = FallbackChain::new()
+                .named(&**alias)
                 .advance(classifier())
                 .options(&config.chain);
             for target in targets {

@@ -9,14 +9,14 @@ use std::{
     fmt,
     ops::Deref,
     sync::{Arc, PoisonError, Weak},
+    time::Duration,
 };
+
+use tokio::time::Instant;
 
 use super::SharedBreaker;
 use crate::{
-    breaker::{
-        lanes::Lanes, machine::Breaker, success_counter::SuccessCounter, ticket::Ticket,
-        watch::Watch,
-    },
+    breaker::{lanes::Lanes, machine::Breaker, success_counter::SuccessCounter, ticket::Ticket},
     outcome::{Outcome, OutcomeLabel},
     telemetry::{self, SlotMeters},
     util::sync::{
@@ -205,21 +205,25 @@ impl HotSlot {
     }
 
     #[inline(never)]
-    pub(in crate::breaker) fn dropped(&self, ticket: Ticket, watch: Option<&Watch>) {
+    pub(in crate::breaker) fn dropped(
+        &self,
+        ticket: Ticket,
+        started: Option<Instant>,
+        took: Option<Duration>,
+    ) {
         if let Some(breaker) = self.breaker(ticket) {
-            let judged = breaker.dropped(ticket, watch.and_then(Watch::started));
-            self.measured(ticket, watch, judged.outcome);
+            let judged = breaker.dropped(ticket, started);
+            self.measured(ticket, took, judged.outcome);
         }
     }
 
-    /// Records the duration of a call, if it is measured here.
+    /// Records the duration of a call, if it is measured.
     pub(in crate::breaker) fn measured(
         &self,
         ticket: Ticket,
-        watch: Option<&Watch>,
+        took: Option<Duration>,
         outcome: OutcomeLabel,
     ) {
-        let took = watch.and_then(Watch::latency);
         let is_here = || !ticket.is_judged_elsewhere() && self.has_given(ticket);
         if let Some(took) = took.filter(|_| is_here()) {
             self.meters.took(outcome, took);

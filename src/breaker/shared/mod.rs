@@ -35,7 +35,7 @@ use super::{
 use crate::{
     outcome::{Judged, Outcome},
     policy::Policy,
-    telemetry::{self, Meters, OpenTime, Refusals},
+    telemetry::{self, ChainLogs, Meters, OpenTime, Refusals},
     util::{
         panics::{has_timers, with_safe_waker},
         sync::{
@@ -116,6 +116,10 @@ impl SharedBreaker {
 
     pub(crate) fn id(&self) -> &Arc<str> {
         &self.id
+    }
+
+    pub(crate) fn chain_logs(&self) -> &ChainLogs {
+        &self.listeners.chains
     }
 
     /// Marks the breaker as used. Returns false if the cache has removed it. Only the first call after a

@@ -49,17 +49,25 @@ const ORDER = { open: 0, 'half-open': 1, closed: 3 };
 
 const plural = (count, what) => count === 1 ? `1 ${what}` : `${count} ${what}s`;
 
+/** Calls that were admitted although the breaker would have refused them. */
+function wouldHaveRefused({ success, failure, throttled, answered, neutral }) {
+  const all = success + failure + throttled + answered + neutral;
+  return `${plural(all, 'call')} would have been refused, of which ${success} succeeded`;
+}
+
 function why(health) {
-  const { state, cause, reason, last_error, consecutive_failures: failures, failed_trials: trials, forced_for_seconds: forced } = health;
+  const { state, cause, reason, last_error, consecutive_failures: failures, failed_trials: trials, forced_for_seconds: forced, shadow } = health;
   const counts = [];
   if (failures > 0) counts.push(`${plural(failures, 'failure')} in a row`);
   if (trials > 0) counts.push(plural(trials, 'failed trial'));
   if (state === 'closed' && cause === null) {
-    return { cause: failures > 0 ? counts.join(', ') : '', detail: last_error ? ['Last error: ', isolated(last_error)] : [] };
+    const detail = [last_error && ['Last error: ', isolated(last_error)], shadow && wouldHaveRefused(shadow)];
+    return { cause: failures > 0 ? counts.join(', ') : '', detail: joined(detail, ' · ') };
   }
   const detail = [
     reason && isolated(reason), forced > 0 && `${formatDuration(forced)} left`,
     last_error !== reason && last_error && ['last error: ', isolated(last_error)], counts.join(', '),
+    shadow && wouldHaveRefused(shadow),
   ];
   return { cause: CAUSES[cause] ?? cause ?? '', detail: joined(detail, ' · ') };
 }
@@ -261,6 +269,32 @@ function recordHistory(history, isWhole) {
   put(find('gaps'), `${plural(history.missed, 'older change')} ${history.missed === 1 ? 'was' : 'were'} not kept.`);
 }
 
+// The chains: which provider serves, and which were passed by.
+
+function showChains({ chains, period_seconds: period }) {
+  find('chains').hidden = chains.length === 0;
+  put(find('chains-period'), `Passed by in the last ${formatDuration(period)}`);
+  const body = find('chains').querySelector('tbody');
+  body.replaceChildren(...chains.map((chain) => gridRow([
+    cell('td', isolated(chain.name)), servingCell(chain), cell('td', ...passedBy(chain)),
+  ])));
+}
+
+function servingCell({ serving, served_seconds_ago: ago }) {
+  if (serving === null) return cell('td', 'no request served yet');
+  const made = stateCell(rows.get(serving)?.health);
+  made.prepend(isolated(serving), ' ');
+  made.append(element('small', '', `last request ${formatDuration(ago)} ago`));
+  return made;
+}
+
+function passedBy({ entries, unserved }) {
+  const lines = entries.flatMap(({ provider, passed_by: reasons }) => Object.entries(reasons).map(
+    ([reason, requests]) => element('small', '', isolated(provider), ': ', isolated(reason), `, ${plural(requests, 'request')}`)));
+  if (unserved > 0) lines.push(element('small', 'error', `No provider served ${plural(unserved, 'request')}`));
+  return lines;
+}
+
 // The fleet: what all replicas share of a provider, and the providers that are unhealthy on each replica.
 
 function showFleet(view) {
@@ -275,14 +309,14 @@ function showFleet(view) {
     : ['The store of the fleet cannot be reached: ', isolated(fleet.error ?? 'not yet')]);
   find('matrix').hidden = unhealthy.length === 0;
   const [head, body] = find('matrix').children;
-  head.replaceChildren(matrixRow([cell('th', 'Provider'), ...replicas.map(([name]) => cell('th', isolated(name)))]));
-  body.replaceChildren(...unhealthy.map((id) => matrixRow([
+  head.replaceChildren(gridRow([cell('th', 'Provider'), ...replicas.map(([name]) => cell('th', isolated(name)))]));
+  body.replaceChildren(...unhealthy.map((id) => gridRow([
     cell('td', isolated(id)), ...replicas.map(([, rows]) => stateCell(rows.find(({ provider }) => provider === id))),
   ])));
   for (const row of rows.values()) tickFleet(row);
 }
 
-function matrixRow(cells) {
+function gridRow(cells) {
   const tr = element('tr', '', ...cells);
   tr.setAttribute('role', 'row');
   return tr;
@@ -406,6 +440,7 @@ function connect() {
   on('history', (history) => recordHistory(history, true));
   on('transitions', (history) => recordHistory(history, false));
   on('health', show);
+  on('chains', showChains);
   on('fleet', showFleet);
   source.onerror = () => {
     if (source.readyState !== EventSource.CLOSED) return setConnection('lost', 'disconnected');

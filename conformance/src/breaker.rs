@@ -20,13 +20,14 @@ pub(crate) trait Breaker: Send + Sync + Sized + 'static {
     /// The name and the version of the crate, as in `Cargo.toml`.
     const NAME: &'static str;
 
-    /// The causes of the rows that fail. The tests require one for each.
+    /// The causes of the rows that fail. The tests require one for each. A row takes the first entry that lists it.
     const CAUSES: &'static [Cause] = &[];
 
     /// Makes a closed breaker. Panics if the crate refuses such rules.
     fn new(rules: Rules) -> Result<Self, Lacks>;
 
-    /// Makes a call, which asks the breaker at its first poll. [`Problem::is_failure`] tells which errors count.
+    /// Makes a call, which asks the breaker and polls `work` at its first poll, in the same task. If `work` is not polled
+    /// then, the call counts as refused. Its output does not matter. [`Problem::is_failure`] tells which errors count.
     fn call(&self, work: Work) -> impl Future + Send + 'static;
 
     /// Makes a call to a group of breakers, all of which refuse it. Only a crate that recognises refusals by its own

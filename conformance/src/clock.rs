@@ -7,6 +7,8 @@ use tokio::{
     time::{self, advance, sleep},
 };
 
+pub(crate) const MOMENT: Duration = Duration::from_millis(1);
+
 /// Tokio's paused clock, which the system clock follows.
 pub(crate) struct Clock(Runtime);
 

@@ -86,10 +86,11 @@ impl Findings {
         .collect()
     }
 
-    /// The cause of a failed row; empty if unknown.
-    pub(crate) fn cause(&self, row: &str) -> &'static str {
-        let known = self.causes.iter().find(|(rows, _)| rows.contains(&row));
-        known.map_or("", |(_, cause)| cause)
+    /// The cause of a failed row, if known.
+    pub(crate) fn cause(&self, row: &str) -> Option<&'static str> {
+        let mut causes = self.causes.iter();
+        let (_, cause) = causes.find(|(rows, _)| rows.contains(&row))?;
+        Some(cause)
     }
 }
 

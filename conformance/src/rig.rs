@@ -5,14 +5,18 @@ use std::{
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, Waker},
+    thread,
     time::Duration,
 };
 
 use crate::{
     breaker::{BoxFuture, Breaker, Lacks, Rules, State},
-    clock::Clock,
+    clock::{Clock, MOMENT},
     work::{Answer, Backend, Problem, work},
 };
+
+/// The end of the first open window, for [`Rig::admitted`].
+pub(crate) const AFTER_THE_OPEN_WINDOW: &str = "after the open window";
 
 /// `Ok` if the breaker behaves correctly.
 pub(crate) type Judgement = Result<(), Objection>;
@@ -114,8 +118,9 @@ impl<'a, B: Breaker> Rig<'a, B> {
         self.begin().filter(|call| call.backend.is_reached())
     }
 
-    pub(crate) fn admitted(&self) -> Result<Call, Objection> {
-        let refused = || Objection::Fails("no call was admitted".to_owned());
+    /// Starts a call that must be admitted. `when` completes "…, no call was admitted".
+    pub(crate) fn admitted(&self, when: impl Display) -> Result<Call, Objection> {
+        let refused = || Objection::Fails(format!("{when}, no call was admitted"));
         self.call().ok_or_else(refused)
     }
 
@@ -174,6 +179,14 @@ impl Call {
 
 pub(crate) fn down() -> Answer {
     Err(Problem::Down("down".to_owned()))
+}
+
+/// Waits until another thread makes the condition true. `false` if that takes two seconds of real time.
+pub(crate) fn soon(mut condition: impl FnMut() -> bool) -> bool {
+    (0..2_000).any(|_| {
+        thread::sleep(MOMENT);
+        condition()
+    })
 }
 
 /// Polls once a future that never waits.

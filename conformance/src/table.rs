@@ -27,7 +27,8 @@ pub(crate) fn of(crates: &[Findings]) -> String {
     for one in crates {
         lines.extend([String::new(), format!("### {}", one.name), String::new()]);
         for (row, seen) in one.failures() {
-            lines.push(format!("- **{row}**: {seen}. {}", one.cause(row)));
+            let cause = one.cause(row).unwrap_or("(no cause in `CAUSES`)");
+            lines.push(format!("- **{row}**: {seen}. {cause}"));
         }
         for alike in one.not_applicable().chunk_by(|one, next| one.1 == next.1) {
             let rows: Vec<_> = alike.iter().map(|(row, _)| *row).collect();

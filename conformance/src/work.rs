@@ -5,13 +5,16 @@ use std::{
     fmt,
     pin::Pin,
     sync::{
-        Arc, Barrier,
+        Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     task::{Context, Poll, ready},
+    thread,
 };
 
 use tokio::sync::oneshot;
+
+use crate::clock::MOMENT;
 
 pub(crate) type Answer = Result<(), Problem>;
 
@@ -19,8 +22,8 @@ pub(crate) type Answer = Result<(), Problem>;
 pub(crate) enum Problem {
     /// The provider failed.
     Down(String),
-    /// The provider failed. The classification of the failure waits at the barrier twice.
-    SlowToJudge(Arc<Barrier>),
+    /// The provider failed. The classification of the failure takes until the test ends it.
+    SlowToJudge(Arc<Judging>),
     /// The provider answered that the request is at fault, as with a 400 or a 404.
     BadRequest,
     /// The provider reported that it did not process the request, as with a graceful GOAWAY.
@@ -34,9 +37,8 @@ impl Problem {
     pub(crate) fn is_failure(&self) -> bool {
         match self {
             Self::Down(_) => true,
-            Self::SlowToJudge(barrier) => {
-                barrier.wait();
-                barrier.wait();
+            Self::SlowToJudge(judging) => {
+                judging.wait();
                 true
             }
             Self::BadRequest | Self::Unprocessed | Self::Refused => false,
@@ -57,6 +59,30 @@ impl fmt::Display for Problem {
 }
 
 impl Error for Problem {}
+
+/// The classification of a failure, which blocks its thread until the test ends it.
+#[derive(Debug, Default)]
+pub(crate) struct Judging {
+    has_begun: AtomicBool,
+    may_end: AtomicBool,
+}
+
+impl Judging {
+    fn wait(&self) {
+        self.has_begun.store(true, Relaxed);
+        while !self.may_end.load(Relaxed) {
+            thread::sleep(MOMENT);
+        }
+    }
+
+    pub(crate) fn has_begun(&self) -> bool {
+        self.has_begun.load(Relaxed)
+    }
+
+    pub(crate) fn end(&self) {
+        self.may_end.store(true, Relaxed);
+    }
+}
 
 /// The work of a call, which a breaker runs or refuses.
 pub(crate) struct Work {

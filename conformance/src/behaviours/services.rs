@@ -1,8 +1,9 @@
 //! Tests of a breaker inside other services and inside the process.
 
 use std::{
+    panic::resume_unwind,
     pin::pin,
-    sync::{Arc, Barrier, atomic::Ordering::Relaxed},
+    sync::{Arc, atomic::Ordering::Relaxed},
     task::Poll,
     thread,
 };
@@ -13,27 +14,34 @@ use tower::{ServiceExt, buffer::Buffer};
 use crate::{
     breaker::{Breaker, FAILURES, Lacks, Rules, Service},
     clock::Clock,
-    rig::{Judgement, Rig, ensure, poll},
-    work::{Problem, work},
+    rig::{AFTER_THE_OPEN_WINDOW, Judgement, Rig, ensure, poll, soon},
+    work::{Judging, Problem, work},
 };
 
 /// The breaker refuses a call while it judges the result of another.
 pub(super) fn sleepless_refusals<B: Breaker>(clock: &Clock) -> Judgement {
     let rig = Rig::<B>::new(clock, Rules::default())?;
-    let other = rig.admitted()?;
+    let other = rig.admitted("while closed")?;
     rig.trip()?;
-    let judging = Arc::new(Barrier::new(2));
+    let judging = Arc::new(Judging::default());
     let problem = Problem::SlowToJudge(Arc::clone(&judging));
-    let refused = thread::scope(|scope| {
-        scope.spawn(|| {
+    let (returns, refused) = thread::scope(|scope| {
+        let judge = scope.spawn(|| {
             let _entered = clock.enter();
             other.end(Err(problem));
         });
-        judging.wait();
-        let refused = rig.begin();
-        judging.wait();
-        refused
+        soon(|| judging.has_begun() || judge.is_finished());
+        // In another thread, because a call that blocks here would hang the test.
+        let caller = scope.spawn(|| {
+            let _entered = clock.enter();
+            rig.begin()
+        });
+        let returns = soon(|| caller.is_finished());
+        judging.end();
+        let refused = caller.join().unwrap_or_else(|panic| resume_unwind(panic));
+        (returns, refused)
     });
+    ensure(returns, "it blocks")?;
     // If it waited for a lock, that wait is over now.
     let sleeps = refused.is_some_and(|mut refused| refused.poll().is_pending());
     ensure(!sleeps, "it sleeps")
@@ -62,7 +70,7 @@ pub(super) fn readiness<B: Breaker>(clock: &Clock) -> Judgement {
     ensure(is_ready()?, "it is not ready while open")?;
     ensure(!buffer_admits(), "it admits a call while open")?;
     rig.await_half_open();
-    let trial = rig.admitted()?;
+    let trial = rig.admitted(AFTER_THE_OPEN_WINDOW)?;
     ensure(is_ready()?, "it is not ready while a trial is out")?;
     ensure(!buffer_admits(), "it admits a call while a trial is out")?;
     trial.end(Ok(()));

@@ -7,7 +7,6 @@ use std::{
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     thread,
-    time::Duration,
 };
 
 use tokio::runtime::Handle;
@@ -15,11 +14,9 @@ use tokio::runtime::Handle;
 use super::SECOND;
 use crate::{
     breaker::{Breaker, FAILURES, Rules, State},
-    clock::Clock,
-    rig::{Judgement, Rig, all_of, ensure},
+    clock::{Clock, MOMENT},
+    rig::{Judgement, Rig, all_of, ensure, soon},
 };
-
-const MOMENT: Duration = Duration::from_millis(1);
 
 pub(super) fn listeners<B: Breaker>(clock: &Clock) -> Judgement {
     all_of([listener_reads::<B>(clock), listener_panics::<B>(clock)])
@@ -88,11 +85,7 @@ fn views_from_elsewhere<B: Breaker>(breaker: Arc<B>) -> Option<Vec<bool>> {
         let _entered = runtime.enter();
         breaker.views().ok()
     });
-    let has_read = (0..2_000).any(|_| {
-        thread::sleep(MOMENT);
-        reader.is_finished()
-    });
-    has_read.then(|| reader.join().expect("no panic"))?
+    soon(|| reader.is_finished()).then(|| reader.join().expect("no panic"))?
 }
 
 fn listener_panics<B: Breaker>(clock: &Clock) -> Judgement {

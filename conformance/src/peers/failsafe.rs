@@ -23,7 +23,7 @@ impl Breaker for Failsafe {
         (&["7", "34", "35"], "An error that the predicate does not count is a success (`futures/mod.rs`)."),
         (&["11"], "`reset` calls `on_closed` under the lock; other callbacks run outside it (`state_machine.rs`)."),
         (&["12"], "`reset` does nothing while closed (`state_machine.rs`)."),
-        (&["16"], "`WindowedAdder::new` does not validate its window; the first result divides by it and panics (`windowed_adder.rs`)."),
+        (&["16"], "`consecutive_failures` accepts 0, which trips like 1 (`failure_policy.rs`). `WindowedAdder::new` does not validate its window; the first result divides by it and panics (`windowed_adder.rs`)."),
         (&["18"], "`ConsecutiveFailures` has no clock (`failure_policy.rs`). A success rate over time does forget, but does not count failures in a row."),
         (&["37"], "`BreakerStream` counts each item that is not an error as a success, and ignores the end (`futures/stream.rs`)."),
         (&["32"], "`ConsecutiveFailures` does not depend on the rate of calls (`failure_policy.rs`). Users can choose a larger number or a success rate; `noise.md` shows the defaults."),

@@ -15,7 +15,7 @@ impl Breaker for Recloser {
         (&["1", "2"], "`on_success` and `on_error` apply to the state at the end of a call, whenever it began (`recloser.rs`)."),
         (&["5", "6"], "`call_permitted` is true for every caller while half-open; `half_open_len` counts results (`recloser.rs`)."),
         (&["7", "34", "35"], "An error that the predicate does not count is a success (`async.rs`)."),
-        (&["16"], "`RecloserBuilder::build` checks nothing (`recloser.rs`). With a length of 0, the first result panics (`ring_buffer.rs`)."),
+        (&["16"], "`RecloserBuilder::build` checks nothing (`recloser.rs`). With a length of 0 (`closed_len` for failures in a row, `half_open_len` for trials), the first result panics (`ring_buffer.rs`)."),
         (&["18"], "`RingBuffer` has no clock (`ring_buffer.rs`)."),
         (&["23"], "Each change of state replaces the old state, which is never freed (`call_permitted` and `transition_state` in `recloser.rs`)."),
         (&["32"], "A rate of the last few calls does not depend on the rate of calls (`ring_buffer.rs`). Users can choose a longer window."),

@@ -40,7 +40,7 @@ impl Breaker for TowerResilience {
         (&["12"], "`transition_to` does nothing if the state is the same (`circuit.rs`)."),
         (&["13"], "`force_open` starts an ordinary open window, which ends after `wait_duration_in_open` (`circuit.rs`). With `manual_mode` it stays open, but then failures never trip it."),
         (&["14"], "`transition_to` sets the gauge of the new state to 1, and never sets one to 0 (`circuit.rs`). A listener gets both states, and can set them."),
-        (&["16"], "`into_config` validates neither `permitted_calls_in_half_open` nor `sliding_window_duration` (`config.rs`). It does reject a rate of NaN."),
+        (&["16"], "`into_config` validates neither `permitted_calls_in_half_open` nor `sliding_window_duration` (`config.rs`). It does reject a rate of NaN and 0 failures in a row."),
         (&["18"], "`consecutive_failures` has no clock (`circuit.rs`). A rate over time does forget, but does not count failures in a row."),
         (&["19"], "The state is `Open` until a call is admitted (`try_acquire` in `circuit.rs`), and `is_open`, `health_status` and `http_status` report it."),
         (&["24"], "The result of a check's task is ignored (`wrapper.rs`)."),

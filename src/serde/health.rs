@@ -117,8 +117,9 @@ fn known_version<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::E
     if version == VERSION {
         Ok(version)
     } else {
-        let unknown = format_args!("snapshot version must be {VERSION}, got {version}");
-        Err(D::Error::custom(unknown))
+        Err(D::Error::custom(format_args!(
+            "snapshot version must be {VERSION}, got {version}"
+        )))
     }
 }
 

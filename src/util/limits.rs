@@ -6,41 +6,62 @@ use std::{fmt, time::Duration};
 const SHORTEST_WINDOW: Duration = Duration::from_millis(1);
 
 pub(crate) fn positive(wait: Duration) -> Result<Duration, String> {
-    let limit = format_args!("longer than zero, got {wait:?}");
-    must(!wait.is_zero(), wait, limit)
+    must(
+        !wait.is_zero(),
+        wait,
+        format_args!("longer than zero, got {wait:?}"),
+    )
 }
 
 pub(crate) fn at_least_one<N>(count: N) -> Result<N, String>
 where
     N: Copy + PartialOrd + From<u8> + fmt::Display,
 {
-    let limit = format_args!("at least 1, got {count}");
-    must(count >= N::from(1), count, limit)
+    must(
+        count >= N::from(1),
+        count,
+        format_args!("at least 1, got {count}"),
+    )
 }
 
 pub(crate) fn ratio(ratio: f64) -> Result<f64, String> {
-    let limit = format_args!("above 0 and at most 1, got {ratio}");
-    must(ratio > 0.0 && ratio <= 1.0, ratio, limit)
+    must(
+        ratio > 0.0 && ratio <= 1.0,
+        ratio,
+        format_args!("above 0 and at most 1, got {ratio}"),
+    )
 }
 
 pub(crate) fn share(share: f64) -> Result<f64, String> {
-    let limit = format_args!("at least 0 and at most 1, got {share}");
-    must((0.0..=1.0).contains(&share), share, limit)
+    must(
+        (0.0..=1.0).contains(&share),
+        share,
+        format_args!("at least 0 and at most 1, got {share}"),
+    )
 }
 
 pub(crate) fn rate_window(window: Duration) -> Result<Duration, String> {
-    let limit = format_args!("at least {SHORTEST_WINDOW:?}, got {window:?}");
-    must(window >= SHORTEST_WINDOW, window, limit)
+    must(
+        window >= SHORTEST_WINDOW,
+        window,
+        format_args!("at least {SHORTEST_WINDOW:?}, got {window:?}"),
+    )
 }
 
 pub(crate) fn max(max: Duration, first: Duration) -> Result<Duration, String> {
-    let limit = format_args!("at least first ({first:?}), got {max:?}");
-    must(max >= first, max, limit)
+    must(
+        max >= first,
+        max,
+        format_args!("at least first ({first:?}), got {max:?}"),
+    )
 }
 
 pub(crate) fn factor(factor: f64) -> Result<f64, String> {
-    let limit = format_args!("at least 1 and finite, got {factor}");
-    must(factor.is_finite() && factor >= 1.0, factor, limit)
+    must(
+        factor.is_finite() && factor >= 1.0,
+        factor,
+        format_args!("at least 1 and finite, got {factor}"),
+    )
 }
 
 fn must<T>(is_valid: bool, value: T, limit: fmt::Arguments<'_>) -> Result<T, String> {

@@ -177,7 +177,7 @@ async fn fail_open_does_not_reach_through_a_buffer() {
 
 /// Failing open overrides the breaker of one provider only.
 #[tokio::test(start_paused = true)]
-async fn fail_open_is_for_the_entrys_own_breaker() {
+async fn fail_open_is_for_the_breaker_of_the_entry() {
     let [a, beneath] = stubs();
     a.open();
     beneath.open();

@@ -70,6 +70,8 @@
 //! | serve from the next provider | [`FallbackChain`] |
 //! | check providers in the background | [`HealthProbe`], [`Check`] |
 //! | get health, as a page and as JSON | [`status::StatusService`], [`HealthCache::snapshot`] |
+//! | show who serves a chain's requests | [`FallbackChain::named`] |
+//! | measure how long calls take | [`Policy::measure_latency`] |
 //! | get every change of state | [`HealthCache::subscribe`] |
 //! | get logs and Prometheus metrics | features `tracing` and [`metrics`] |
 //! | override health, from code or from the page | [`Provider::force`], [`status::ControlService`] |
@@ -88,7 +90,7 @@
 //! | `hyper` | no | classifies the errors of hyper and of hyper-util's client (used by reqwest) by [kind](error::Kind) |
 //! | `llm` | no | [`http::llm`]: judges for the APIs of language models, of OpenAI's kind and Anthropic's |
 //! | `load` | no | `tower::load::Load` for [`Health`], so that balancers avoid providers that are down |
-//! | `metrics` | no | [`metrics`]: counters and gauges of calls, states, trials, checks and fallbacks, for the `metrics` crate |
+//! | `metrics` | no | [`metrics`]: counters and gauges of calls, states, trials, checks and fallbacks, and latency histograms, for the `metrics` crate |
 //! | `reqwest` | no | [`HealthLayer::reqwest`], [`FallbackChain::reqwest`]: what `http` adds, for `reqwest::Client`; turns on `hyper` |
 //! | `serde` | no | reads a [`Policy`], a [`http::StatusClassifier`] and [`ChainOptions`]; reads and writes a [`Snapshot`], writes a [`Transition`] |
 //! | `status` | no | [`status`]: a live status page, its JSON and events, and overrides by operators |

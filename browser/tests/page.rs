@@ -596,7 +596,7 @@ async fn chain_shows_who_serves_and_who_was_passed_by() {
         "Passed by in the last 5 min",
         "<i>chat</i>",
         "<b>x</b> Up\nlast request",
-        "groq: circuit open, 2 requests",
+        "groq: 2 × circuit open, 1 × error",
     ] {
         assert!(shown.contains(part), "{part} is not in {shown}");
     }

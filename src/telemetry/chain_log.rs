@@ -1,4 +1,5 @@
-//! Who serves a chain's requests, and which entries were passed by lately, for the status page. Only a named chain keeps a log.
+//! The logs of chains for the status page: the provider that serves, and the entries that were passed by lately. Only a named chain
+//! keeps one.
 
 use std::{
     collections::{BTreeMap, VecDeque},

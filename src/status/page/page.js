@@ -289,8 +289,10 @@ function servingCell({ serving, served_seconds_ago: ago }) {
 }
 
 function passedBy({ entries, unserved }) {
-  const lines = entries.flatMap(({ provider, passed_by: reasons }) => Object.entries(reasons).map(
-    ([reason, requests]) => element('small', '', isolated(provider), ': ', isolated(reason), `, ${plural(requests, 'request')}`)));
+  const lines = entries.filter(({ passed_by: reasons }) => Object.keys(reasons).length > 0).map(({ provider, passed_by: reasons }) => {
+    const counted = Object.entries(reasons).map(([reason, requests]) => [`${requests} × `, isolated(reason)]);
+    return element('small', '', isolated(provider), ': ', ...joined(counted, ', '));
+  });
   if (unserved > 0) lines.push(element('small', 'error', `No provider served ${plural(unserved, 'request')}`));
   return lines;
 }

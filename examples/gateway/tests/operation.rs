@@ -68,6 +68,10 @@ async fn reload_keeps_state_and_ends_requests_on_the_old_chain() {
         std::str::from_utf8(&body).unwrap().contains("from "),
         "its chain is gone, but it is served"
     );
+    let chains = rig.chains().await;
+    let serving = |alias| chains.iter().find(|it| it["name"] == alias);
+    assert_eq!(serving("renamed").unwrap()["serving"], "beta/large");
+    assert_eq!(serving("chat"), None);
 }
 
 #[tokio::test]

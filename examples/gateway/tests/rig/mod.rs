@@ -111,9 +111,19 @@ impl Rig {
     }
 
     async fn rows(&self) -> Vec<Value> {
-        let health = self.get("/admin/status/health.json").send().await.unwrap();
-        let health: Value = serde_json::from_slice(&health.bytes().await.unwrap()).unwrap();
-        health["providers"].as_array().unwrap().clone()
+        self.list("health.json", "providers").await
+    }
+
+    /// The chains in `chains.json`.
+    pub async fn chains(&self) -> Vec<Value> {
+        self.list("chains.json", "chains").await
+    }
+
+    async fn list(&self, file: &str, list: &str) -> Vec<Value> {
+        let answer = self.get(&format!("/admin/status/{file}"));
+        let bytes = answer.send().await.unwrap().bytes().await.unwrap();
+        let whole: Value = serde_json::from_slice(&bytes).unwrap();
+        whole[list].as_array().unwrap().clone()
     }
 
     pub fn post(&self, path: &str) -> RequestBuilder {

@@ -70,7 +70,7 @@
 //! | serve from the next provider | [`FallbackChain`] |
 //! | check providers in the background | [`HealthProbe`], [`Check`] |
 //! | get health, as a page and as JSON | [`status::StatusService`], [`HealthCache::snapshot`] |
-//! | show who serves a chain's requests | [`FallbackChain::named`] |
+//! | show the provider that serves a chain's requests | [`FallbackChain::named`] |
 //! | measure how long calls take | [`Policy::measure_latency`] |
 //! | get every change of state | [`HealthCache::subscribe`] |
 //! | get logs and Prometheus metrics | features `tracing` and [`metrics`] |

@@ -595,12 +595,13 @@ async fn chain_shows_who_serves_and_who_was_passed_by() {
     for part in [
         "Passed by in the last 5 min",
         "<i>chat</i>",
-        "<b>x</b> Up\nlast request",
+        "<b>x</b> Up\n",
         "groq: 2 × circuit open, 1 × error",
     ] {
         assert!(shown.contains(part), "{part} is not in {shown}");
     }
     assert!(!shown.contains("No provider served"), "{shown}");
+    browser.close().await;
 }
 
 #[tokio::test]
@@ -662,7 +663,7 @@ async fn observed_provider_would_be_down() {
     groq.admit().unwrap().failure("503");
     browser
         .until(&format!(
-            "{}.includes('2 calls would have been refused, of which 1 succeeded')",
+            "{}.includes('since start, 2 calls would have been refused: 1 were answered, 1 failed')",
             cell("groq", "why")
         ))
         .await;

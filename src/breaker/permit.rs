@@ -71,7 +71,7 @@ impl Permit {
 
     #[inline(never)]
     fn watched(breaker: &SharedBreaker, ticket: Ticket) -> Self {
-        let watch = Box::new(Watch::start(breaker));
+        let watch = Box::new(Watch::start(breaker, ticket));
         Self {
             watch: ManuallyDrop::new(Some(watch)),
             hot_slot: breaker.hot_slot(),
@@ -108,8 +108,7 @@ impl Permit {
     fn watched_success(hot_slot: &'static HotSlot, ticket: Ticket, watch: Option<Box<Watch>>) {
         let took = watch.as_deref().and_then(Watch::latency);
         if let Some(limit) = watch.and_then(|watch| watch.exceeded()) {
-            hot_slot.measured(ticket, took, OutcomeLabel::Failure);
-            hot_slot.record(ticket, Outcome::failure(Reason::slow(limit)));
+            hot_slot.record_measured(ticket, took, Outcome::failure(Reason::slow(limit)));
         } else {
             hot_slot.measured(ticket, took, OutcomeLabel::Success);
             // Without the watch, the success may change nothing.
@@ -162,8 +161,7 @@ impl Permit {
         outcome: Outcome,
     ) {
         let took = watch.and_then(|watch| watch.latency());
-        hot_slot.measured(ticket, took, OutcomeLabel::of(&outcome));
-        hot_slot.record(ticket, outcome);
+        hot_slot.record_measured(ticket, took, outcome);
     }
 
     /// Records the outcome that a closure computes, out of line. Use it where computing the outcome is expensive.
@@ -293,9 +291,7 @@ impl Permit {
     fn record_slow(&mut self, limit: Duration) {
         let slow = Outcome::failure(Reason::slow(limit));
         let took = self.watch.as_deref().and_then(Watch::latency);
-        self.hot_slot
-            .measured(self.ticket, took, OutcomeLabel::Failure);
-        self.hot_slot.record(self.ticket, slow);
+        self.hot_slot.record_measured(self.ticket, took, slow);
         self.ticket = self.ticket.recorded();
     }
 
@@ -326,10 +322,12 @@ impl Permit {
                 breaker.answer_began(self.ticket);
             }
         }
-        let is_watch_needed = self.watch.as_mut().is_some_and(|it| it.answer_began());
-        if !is_watch_needed {
-            *self.watch = None;
-            self.ticket = self.ticket.unwatched();
+        if let Some(watch) = &mut *self.watch {
+            watch.answer_began();
+            if watch.latency().is_none() {
+                *self.watch = None;
+                self.ticket = self.ticket.unwatched();
+            }
         }
         if self.must_record_answer() {
             self.ticket = self.ticket.answered();

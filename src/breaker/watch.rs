@@ -26,14 +26,11 @@ pub(super) struct Watch {
     /// Set when the call is first pending, as is `registration`: a call that is ready at once needs neither.
     overdue: Option<Pin<Box<Sleep>>>,
     registration: Option<Registration>,
-    latency: Latency,
-}
-
-/// The duration of a call until its answer begins.
-enum Latency {
-    NotMeasured,
-    Running,
-    Ended(Duration),
+    /// The state machine admitted the call, so its opening releases the call.
+    may_be_released: bool,
+    is_measured: bool,
+    /// The duration of the call, once its answer has begun.
+    took: Option<Duration>,
 }
 
 // No method leaves it half changed if a waker panics.
@@ -41,18 +38,16 @@ impl UnwindSafe for Watch {}
 impl RefUnwindSafe for Watch {}
 
 impl Watch {
-    pub(super) fn start(breaker: &SharedBreaker) -> Self {
+    pub(super) fn start(breaker: &SharedBreaker, ticket: Ticket) -> Self {
         let state = breaker.hot_slot().state();
         Self {
             started: state.is_timed().then(Instant::now),
             limit: breaker.slow_call(),
             overdue: None,
             registration: None,
-            latency: if state.is_measured() {
-                Latency::Running
-            } else {
-                Latency::NotMeasured
-            },
+            may_be_released: !ticket.is_shadow(),
+            is_measured: state.is_measured(),
+            took: None,
         }
     }
 
@@ -62,21 +57,15 @@ impl Watch {
 
     /// Returns how long the call took until its answer began, or until now; `None` if it is not measured.
     pub(super) fn latency(&self) -> Option<Duration> {
-        match self.latency {
-            Latency::NotMeasured => None,
-            Latency::Running => self.started.map(|started| started.elapsed()),
-            Latency::Ended(took) => Some(took),
-        }
+        let running = || self.started.filter(|_| self.is_measured);
+        self.took.or_else(|| Some(running()?.elapsed()))
     }
 
-    /// Ends the time limit and the registration. Returns whether the watch is still needed.
-    pub(super) fn answer_began(&mut self) -> bool {
-        let latency = self.latency();
+    /// Ends the time limit and the registration.
+    pub(super) fn answer_began(&mut self) {
+        self.took = self.latency();
         (self.started, self.limit) = (None, None);
         (self.overdue, self.registration) = (None, None);
-        latency
-            .map(|took| self.latency = Latency::Ended(took))
-            .is_some()
     }
 
     /// Returns the limit if the call has exceeded it and is not yet counted as slow.
@@ -108,7 +97,7 @@ impl Watch {
         // Registered before it asks: either the call sees that it is released, or it is woken.
         match &self.registration {
             Some(registration) => registration.update(cx.waker()),
-            None if hot_slot.state().releases() && !ticket.is_shadow() => {
+            None if hot_slot.state().releases() && self.may_be_released => {
                 self.registration = hot_slot.lanes.register(cx.waker());
             }
             None => return Poll::Pending,

@@ -390,8 +390,8 @@ impl<S, Req, R> FallbackChain<S, Req, R> {
 
     /// Names the chain, and shows it on the [status page](crate::status::StatusService) of its providers' cache. Default: no name.
     ///
-    /// A named chain logs which provider serves, and which were passed by in the last five minutes, and why. Its clones share the log.
-    /// A request then reads the clock once more, and takes a lock if a provider was passed by. Of chains with the same name, the page
+    /// A named chain logs the provider that served last, and for each entry how many requests it did not serve in the last five minutes,
+    /// by reason. Clones share the log. A request then reads the clock once more, and takes a lock if an entry did not serve it. Of chains with the same name, the page
     /// shows the latest.
     ///
     /// ```

@@ -146,7 +146,11 @@ where
                     let overriding = self.failing_open();
                     match ready!(service.poll_ready(cx)) {
                         Ok(()) => {
-                            let future = service.call(self.request()?);
+                            let request = self.request();
+                            if request.is_err() {
+                                self.log_end(None);
+                            }
+                            let future = service.call(request?);
                             drop(overriding);
                             stage.set(Stage::Calling { future });
                             continue;

@@ -147,7 +147,7 @@ impl OutcomeLabel {
 
 /// The recorded result of a call, for metrics.
 #[derive(Clone, Copy, Debug)]
-#[allow(dead_code, reason = "only metrics read it")]
+#[allow(dead_code, reason = "only metrics read all of it")]
 pub(crate) struct Judged {
     pub(crate) outcome: OutcomeLabel,
     pub(crate) is_trial: bool,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::telemetry::{LogView, PERIOD};
+use crate::telemetry::{EntryView, LogView, PERIOD};
 
 /// The contents of `/chains.json` and of the event `chains`.
 #[derive(Serialize)]
@@ -26,8 +26,7 @@ struct Chain<'a> {
 #[derive(Serialize)]
 struct Entry<'a> {
     provider: &'a str,
-    /// The number of requests by reason.
-    passed_by: BTreeMap<&'a str, u64>,
+    passed_by: &'a BTreeMap<String, u64>,
 }
 
 impl<'a> Document<'a> {
@@ -42,21 +41,22 @@ impl<'a> Document<'a> {
 
 impl<'a> Chain<'a> {
     fn of(log: &'a LogView) -> Self {
-        let entries = log.providers.iter().enumerate().map(|(index, provider)| {
-            let passed_by = log.passed_by.iter().filter(|(entry, ..)| *entry == index);
-            Entry {
-                provider,
-                passed_by: passed_by
-                    .map(|(_, reason, requests)| (&**reason, *requests))
-                    .collect(),
-            }
-        });
+        let last_served = log.last_served.as_ref();
         Self {
             name: &log.name,
-            serving: log.last_served.map(|(entry, _)| &*log.providers[entry]),
-            served_seconds_ago: log.last_served.map(|(_, ago)| ago.as_secs_f64()),
+            serving: last_served.map(|(provider, _)| &**provider),
+            served_seconds_ago: last_served.map(|(_, ago)| ago.as_secs_f64()),
             unserved: log.unserved,
-            entries: entries.collect(),
+            entries: log.entries.iter().map(Entry::of).collect(),
+        }
+    }
+}
+
+impl<'a> Entry<'a> {
+    fn of(entry: &'a EntryView) -> Self {
+        Self {
+            provider: &entry.provider,
+            passed_by: &entry.passed_by,
         }
     }
 }

@@ -99,7 +99,8 @@ const MAX_SUBSCRIBERS: usize = 64;
 ///
 /// # Chains
 ///
-/// A chain is shown while it has a provider of the cache. Requests whose caller left before the end are not counted.
+/// The caches of its entries' providers show a named chain until its last clone and its last request are gone. Requests whose caller
+/// left before the end are not counted.
 ///
 /// | field of `/chains.json` | value |
 /// |---|---|
@@ -110,7 +111,7 @@ const MAX_SUBSCRIBERS: usize = 64;
 /// | field of a chain | value |
 /// |---|---|
 /// | `name` | its name |
-/// | `serving` | the provider that served the last request; `null` if there was none |
+/// | `serving` | the provider whose result was returned last, with or without an error, but for a [last answer](crate::FallbackChain::last_answer); `null` if there was none |
 /// | `served_seconds_ago` | seconds since then |
 /// | `unserved` | number of requests that no provider served |
 /// | `entries` | for each entry, in order: its `provider`, and `passed_by`, the number of requests that it did not serve, by the [label](crate::Reason::label) of the reason |
@@ -168,7 +169,7 @@ impl StatusService {
     }
 
     /// Hides the texts of errors and reasons from viewers and shows only their [labels](crate::Reason::label). An operator's
-    /// reasons are left out. Provider ids stay visible. Default: false.
+    /// reasons are left out. Ids of providers and names of chains stay visible. Default: false.
     pub fn redact(self, redact: bool) -> Self {
         self.set(|settings| settings.is_redacted = redact)
     }

@@ -20,8 +20,11 @@ pub(crate) const PERIOD: Duration = Duration::from_secs(5 * 60);
 /// Requests within this time are counted together.
 const TICK: Duration = Duration::from_secs(10);
 
-/// Maximum number of pairs of an entry and a reason that are counted.
-const MAX_PAIRS: usize = 64;
+/// Maximum number of reasons that an entry counts separately. Labels are few, unless the application makes them up.
+const MAX_REASONS: usize = 16;
+
+/// Counts further reasons.
+const OTHER: &str = "other";
 
 const ENTRY_BITS: u32 = 24;
 
@@ -50,8 +53,8 @@ struct ChainLog {
 struct NotServed {
     /// Requests that no entry served.
     by_any: Count,
-    /// Requests that an entry did not serve, by entry and reason.
-    by_entry: Vec<(usize, String, Count)>,
+    /// For each entry, the requests that it did not serve, by reason.
+    by_entry: Vec<Vec<(String, Count)>>,
 }
 
 /// A number of requests in the last [`PERIOD`]: for each tick, the time of its first request and their number.
@@ -61,14 +64,17 @@ struct Count(VecDeque<(Instant, u64)>);
 /// A log's contents at one instant.
 pub(crate) struct LogView {
     pub(crate) name: Arc<str>,
-    /// The providers of the entries, which the numbers below are indices of.
-    pub(crate) providers: Vec<Arc<str>>,
-    /// The entry that served the last request, and the time since then.
-    pub(crate) last_served: Option<(usize, Duration)>,
+    /// The provider that served the last request, and the time since then.
+    pub(crate) last_served: Option<(Arc<str>, Duration)>,
     /// The number of requests that no entry served.
     pub(crate) unserved: u64,
-    /// The number of requests that an entry did not serve, by entry and reason.
-    pub(crate) passed_by: Vec<(usize, String, u64)>,
+    pub(crate) entries: Vec<EntryView>,
+}
+
+pub(crate) struct EntryView {
+    pub(crate) provider: Arc<str>,
+    /// The number of requests that the entry did not serve, by reason.
+    pub(crate) passed_by: BTreeMap<String, u64>,
 }
 
 impl Log {
@@ -127,12 +133,14 @@ impl ChainLogs {
 
 impl ChainLog {
     fn new(name: Arc<str>, providers: Vec<Arc<str>>) -> Self {
+        let mut not_served = NotServed::default();
+        not_served.by_entry.resize_with(providers.len(), Vec::new);
         Self {
             name,
             providers,
             start: Instant::now(),
             last_served: AtomicU64::new(0),
-            not_served: Mutex::default(),
+            not_served: Mutex::new(not_served),
         }
     }
 
@@ -149,10 +157,7 @@ impl ChainLog {
         if served_by.is_some() && attempts.peek().is_none() {
             return;
         }
-        let mut not_served = self
-            .not_served
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut not_served = self.lock();
         if served_by.is_none() {
             not_served.by_any.add(now);
         }
@@ -166,7 +171,7 @@ impl ChainLog {
         }
     }
 
-    /// Writes at most once a second for each entry, so that concurrent calls rarely contend.
+    /// Writes only if the second or the entry has changed, so that most calls only read.
     fn served(&self, entry: usize, now: Instant) {
         let seconds = now.saturating_duration_since(self.start).as_secs();
         let served = seconds << ENTRY_BITS | (entry as u64 + 1);
@@ -175,51 +180,64 @@ impl ChainLog {
         }
     }
 
-    fn last_served(&self, now: Instant) -> Option<(usize, Duration)> {
+    fn last_served(&self, now: Instant) -> Option<(Arc<str>, Duration)> {
         let served = self.last_served.load(Ordering::Relaxed);
         let entry = (served & ((1 << ENTRY_BITS) - 1)).checked_sub(1)?;
+        let provider = self.providers.get(usize::try_from(entry).ok()?)?;
         let at = self.start + Duration::from_secs(served >> ENTRY_BITS);
-        Some((
-            usize::try_from(entry).ok()?,
-            now.saturating_duration_since(at),
-        ))
+        Some((Arc::clone(provider), now.saturating_duration_since(at)))
     }
 
     fn view(&self) -> LogView {
         let now = Instant::now();
-        let not_served = self
-            .not_served
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let by_entry = not_served.by_entry.iter();
-        let passed_by =
-            by_entry.map(|(entry, reason, count)| (*entry, reason.clone(), count.get(now)));
+        let not_served = self.lock();
+        let entries = self.providers.iter().zip(&not_served.by_entry);
+        let entries = entries.map(|(provider, reasons)| {
+            let counted = reasons
+                .iter()
+                .map(|(reason, count)| (reason, count.get(now)));
+            let recent = counted.filter(|(_, requests)| *requests > 0);
+            EntryView {
+                provider: Arc::clone(provider),
+                passed_by: recent
+                    .map(|(reason, requests)| (reason.clone(), requests))
+                    .collect(),
+            }
+        });
         LogView {
             name: Arc::clone(&self.name),
-            providers: self.providers.clone(),
             last_served: self.last_served(now),
             unserved: not_served.by_any.get(now),
-            passed_by: passed_by.filter(|(.., requests)| *requests > 0).collect(),
+            entries: entries.collect(),
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, NotServed> {
+        self.not_served
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl NotServed {
     fn count(&mut self, entry: usize, reason: &str, now: Instant) {
-        let pairs = &mut self.by_entry;
-        let known = pairs
-            .iter()
-            .position(|(of, why, _)| *of == entry && why == reason);
-        let index = known.unwrap_or_else(|| {
-            // Reasons are few, unless the application makes them up.
-            if pairs.len() >= MAX_PAIRS {
-                pairs.retain(|(.., count)| count.get(now) > 0);
-                pairs.truncate(MAX_PAIRS - 1);
-            }
-            pairs.push((entry, reason.to_owned(), Count::default()));
-            pairs.len() - 1
-        });
-        pairs[index].2.add(now);
+        let reasons = &mut self.by_entry[entry];
+        if reasons.len() >= MAX_REASONS {
+            reasons.retain(|(_, count)| count.get(now) > 0);
+        }
+        let is_known = reasons.iter().any(|(known, _)| known == reason);
+        let reason = if is_known || reasons.len() < MAX_REASONS {
+            reason
+        } else {
+            OTHER
+        };
+        if let Some((_, count)) = reasons.iter_mut().find(|(known, _)| known == reason) {
+            count.add(now);
+        } else {
+            let mut count = Count::default();
+            count.add(now);
+            reasons.push((reason.to_owned(), count));
+        }
     }
 }
 

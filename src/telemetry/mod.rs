@@ -17,7 +17,7 @@ mod metrics;
 mod tracing;
 
 #[cfg(feature = "status")]
-pub(crate) use self::chain_log::{LogView, PERIOD};
+pub(crate) use self::chain_log::{EntryView, LogView, PERIOD};
 #[cfg(feature = "fleet")]
 pub(crate) use self::fleet::{fleet_connected, fleet_disconnected, fleet_entry_ignored};
 pub(crate) use self::{

@@ -4,8 +4,8 @@ use crate::outcome::OutcomeLabel;
 ///
 /// They are made with [`Policy::observe_only`](crate::Policy::observe_only), while the breaker is
 /// [forced](crate::Provider::force) closed, and in a chain with [`Exhausted::FailOpen`](crate::Exhausted::FailOpen). With
-/// `observe_only`, they show what the policy would do: `success` is the number of calls that it would have lost, the other
-/// fields are the calls that it would have saved.
+/// `observe_only`, they show what the policy would do. Callers would have lost the answers of `success` and `answered`, and would
+/// have been spared `failure` and `throttled`. `neutral` shows neither.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(::serde::Serialize))]
 #[non_exhaustive]

@@ -459,6 +459,24 @@ mod released {
         }
     }
 
+    /// Even if it has become slow, and the override has ended.
+    #[tokio::test(start_paused = true)]
+    async fn call_that_an_override_admitted_is_never_released() {
+        let trip = Trip::consecutive(1).slow_call(LIMIT);
+        let rig = Rig::open(releasing().trip(trip));
+        rig.force(Override::Closed, secs(10), "trust me");
+        let mut call = Call::begin(&rig);
+        call.assert_waits();
+        advance(LIMIT).await;
+        call.assert_waits();
+        rig.unforce();
+        advance(secs(60)).await;
+        rig.trial().failure("down");
+        assert_eq!(rig.state(), State::Open);
+        call.assert_waits();
+        call.answer(Ok("served")).unwrap();
+    }
+
     #[tokio::test(start_paused = true)]
     async fn nobody_is_released_by_default() {
         let rig = Rig::new(Policy::new());

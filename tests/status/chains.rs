@@ -221,7 +221,7 @@ async fn last_answer_is_not_a_served_request() {
 
 /// Labels come from an application, so there may be any number of them.
 #[tokio::test(start_paused = true)]
-async fn at_most_64_reasons_are_kept() {
+async fn reasons_beyond_the_limit_are_counted_together() {
     let cache = patient();
     let ask = |number: u32| async move { Err::<(), _>(BoxError::from(Numbered(number))) };
     let chain = FallbackChain::new()
@@ -232,11 +232,18 @@ async fn at_most_64_reasons_are_kept() {
     for number in 0..1_000 {
         chain.clone().oneshot(number).await.unwrap_err();
     }
+    chain.clone().oneshot(0).await.unwrap_err();
     let shown = &chains(&service).await[0];
     let reasons = shown["entries"][0]["passed_by"].as_object().unwrap();
-    assert_eq!(reasons.len(), 64);
-    assert!(reasons.contains_key("number 999"));
-    assert_eq!(shown["unserved"], 1_000);
+    assert_eq!(reasons.len(), 17);
+    assert_eq!([&reasons["number 0"], &reasons["other"]], [2, 984]);
+    assert_eq!(shown["unserved"], 1_001);
+
+    advance(secs(300)).await;
+    chain.clone().oneshot(5_000).await.unwrap_err();
+    let shown = &chains(&service).await[0];
+    let later = json!({"number 5000": 1});
+    assert_eq!(shown["entries"][0]["passed_by"], later);
 }
 
 #[derive(Debug)]

@@ -217,6 +217,17 @@ impl HotSlot {
         }
     }
 
+    /// Records an outcome, and the duration of the call if it is measured.
+    pub(in crate::breaker) fn record_measured(
+        &self,
+        ticket: Ticket,
+        took: Option<Duration>,
+        outcome: Outcome,
+    ) {
+        self.measured(ticket, took, OutcomeLabel::of(&outcome));
+        self.record(ticket, outcome);
+    }
+
     /// Records the duration of a call, if it is measured.
     pub(in crate::breaker) fn measured(
         &self,
@@ -224,8 +235,11 @@ impl HotSlot {
         took: Option<Duration>,
         outcome: OutcomeLabel,
     ) {
-        let is_here = || !ticket.is_judged_elsewhere() && self.has_given(ticket);
-        if let Some(took) = took.filter(|_| is_here()) {
+        let Some(took) = took.filter(|_| !ticket.is_judged_elsewhere()) else {
+            return;
+        };
+        // Epochs continue from one breaker of the slot to the next, so the current one needs no lock.
+        if ticket.epoch() == self.state().epoch() || self.has_given(ticket) {
             self.meters.took(outcome, took);
         }
     }

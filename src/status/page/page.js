@@ -45,6 +45,7 @@ const LABELS = { open: 'Down', 'half-open': 'On trial', closed: 'Up' };
 const wouldBeDown = ({ state, healthy }) => state === 'open' && healthy;
 const labelOf = (health) => wouldBeDown(health) ? 'Would be down' : LABELS[health.state];
 const TONES = { open: 'unhealthy', 'half-open': 'trial', closed: 'healthy' };
+const toneOf = (health) => wouldBeDown(health) ? 'trial' : TONES[health.state];
 const ORDER = { open: 0, 'half-open': 1, closed: 3 };
 
 const plural = (count, what) => count === 1 ? `1 ${what}` : `${count} ${what}s`;
@@ -52,7 +53,7 @@ const plural = (count, what) => count === 1 ? `1 ${what}` : `${count} ${what}s`;
 /** Calls that were admitted although the breaker would have refused them. */
 function wouldHaveRefused({ success, failure, throttled, answered, neutral }) {
   const all = success + failure + throttled + answered + neutral;
-  return `${plural(all, 'call')} would have been refused, of which ${success} succeeded`;
+  return `since start, ${plural(all, 'call')} would have been refused: ${success + answered} were answered, ${failure + throttled} failed`;
 }
 
 function why(health) {
@@ -146,7 +147,7 @@ function update(row, health) {
   row.retryAt = health.retry_in_seconds === null ? null : now + health.retry_in_seconds;
 
   const { parts, tr } = row;
-  mark(tr, 'data-tone', wouldBeDown(health) ? 'trial' : TONES[health.state]);
+  mark(tr, 'data-tone', toneOf(health));
   mark(tr, 'data-state', health.state);
   if (before && before !== health.state) tr.classList.add('changed');
   put(parts.badge, labelOf(health));
@@ -282,9 +283,14 @@ function showChains({ chains, period_seconds: period }) {
 
 function servingCell({ serving, served_seconds_ago: ago }) {
   if (serving === null) return cell('td', 'no request served yet');
-  const made = stateCell(rows.get(serving)?.health);
-  made.prepend(isolated(serving), ' ');
-  made.append(element('small', '', `last request ${formatDuration(ago)} ago`));
+  const made = cell('td', isolated(serving));
+  // The provider of another cache has no row.
+  const health = rows.get(serving)?.health;
+  if (health) {
+    made.append(' ', element('span', 'badge', labelOf(health)));
+    made.dataset.tone = toneOf(health);
+  }
+  made.append(element('small', '', `${formatDuration(ago)} ago`));
   return made;
 }
 

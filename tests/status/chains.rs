@@ -219,6 +219,25 @@ async fn last_answer_is_not_a_served_request() {
     );
 }
 
+#[cfg(feature = "reqwest")]
+#[tokio::test(start_paused = true)]
+async fn request_that_cannot_be_sent_twice_is_not_served() {
+    use http_body_util::Empty;
+    use reqwest::{Body, Method};
+
+    let cache = cache();
+    let ask = || service_fn(|_: reqwest::Request| async { Err::<reqwest::Response, _>("down") });
+    let chain = FallbackChain::reqwest()
+        .guard(cache.provider("a"), ask())
+        .guard(cache.provider("b"), ask())
+        .named("chat");
+    let mut request = reqwest::Request::new(Method::POST, "http://a/".parse().unwrap());
+    *request.body_mut() = Some(Body::wrap(Empty::<bytes::Bytes>::new()));
+    chain.clone().oneshot(request).await.unwrap_err();
+    let service = StatusService::new(&cache);
+    assert_eq!(chains(&service).await[0]["unserved"], 1);
+}
+
 /// Labels come from an application, so there may be any number of them.
 #[tokio::test(start_paused = true)]
 async fn reasons_beyond_the_limit_are_counted_together() {

@@ -11,7 +11,6 @@ use allocation_counter::measure;
 use tower::{Layer, Service, service_fn};
 use tower_health::{BoxError, FallbackChain, HealthCache, HealthLayer, Policy, Provider, Trip};
 
-/// Section 9.
 #[test]
 fn a_success_allocates_nothing() {
     let mut service = service(HealthCache::default().provider("groq"), Ok(()));
@@ -25,7 +24,7 @@ fn a_success_allocates_nothing() {
     assert_eq!(three_calls.count_total, 0);
 }
 
-/// Section 9, up to the end of the body.
+/// Up to the end of the body.
 #[cfg(feature = "http")]
 #[test]
 fn a_success_over_http_allocates_nothing() {
@@ -57,7 +56,7 @@ fn a_failure_below_the_trip_allocates_once_or_twice() {
     assert!(provider.is_healthy());
 }
 
-/// Section 9. The allocations: the error's box, and the copy that a thread keeps of its first refusal.
+/// The allocations: the error's box, and the copy that a thread keeps of its first refusal.
 #[test]
 fn a_refusal_allocates_once() {
     let provider = HealthCache::default().provider("groq");
@@ -83,7 +82,7 @@ fn a_chain_over_a_well_provider_allocates_nothing() {
     assert_eq!(one_call.count_total, 0);
 }
 
-/// Section 9; with metrics, the handles of the provider's series are extra.
+/// With metrics, the handles of the provider's series are extra.
 #[test]
 fn a_provider_takes_at_most_512_bytes() {
     const PROVIDERS: i64 = 10_000;

@@ -34,7 +34,7 @@ fn snapshot_allocates_no_more_for_each_of_many() {
     assert_eq!(allocations(10_000), allocations(1_000));
 }
 
-/// Section 9; with metrics, the provider's part of the shared series is extra.
+/// With metrics, the provider's part of the shared series is extra.
 #[test]
 fn provider_of_a_key_takes_at_most_512_bytes() {
     const PROVIDERS: i64 = 10_000;

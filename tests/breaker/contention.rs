@@ -98,7 +98,7 @@ fn never_more_trials_in_flight_than_the_policy_allows() {
     }
 }
 
-/// Section 3: the streak counts the failures of all threads.
+/// The streak counts the failures of all threads.
 #[test]
 fn every_failure_is_counted_and_the_last_one_trips() {
     const FAILURES: u32 = 50;

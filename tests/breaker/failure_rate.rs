@@ -158,7 +158,7 @@ async fn successes_survive_a_new_ratio_and_not_a_new_window() {
     }
 }
 
-/// Section 9: successes are counted without a lock.
+/// Successes are counted without a lock.
 #[test]
 fn every_success_counts_whoever_else_has_one_or_looks() {
     const THREADS: usize = 4;
@@ -180,7 +180,7 @@ fn every_success_counts_whoever_else_has_one_or_looks() {
     race.assert_contended();
 }
 
-/// Section 1: a new provider that reuses the memory of an old one starts with an empty window.
+/// A new provider that reuses the memory of an old one starts with an empty window.
 #[tokio::test(start_paused = true)]
 async fn successes_of_providers_that_are_gone_do_not_count_for_those_that_come_after() {
     const PROVIDERS: usize = 64;

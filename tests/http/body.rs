@@ -1081,7 +1081,6 @@ mod passes_through {
         assert!(!unknown.is_end_stream());
     }
 
-    /// Section 9.
     #[test]
     fn a_body_that_ends_well_allocates_nothing() {
         let classifier = StatusClassifier::new().idle_timeout(MINUTE);

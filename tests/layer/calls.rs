@@ -195,7 +195,7 @@ async fn one_layer_with_a_closure_serves_many_services() {
     assert_eq!(judged.get(), 2);
 }
 
-/// Section 2: neutral never means success; scenario 7.
+/// Neutral never means success; scenario 7.
 #[tokio::test(start_paused = true)]
 async fn neutral_trial_frees_its_slot_at_once_and_does_not_close() {
     let provider = provider();

@@ -422,7 +422,7 @@ async fn permit_is_taken_in_call() {
     assert!(!stack.provider.is_healthy());
 }
 
-/// Section 2: neutral never means success.
+/// Neutral never means success.
 #[tokio::test(start_paused = true)]
 async fn dropped_call_moves_no_streak() {
     let mut stack = Stack::new();

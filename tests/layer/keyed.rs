@@ -757,7 +757,6 @@ fn bound_holds_between_threads() {
 
 // Cost.
 
-/// Section 9.
 #[test]
 fn call_to_a_known_provider_allocates_nothing() {
     let cache = HealthCache::default();
@@ -778,7 +777,7 @@ fn call_to_a_known_provider_allocates_nothing() {
     assert_eq!((calls.get(), allocated.count_total), (3, 0));
 }
 
-/// Section 9: only the error is allocated, in its box.
+/// Only the error is allocated, in its box.
 #[test]
 fn refusal_allocates_once() {
     let cache = HealthCache::default();

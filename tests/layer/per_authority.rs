@@ -255,7 +255,6 @@ async fn hosts_that_are_down_leave_another_untouched_on_one_client() {
 
 // Cost.
 
-/// Section 9.
 #[test]
 fn id_is_found_without_an_allocation() {
     let cache = HealthCache::default();

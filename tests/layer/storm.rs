@@ -38,7 +38,7 @@ where
     tasks.take(TASKS).collect::<JoinSet<_>>().join_all().await
 }
 
-/// Section 3: the first two failures open the breaker once, and later ones change nothing.
+/// The first two failures open the breaker once, and later ones change nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn thousand_failures_at_once_make_one_outage() {
     let cache = HealthCache::new(Policy::new().backoff(Backoff::constant(HOUR)));
@@ -62,7 +62,7 @@ async fn thousand_failures_at_once_make_one_outage() {
     assert!(transitions.recv().await.is_none(), "once");
 }
 
-/// Section 3: an open breaker refuses each call, and none reaches the service.
+/// An open breaker refuses each call, and none reaches the service.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn thousand_calls_at_once_are_each_refused_once() {
     let cache = HealthCache::new(Policy::new().backoff(Backoff::constant(HOUR)));

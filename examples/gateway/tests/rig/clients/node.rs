@@ -15,17 +15,14 @@ const PACKAGE: &str = "openai@7.59.0";
 pub(crate) struct Node(PathBuf);
 
 impl Node {
-    /// Returns `None` if Node is not installed.
+    /// Returns `None` if Node or its package is missing. In CI, panics instead.
     pub(crate) fn find(directory: &Path) -> Option<Self> {
         static NODE: OnceLock<Option<Node>> = OnceLock::new();
         NODE.get_or_init(|| Self::prepare(directory)).clone()
     }
 
     fn prepare(directory: &Path) -> Option<Self> {
-        if let Err(problem) = run(Command::new("node").arg("--version")) {
-            eprintln!("*** SKIPPED, NOT TESTED with {PACKAGE} ***\n{problem}");
-            return None;
-        }
+        run(Command::new("node").arg("--version")).map_or_else(skipped, Some)?;
         let directory = directory.join(PACKAGE);
         fs::create_dir_all(&directory).unwrap();
         fs::write(directory.join("client.mjs"), include_str!("client.mjs")).unwrap();
@@ -38,13 +35,8 @@ impl Node {
                 ".",
                 PACKAGE,
             ];
-            let installed = run(Command::new("npm").args(install).current_dir(&directory));
-            if let Err(problem) = installed {
-                let is_ci = env::var_os("CI").is_some_and(|it| !it.is_empty());
-                assert!(!is_ci, "CI tests with {PACKAGE}: {problem}");
-                eprintln!("*** SKIPPED, NOT TESTED with {PACKAGE} ***\n{problem}");
-                return None;
-            }
+            run(Command::new("npm").args(install).current_dir(&directory))
+                .map_or_else(skipped, Some)?;
         }
         Some(Self(directory))
     }
@@ -54,6 +46,14 @@ impl Node {
             .args(["client.mjs", asked])
             .current_dir(&self.0))
     }
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "passed to `map_or_else`")]
+fn skipped(problem: String) -> Option<Output> {
+    let is_ci = env::var_os("CI").is_some_and(|it| !it.is_empty());
+    assert!(!is_ci, "CI tests with {PACKAGE}: {problem}");
+    eprintln!("*** SKIPPED, NOT TESTED with {PACKAGE} ***\n{problem}");
+    None
 }
 
 fn run(command: &mut Command) -> Result<Output, String> {

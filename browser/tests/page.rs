@@ -581,7 +581,7 @@ async fn with_chain() -> (Router, impl Drop) {
 }
 
 #[tokio::test]
-async fn chain_shows_who_serves_and_who_was_passed_by() {
+async fn chain_shows_which_provider_served_and_which_did_not() {
     let browser = Browser::start(Device::Desktop).await;
     let (router, _kept) = with_chain().await;
     let server = Server::start(router).await;
@@ -593,7 +593,7 @@ async fn chain_shows_who_serves_and_who_was_passed_by() {
         .text("document.querySelector('#chains').innerText")
         .await;
     for part in [
-        "Passed by in the last 5 min",
+        "Skipped or failed in the last 5 min",
         "<i>chat</i>",
         "<b>x</b> Up\n",
         "groq: 2 × circuit open, 1 × error",

@@ -14,11 +14,11 @@ use super::{
 };
 use crate::util::time::after;
 
-/// The time limit of a call, its registration for the breaker's opening, and its duration. The first two last until the answer
-/// begins.
+/// The start of a call, its time limit, its registration to be released, and its duration. The limit and the registration end
+/// when the answer begins.
 ///
-/// Only the calls of a policy with a [time limit](crate::Trip::slow_call), with
-/// [`release_on_open`](crate::Policy::release_on_open) or with [`measure_latency`](crate::Policy::measure_latency) have one.
+/// Only calls of a policy with [`slow_call`](crate::Trip::slow_call), [`cancelled_after`](crate::Trip::cancelled_after),
+/// [`release_on_open`](crate::Policy::release_on_open) or [`measure_latency`](crate::Policy::measure_latency) have one.
 pub(super) struct Watch {
     started: Option<Instant>,
     /// The time limit, until it has passed.

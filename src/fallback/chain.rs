@@ -388,11 +388,12 @@ impl<S, Req, R> FallbackChain<S, Req, R> {
         }
     }
 
-    /// Names the chain, and shows it on the [status page](crate::status::StatusService) of its providers' cache. Default: no name.
+    /// Names the chain, and shows it on the [status page](crate::status::StatusService) of its providers' caches. Default: no
+    /// name.
     ///
-    /// A named chain logs the provider that served last, and for each entry how many requests it did not serve in the last five minutes,
-    /// by reason. Clones share the log. A request then reads the clock once more, and takes a lock if an entry did not serve it. Of chains with the same name, the page
-    /// shows the latest.
+    /// A named chain logs the provider that served last. For each entry, it counts the requests of the last five minutes for
+    /// which the entry was skipped or failed, by reason. Clones share the log. Each request reads the clock once more. It takes
+    /// a lock if an entry was skipped or failed. If several chains have the same name, the page shows the one built last.
     ///
     /// ```
     /// use tower::service_fn;

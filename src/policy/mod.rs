@@ -145,8 +145,8 @@ impl Policy {
     /// for the last provider of a chain, nor for one without a chain: calls that would have been answered become errors. A chain asks
     /// its [rule](crate::Advance) about a released call, as about any error.
     ///
-    /// A call is released only until its answer begins. Over HTTP, the answer begins with the response headers. With a
-    /// [`PeekLayer`](crate::http::PeekLayer) inside, it begins when that layer returns the response. Throttles, failed checks and
+    /// A call can be released only until its response is returned. Over HTTP, these are the response headers; with a
+    /// [`PeekLayer`](crate::http::PeekLayer) inside, the response that this layer returns. Throttles, failed checks and
     /// overrides release no calls, nor does a policy with [`observe_only`](Self::observe_only).
     pub fn release_on_open(self, release_on_open: bool) -> Self {
         Self {
@@ -158,8 +158,9 @@ impl Policy {
     /// Measures how long calls take, for the histogram `tower_health_call_duration_seconds`. Default: false.
     ///
     /// A call is measured from its admission until its answer begins, or until its outcome is recorded if that comes first. Over
-    /// HTTP, the answer begins with the first frame of its body, and an event stream with its first event. The labels are the
-    /// provider and the call's final outcome, so the duration of a stream that breaks off is a `failure`.
+    /// HTTP, the answer begins with the first frame of the body; that of an event stream, with its first event. The labels are the
+    /// provider and the call's outcome: a stream that breaks off is a `failure`. A call that reaches
+    /// [`Trip::slow_call`](crate::Trip::slow_call) is recorded then, as a `failure`.
     ///
     /// A measured call reads the clock twice, allocates, and looks its series up in the recorder. Without the feature `metrics`,
     /// this setting has no effect.

@@ -99,8 +99,8 @@ const MAX_SUBSCRIBERS: usize = 64;
 ///
 /// # Chains
 ///
-/// The caches of its entries' providers show a named chain until its last clone and its last request are gone. Requests whose caller
-/// left before the end are not counted.
+/// A named chain is shown by the cache of each of its providers until its last clone and its last request are gone. Requests whose
+/// caller left before the end are not counted.
 ///
 /// | field of `/chains.json` | value |
 /// |---|---|
@@ -111,10 +111,10 @@ const MAX_SUBSCRIBERS: usize = 64;
 /// | field of a chain | value |
 /// |---|---|
 /// | `name` | its name |
-/// | `serving` | the provider whose result was returned last, with or without an error, but for a [last answer](crate::FallbackChain::last_answer); `null` if there was none |
-/// | `served_seconds_ago` | seconds since then |
-/// | `unserved` | number of requests that no provider served |
-/// | `entries` | for each entry, in order: its `provider`, and `passed_by`, the number of requests that it did not serve, by the [label](crate::Reason::label) of the reason |
+/// | `serving` | the provider whose response or error the chain returned last. A [last answer](crate::FallbackChain::last_answer) does not count. `null` if there was none |
+/// | `served_seconds_ago` | seconds since then, up to one second too many; `null` if there was none |
+/// | `unserved` | number of requests that no provider served, including those that got a last answer |
+/// | `entries` | for each entry, in order: its `provider`, and `passed_by`, the number of requests for which it was skipped or failed, by the [label](crate::Reason::label) of the reason |
 ///
 /// ```
 /// use std::time::Duration;

@@ -1,5 +1,5 @@
-//! The logs of chains for the status page: the provider that serves, and the entries that were passed by lately. Only a named chain
-//! keeps one.
+//! Logs of named chains for the status page: the provider that served last, and recent requests for which an entry was skipped or
+//! failed.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -20,7 +20,7 @@ pub(crate) const PERIOD: Duration = Duration::from_secs(5 * 60);
 /// Requests within this time are counted together.
 const TICK: Duration = Duration::from_secs(10);
 
-/// Maximum number of reasons that an entry counts separately. Labels are few, unless the application makes them up.
+/// Maximum number of reasons that an entry counts separately. Labels of this crate are few, but an application can add any number.
 const MAX_REASONS: usize = 16;
 
 /// Counts further reasons.
@@ -53,7 +53,7 @@ struct ChainLog {
 struct NotServed {
     /// Requests that no entry served.
     by_any: Count,
-    /// For each entry, the requests that it did not serve, by reason.
+    /// For each entry, the requests for which it was skipped or failed, by reason.
     by_entry: Vec<Vec<(String, Count)>>,
 }
 
@@ -73,7 +73,7 @@ pub(crate) struct LogView {
 
 pub(crate) struct EntryView {
     pub(crate) provider: Arc<str>,
-    /// The number of requests that the entry did not serve, by reason.
+    /// The number of requests for which the entry was skipped or failed, by reason.
     pub(crate) passed_by: BTreeMap<String, u64>,
 }
 
@@ -171,7 +171,7 @@ impl ChainLog {
         }
     }
 
-    /// Writes only if the second or the entry has changed, so that most calls only read.
+    /// Writes only if the second or the entry differs from the last request's. Under load, most requests only read.
     fn served(&self, entry: usize, now: Instant) {
         let seconds = now.saturating_duration_since(self.start).as_secs();
         let served = seconds << ENTRY_BITS | (entry as u64 + 1);

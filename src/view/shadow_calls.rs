@@ -4,8 +4,8 @@ use crate::outcome::OutcomeLabel;
 ///
 /// They are made with [`Policy::observe_only`](crate::Policy::observe_only), while the breaker is
 /// [forced](crate::Provider::force) closed, and in a chain with [`Exhausted::FailOpen`](crate::Exhausted::FailOpen). With
-/// `observe_only`, they show what the policy would do. Callers would have lost the answers of `success` and `answered`, and would
-/// have been spared `failure` and `throttled`. `neutral` shows neither.
+/// `observe_only`, they show what the policy would do. Without these calls, callers would have missed the answers counted as
+/// `success` and `answered`, and avoided the errors counted as `failure` and `throttled`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(::serde::Serialize))]
 #[non_exhaustive]

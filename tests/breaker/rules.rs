@@ -1,4 +1,4 @@
-//! The rules of section 3 of the design that hold in every state, by number.
+//! The guarantees of `docs/reliability.md` that hold in every state, by number.
 //!
 //! Rule 8 has a file of its own, `tests/cache/transitions.rs`; the rules that probes add are in `tests/probe`.
 

@@ -274,7 +274,7 @@ function recordHistory(history, isWhole) {
 
 function showChains({ chains, period_seconds: period }) {
   find('chains').hidden = chains.length === 0;
-  put(find('chains-period'), `Passed by in the last ${formatDuration(period)}`);
+  put(find('chains-period'), `Skipped or failed in the last ${formatDuration(period)}`);
   const body = find('chains').querySelector('tbody');
   body.replaceChildren(...chains.map((chain) => gridRow([
     cell('td', isolated(chain.name)), servingCell(chain), cell('td', ...passedBy(chain)),

@@ -16,8 +16,8 @@ use tokio::{runtime::Builder, time::sleep};
 use tokio_test::{assert_pending, assert_ready_err, task};
 use tower::{Layer, Service, service_fn};
 use tower_health::{
-    Backoff, BoxError, HealthCache, HealthLayer, HealthProbe, Override, Permit, Policy, Provider,
-    Trials, Trip,
+    Backoff, BoxError, FallbackChain, HealthCache, HealthLayer, HealthProbe, Override, Permit,
+    Policy, Provider, Trials, Trip,
 };
 
 /// With a subscriber that never reads.
@@ -54,6 +54,20 @@ fn crowds_that_come_and_go() {
                 provider.admit().unwrap().success();
             }
         }
+    });
+}
+
+/// As by a gateway whose configuration is read again and again.
+#[cfg(feature = "status")]
+#[test]
+fn named_chains_that_come_and_go() {
+    let cache = HealthCache::default();
+    let [a, b] = ["a", "b"].map(|id| cache.provider(id));
+    let ask = service_fn(|(): ()| ready(Ok::<_, BoxError>(())));
+    takes_nothing(10_000, |_| {
+        let chain = FallbackChain::new().named("chat");
+        let mut chain = chain.guard(a.clone(), ask).guard(b.clone(), ask);
+        drop(task::spawn(chain.call(())).poll());
     });
 }
 

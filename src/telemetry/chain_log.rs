@@ -114,7 +114,7 @@ impl Log {
 impl ChainLogs {
     fn add(&self, log: &Arc<ChainLog>) {
         let mut logs = self.lock();
-        logs.retain(|known| known.strong_count() > 0 && known.as_ptr() != Arc::as_ptr(log));
+        logs.retain(|known| known.strong_count() > 0);
         logs.push(Arc::downgrade(log));
     }
 
@@ -122,6 +122,7 @@ impl ChainLogs {
     /// counts: after a reload, the old chain still has requests in flight.
     pub(crate) fn views(&self) -> Vec<LogView> {
         let logs: Vec<_> = self.lock().iter().filter_map(Weak::upgrade).collect();
+        // A chain is there once for each of its providers.
         let by_name: BTreeMap<_, _> = logs.iter().map(|log| (&log.name, log)).collect();
         by_name.into_values().map(|log| log.view()).collect()
     }

@@ -6,7 +6,8 @@
 //! - `phase`: closed, open or half-open, and the open window. `forced`: the override that hides the phase.
 //! - `streak` and `rate_window` decide when a closed breaker trips; `wait_levels` decides how long it stays open.
 //! - `slots`: the trials in flight. `outer`: the layers that leave trial slots to an inner layer.
-//! - `check` handles the results of checks, and `restore` the rows of a snapshot. `judged` labels results for metrics.
+//! - `check` handles the results of checks, and `restore` the rows of a snapshot. `judged` labels results for metrics,
+//!   and counts the calls that the phase refused.
 //! - `member` handles what other processes report.
 
 mod check;

@@ -57,7 +57,7 @@ fn crowds_that_come_and_go() {
     });
 }
 
-/// As by a gateway whose configuration is read again and again.
+/// A gateway builds its chains anew at each reload.
 #[cfg(feature = "status")]
 #[test]
 fn named_chains_that_come_and_go() {

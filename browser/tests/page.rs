@@ -469,6 +469,26 @@ async fn changes_of_other_days_have_a_date() {
     browser.close().await;
 }
 
+/// Opens the page, and waits until it shows a part that is hidden at first.
+async fn open_showing(device: Device, router: Router, part: &str) -> (Browser, Server) {
+    let browser = Browser::start(device).await;
+    let server = Server::start(router).await;
+    browser.open_live(&server.url("/")).await;
+    let is_shown = format!("!document.querySelector('{part}').hidden");
+    browser.until(&is_shown).await;
+    (browser, server)
+}
+
+async fn assert_fits_on_a_phone(router: Router, part: &str) {
+    let (browser, _server) = open_showing(Device::Phone, router, part).await;
+    assert!(
+        browser
+            .is("document.documentElement.scrollWidth <= innerWidth")
+            .await
+    );
+    browser.close().await;
+}
+
 /// Keeps a value alive.
 struct Kept<T>(#[allow(dead_code)] T);
 
@@ -525,18 +545,8 @@ async fn fleet_is_a_column_and_a_table_of_replicas() {
 
 #[tokio::test]
 async fn phone_shows_the_fleet_without_overflow() {
-    let browser = Browser::start(Device::Phone).await;
     let (router, _kept) = fleet(&["groq/llama-3.3-70b-versatile"]);
-    let server = Server::start(router).await;
-    browser.open_live(&server.url("/")).await;
-    browser
-        .until("!document.querySelector('#matrix').hidden")
-        .await;
-    assert!(
-        browser
-            .is("document.documentElement.scrollWidth <= innerWidth")
-            .await
-    );
+    assert_fits_on_a_phone(router, "#matrix").await;
 }
 
 #[tokio::test]
@@ -582,13 +592,8 @@ async fn with_chain() -> (Router, impl Drop) {
 
 #[tokio::test]
 async fn chain_shows_which_provider_served_and_which_did_not() {
-    let browser = Browser::start(Device::Desktop).await;
     let (router, _kept) = with_chain().await;
-    let server = Server::start(router).await;
-    browser.open_live(&server.url("/")).await;
-    browser
-        .until("!document.querySelector('#chains').hidden")
-        .await;
+    let (browser, _server) = open_showing(Device::Desktop, router, "#chains").await;
     let shown = browser
         .text("document.querySelector('#chains').innerText")
         .await;
@@ -606,18 +611,8 @@ async fn chain_shows_which_provider_served_and_which_did_not() {
 
 #[tokio::test]
 async fn phone_shows_chains_without_overflow() {
-    let browser = Browser::start(Device::Phone).await;
     let (router, _kept) = with_chain().await;
-    let server = Server::start(router).await;
-    browser.open_live(&server.url("/")).await;
-    browser
-        .until("!document.querySelector('#chains').hidden")
-        .await;
-    assert!(
-        browser
-            .is("document.documentElement.scrollWidth <= innerWidth")
-            .await
-    );
+    assert_fits_on_a_phone(router, "#chains").await;
 }
 
 #[tokio::test]
